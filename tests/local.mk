@@ -6,8 +6,13 @@
 unit_tests = \
 	tests/unit/test_base \
 	tests/unit/test_crc \
+	tests/unit/test_credentials \
 	tests/unit/test_crypto \
-	tests/unit/test_thread
+	tests/unit/test_http \
+	tests/unit/test_retry \
+	tests/unit/test_sigv4 \
+	tests/unit/test_thread \
+	tests/unit/test_xml
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests)
@@ -32,4 +37,6 @@ EXTRA_DIST += \
 	tests/check-layers.sh \
 	tests/check-tests.sh \
 	tests/no-cmocka.sh \
-	tests/run-tap
+	tests/run-tap \
+	tests/unit/http_server.h \
+	tests/vectors/sigv4.json
