@@ -5,20 +5,70 @@
 # They and the contract suite speak TAP, so that the harness counts cases.
 unit_tests = \
 	tests/unit/test_base \
+	tests/unit/test_chunks \
 	tests/unit/test_crc \
 	tests/unit/test_credentials \
 	tests/unit/test_crypto \
+	tests/unit/test_format_example \
+	tests/unit/test_geometry \
+	tests/unit/test_header \
 	tests/unit/test_http \
+	tests/unit/test_keyring \
 	tests/unit/test_retry \
 	tests/unit/test_sigv4 \
+	tests/unit/test_store_file \
 	tests/unit/test_thread \
+	tests/unit/test_trailer \
+	tests/unit/test_volume \
+	tests/unit/test_wrap \
 	tests/unit/test_xml
 
+# The contract of a store, against the local folder; tests/e2e runs it against servers.
+contract_tests = \
+	tests/contract/contract \
+	tests/contract/fault.tap
+tests_contract_contract_SOURCES = \
+	tests/contract/calls.c \
+	tests/contract/contract.c \
+	tests/contract/contract.h \
+	tests/contract/lists.c \
+	tests/contract/objects.c \
+	tests/contract/uploads.c
+
+# Without a fuzzing library the targets are built too, with a main that replays files.
+fuzz_targets = \
+	tests/fuzz/fuzz_header \
+	tests/fuzz/fuzz_keyring \
+	tests/fuzz/fuzz_trailer \
+	tests/fuzz/fuzz_volume
+
+if FUZZERS
+fuzz_main =
+noinst_PROGRAMS += $(fuzz_targets)
+else
+fuzz_main = tests/fuzz/main.c
+endif
+tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c $(fuzz_main)
+tests_fuzz_fuzz_header_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_header_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_keyring_SOURCES = tests/fuzz/fuzz_keyring.c $(fuzz_main)
+tests_fuzz_fuzz_keyring_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_keyring_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_trailer_SOURCES = tests/fuzz/fuzz_trailer.c $(fuzz_main)
+tests_fuzz_fuzz_trailer_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_trailer_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_volume_SOURCES = tests/fuzz/fuzz_volume.c $(fuzz_main)
+tests_fuzz_fuzz_volume_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_volume_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+
 if HAVE_CMOCKA
-check_PROGRAMS += $(unit_tests)
-TESTS += $(unit_tests)
+check_PROGRAMS += $(unit_tests) tests/contract/contract
+TESTS += $(unit_tests) $(contract_tests)
 else
 TESTS += tests/no-cmocka.sh
+endif
+if !FUZZERS
+check_PROGRAMS += $(fuzz_targets)
 endif
 TESTS += tests/check-layers.sh tests/check-tests.sh
 
@@ -31,12 +81,14 @@ TAP_LOG_COMPILER = $(top_srcdir)/tests/run-tap
 AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; S3C_TEST_DATA='$(abs_top_srcdir)/tests'; \
 	export CMOCKA_MESSAGE_OUTPUT S3C_TEST_DATA;
 
-tests/contract/fault.log:$(EXEEXT)
+tests/contract/fault.log: tests/contract/contract$(EXEEXT)
 
 EXTRA_DIST += \
 	tests/check-layers.sh \
 	tests/check-tests.sh \
+	tests/contract/fault.tap \
 	tests/no-cmocka.sh \
 	tests/run-tap \
 	tests/unit/http_server.h \
+	tests/unit/object_fixture.h \
 	tests/vectors/sigv4.json

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * The packed value, base64 in the item "s3cryptfs"; see doc/format.md for all else:
+ *
+ *	u8 version, u8 layout, be16 flags, be32 epoch, file id(16), content id(16), op id(16),
+ *	be64 generation, [salt(16): chunks], [commitment(32): chunks, trailer], seal(32)
+ */
+#include "object/header.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/secret.h"
+#include "object/chunks.h"
+
+#define META_PACKED "s3cryptfs"
+#define META_KEY "x-amz-key-v2"
+#define META_MATDESC "x-amz-matdesc"
+#define META_WRAP_ALG "x-amz-wrap-alg"
+#define META_CEK_ALG "x-amz-cek-alg"
+#define CEK_FAMILY "s3cryptfs/"
+
+#define PACKED_VERSION 1
+#define FLAG_ATTRS_FINAL 0x0001u
+#define FLAGS_KNOWN FLAG_ATTRS_FINAL
+
+#define FIXED_LEN 64u /* of the packed value, up to the generation */
+#define PACKED_MAX (FIXED_LEN + S3C_SALT_LEN + S3C_COMMITMENT_LEN + S3C_SHA256_LEN)
+#define SEAL_INPUT_MAX 16384u
+
+/* Layout numbers of the format; they are not those of enum s3c_layout. */
+enum { PACKED_NONE = 1, PACKED_CHUNKS = 2, PACKED_TRAILER = 3 };
+
+static const char seal_label[] = "s3cryptfs seal v1";
+static const char commit_label[] = "s3cryptfs commit";
+
+/* What the seal covers, in this order, each as stored or absent. */
+static const char *const sealed_items[] = {
+	META_KEY, META_MATDESC, META_WRAP_ALG,    META_CEK_ALG, "mode",
+	"uid",    "gid",        "mtime",          "atime",      "ctime",
+	"xattr",  "rdev",       "s3cryptfs-name",
+};
+
+static int say(char *why, size_t why_size, int code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+static int say(char *why, size_t why_size, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (why && why_size) {
+		va_start(ap, fmt);
+		vsnprintf(why, why_size, fmt, ap);
+		va_end(ap);
+	}
+	return code;
+}
+
+/* be32 length and bytes; absent (NULL) is ff ff ff ff. */
+static int append_field(struct s3c_buf *out, const void *data, size_t len)
+{
+	uint8_t head[4];
+	int r;
+
+	if (len >= UINT32_MAX)
+		return -EMSGSIZE;
+	s3c_put_be32(head, data ? (uint32_t)len : UINT32_MAX);
+	r = s3c_buf_append(out, head, sizeof(head));
+	if (r == 0 && data)
+		r = s3c_buf_append(out, data, len);
+	return r;
+}
+
+static int append_text(struct s3c_buf *out, const char *text)
+{
+	return append_field(out, text, text ? strlen(text) : 0);
+}
+
+int s3c_header_seal(const struct s3c_volume *volume, const struct s3c_meta *meta,
+		    const void *packed, size_t packed_len, const char *rel_key,
+		    const uint64_t *size, uint8_t ret_seal[static S3C_SHA256_LEN])
+{
+	cleanup_buf struct s3c_buf in = { .max = SEAL_INPUT_MAX };
+	uint8_t size_be[8];
+	int r;
+
+	if (!volume->seal_key)
+		return -EINVAL;
+	s3c_put_be64(size_be, size ? *size : 0);
+	r = append_text(&in, seal_label);
+	if (r == 0)
+		r = append_text(&in, rel_key);
+	if (r == 0)
+		r = append_field(&in, size ? size_be : NULL, sizeof(size_be));
+	if (r == 0)
+		r = append_field(&in, packed, packed_len);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(sealed_items); i++)
+		r = append_text(&in, s3c_meta_get(meta, sealed_items[i]));
+	return r < 0 ? r
+		     : s3c_hmac_sha256(volume->seal_key, S3C_KEY_LEN, in.data, in.len, ret_seal);
+}
+
+int s3c_header_commitment(const uint8_t data_key[static S3C_KEY_LEN],
+			  const uint8_t file_id[static S3C_FILE_ID_LEN],
+			  uint8_t ret_commitment[static S3C_COMMITMENT_LEN])
+{
+	uint8_t info[sizeof(commit_label) - 1 + S3C_FILE_ID_LEN];
+
+	memcpy(info, commit_label, sizeof(commit_label) - 1);
+	memcpy(info + sizeof(commit_label) - 1, file_id, S3C_FILE_ID_LEN);
+	return s3c_hkdf_sha256(data_key, S3C_KEY_LEN, NULL, 0, info, sizeof(info), ret_commitment,
+			       S3C_COMMITMENT_LEN);
+}
+
+int s3c_header_new(const struct s3c_keyring *keyring, const struct s3c_volume *volume,
+		   struct s3c_header *ret_header, uint8_t ret_data_key[static S3C_KEY_LEN])
+{
+	const struct s3c_master_key *active = s3c_keyring_active(keyring);
+	uint8_t file_id[S3C_FILE_ID_LEN], commitment[S3C_COMMITMENT_LEN], wrapped[S3C_WRAP_LEN];
+	uint8_t data_key[S3C_KEY_LEN];
+	int r;
+
+	if (!active)
+		return -EKEYREJECTED;
+	s3c_random(file_id, sizeof(file_id));
+	s3c_random(data_key, sizeof(data_key));
+	r = s3c_header_commitment(data_key, file_id, commitment);
+	if (r == 0)
+		r = s3c_wrap_seal(active, S3C_CEK_ALG, file_id, data_key, wrapped);
+	if (r == 0) {
+		ret_header->attrs_final = false;
+		ret_header->epoch = volume->epoch;
+		memcpy(ret_header->file_id, file_id, sizeof(file_id));
+		s3c_random(ret_header->content_id, sizeof(ret_header->content_id));
+		s3c_random(ret_header->op_id, sizeof(ret_header->op_id));
+		memcpy(ret_header->commitment, commitment, sizeof(commitment));
+		memcpy(ret_header->wrapped, wrapped, sizeof(wrapped));
+		memcpy(ret_header->key_id, active->id, sizeof(ret_header->key_id));
+		memcpy(ret_data_key, data_key, sizeof(data_key));
+	}
+	s3c_wipe(data_key, sizeof(data_key));
+	return r;
+}
+
+/* Everything before the seal; 0 for a layout that has no packed value. */
+static size_t pack(const struct s3c_header *header, uint8_t out[static PACKED_MAX])
+{
+	uint8_t *p = out + FIXED_LEN;
+
+	out[0] = PACKED_VERSION;
+	switch (header->layout) {
+	case S3C_LAYOUT_NONE:
+		out[1] = PACKED_NONE;
+		break;
+	case S3C_LAYOUT_CHUNKS:
+		out[1] = PACKED_CHUNKS;
+		p = (uint8_t *)mempcpy(p, header->salt, S3C_SALT_LEN);
+		break;
+	case S3C_LAYOUT_TRAILER:
+		out[1] = PACKED_TRAILER;
+		break;
+	default:
+		return 0;
+	}
+	s3c_put_be16(out + 2, header->attrs_final ? FLAG_ATTRS_FINAL : 0);
+	s3c_put_be32(out + 4, header->epoch);
+	memcpy(out + 8, header->file_id, S3C_FILE_ID_LEN);
+	memcpy(out + 24, header->content_id, S3C_CONTENT_ID_LEN);
+	memcpy(out + 40, header->op_id, S3C_OP_ID_LEN);
+	s3c_put_be64(out + 56, header->generation);
+	if (header->layout != S3C_LAYOUT_NONE)
+		p = (uint8_t *)mempcpy(p, header->commitment, S3C_COMMITMENT_LEN);
+	return (size_t)(p - out);
+}
+
+/* The four items of the envelope. */
+static int encode_envelope(const struct s3c_header *header, const struct s3c_keyring *keyring,
+			   struct s3c_meta *meta)
+{
+	const struct s3c_master_key *key = s3c_keyring_find(keyring, header->key_id);
+	struct s3c_master_key forgotten = { 0 };
+	char wrapped[S3C_BASE64_LEN(S3C_WRAP_LEN) + 1];
+	cleanup_free char *matdesc = NULL;
+	int r;
+
+	if (!key) {
+		if (!s3c_key_id_valid(header->key_id))
+			return -EINVAL;
+		memcpy(forgotten.id, header->key_id, sizeof(forgotten.id));
+		key = &forgotten;
+	}
+	s3c_base64_encode(header->wrapped, sizeof(header->wrapped), wrapped);
+	r = s3c_keyring_matdesc(key, &matdesc);
+	if (r == 0)
+		r = s3c_meta_set(meta, META_KEY, wrapped);
+	if (r == 0)
+		r = s3c_meta_set(meta, META_MATDESC, matdesc);
+	if (r == 0)
+		r = s3c_meta_set(meta, META_WRAP_ALG, S3C_WRAP_ALG);
+	if (r == 0)
+		r = s3c_meta_set(meta, META_CEK_ALG, S3C_CEK_ALG);
+	return r;
+}
+
+int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		      const struct s3c_volume *volume, const char *rel_key, struct s3c_meta *meta)
+{
+	bool chunks = header->layout == S3C_LAYOUT_CHUNKS;
+	uint8_t packed[PACKED_MAX];
+	char text[S3C_BASE64_LEN(PACKED_MAX) + 1];
+	size_t len = pack(header, packed);
+	int r;
+
+	if (!len)
+		return -EINVAL;
+	if (chunks &&
+	    (header->size > S3C_SEGMENT_SIZE || (header->size && s3c_salt_is_hole(header->salt))))
+		return -EINVAL;
+	/* One volume object has one epoch in this version; another would not be found again. */
+	if (header->epoch != volume->epoch)
+		return -EINVAL;
+	r = s3c_attrs_encode(&header->attrs, meta);
+	if (r == 0 && header->layout != S3C_LAYOUT_NONE)
+		r = encode_envelope(header, keyring, meta);
+	if (r == 0)
+		r = s3c_header_seal(volume, meta, packed, len, rel_key,
+				    chunks ? &header->size : NULL, packed + len);
+	if (r < 0)
+		return r;
+	s3c_base64_encode(packed, len + S3C_SHA256_LEN, text);
+	return s3c_meta_set(meta, META_PACKED, text);
+}
+
+/*
+ * Takes the packed value apart. No item is believed yet, but for what tells how the seal is made:
+ * version, layout, epoch, and the size that layout and stored size give.
+ */
+static int unpack(const char *text, const struct s3c_volume *volume, uint64_t stored_size,
+		  struct s3c_header *h, uint8_t packed[static PACKED_MAX], size_t *ret_len,
+		  unsigned *ret_flags, char *why, size_t why_size)
+{
+	size_t len, want = FIXED_LEN + S3C_SHA256_LEN;
+	const uint8_t *p = packed + FIXED_LEN;
+
+	if (s3c_base64_decode(text, strlen(text), packed, PACKED_MAX, &len) < 0 || len < want)
+		return say(why, why_size, -EBADMSG, "its item " META_PACKED " is damaged");
+	if (packed[0] != PACKED_VERSION)
+		return say(why, why_size, -EPROTO,
+			   "format version %u, which this program does not know", packed[0]);
+	switch (packed[1]) {
+	case PACKED_NONE:
+		h->layout = S3C_LAYOUT_NONE;
+		break;
+	case PACKED_CHUNKS:
+		h->layout = S3C_LAYOUT_CHUNKS;
+		want += S3C_SALT_LEN + S3C_COMMITMENT_LEN;
+		break;
+	case PACKED_TRAILER:
+		h->layout = S3C_LAYOUT_TRAILER;
+		want += S3C_COMMITMENT_LEN;
+		break;
+	default:
+		return say(why, why_size, -EPROTO, "layout %u, which this program does not know",
+			   packed[1]);
+	}
+	if (len != want)
+		return say(why, why_size, -EBADMSG, "its item " META_PACKED " is damaged");
+	*ret_flags = s3c_get_be16(packed + 2);
+	h->epoch = s3c_get_be32(packed + 4);
+	if (h->epoch != volume->epoch)
+		return say(why, why_size, -EBADMSG,
+			   "sealed in epoch %u, which this volume does not have", h->epoch);
+	memcpy(h->file_id, packed + 8, S3C_FILE_ID_LEN);
+	memcpy(h->content_id, packed + 24, S3C_CONTENT_ID_LEN);
+	memcpy(h->op_id, packed + 40, S3C_OP_ID_LEN);
+	h->generation = s3c_get_be64(packed + 56);
+	if (h->layout == S3C_LAYOUT_CHUNKS) {
+		memcpy(h->salt, p, S3C_SALT_LEN);
+		p += S3C_SALT_LEN;
+	}
+	if (h->layout != S3C_LAYOUT_NONE)
+		memcpy(h->commitment, p, S3C_COMMITMENT_LEN);
+	if ((h->layout == S3C_LAYOUT_NONE && stored_size) ||
+	    (h->layout == S3C_LAYOUT_CHUNKS &&
+	     (!s3c_chunks_plain_len(stored_size, &h->size) || h->size > S3C_SEGMENT_SIZE)))
+		return say(why, why_size, -EBADMSG, "its size cannot be: truncated or extended");
+	*ret_len = len - S3C_SHA256_LEN;
+	return 0;
+}
+
+static int decode_key_id(const char *matdesc, char ret_id[static S3C_KEY_ID_MAX + 1])
+{
+	json_auto_t *map = matdesc ? json_loads(matdesc, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	const char *id = json_string_value(json_object_get(map, S3C_MATDESC_KEY_ID));
+
+	if (!id || !s3c_key_id_valid(id))
+		return -EBADMSG;
+	memcpy(ret_id, id, strlen(id) + 1);
+	return 0;
+}
+
+/* Under a good seal: what does not fit here was written by another program, not altered. */
+static int decode_envelope(const struct s3c_meta *meta, struct s3c_header *h, char *why,
+			   size_t why_size)
+{
+	const char *wrap_alg = s3c_meta_get(meta, META_WRAP_ALG);
+	const char *cek_alg = s3c_meta_get(meta, META_CEK_ALG);
+	const char *wrapped = s3c_meta_get(meta, META_KEY);
+	size_t len;
+
+	if (!cek_alg || strcmp(cek_alg, S3C_CEK_ALG) != 0)
+		return say(why, why_size, -EPROTO,
+			   "content algorithm %s, which this program does not know",
+			   cek_alg ? cek_alg : "(none)");
+	if (!wrap_alg || strcmp(wrap_alg, S3C_WRAP_ALG) != 0)
+		return say(why, why_size, -EPROTO,
+			   "its key is wrapped by %s, which this program does not know",
+			   wrap_alg ? wrap_alg : "(nothing)");
+	if (!wrapped ||
+	    s3c_base64_decode(wrapped, strlen(wrapped), h->wrapped, sizeof(h->wrapped), &len) < 0 ||
+	    len != sizeof(h->wrapped))
+		return say(why, why_size, -EBADMSG, "its wrapped key is damaged");
+	if (decode_key_id(s3c_meta_get(meta, META_MATDESC), h->key_id) < 0)
+		return say(why, why_size, -EBADMSG, "its material description names no key");
+	if (h->layout == S3C_LAYOUT_CHUNKS && h->size && s3c_salt_is_hole(h->salt))
+		return say(why, why_size, -EBADMSG, "its salt is zero");
+	return 0;
+}
+
+int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volume,
+		      const char *rel_key, uint64_t stored_size, struct s3c_header *ret_header,
+		      char *why, size_t why_size)
+{
+	const char *text = s3c_meta_get(meta, META_PACKED);
+	const char *cek_alg = s3c_meta_get(meta, META_CEK_ALG);
+	uint8_t packed[PACKED_MAX], seal[S3C_SHA256_LEN];
+	struct s3c_header h = { 0 };
+	unsigned flags = 0;
+	size_t len = 0;
+	int r;
+
+	if (!text && cek_alg && strncmp(cek_alg, CEK_FAMILY, strlen(CEK_FAMILY)) == 0)
+		return say(why, why_size, -EBADMSG, "its seal was removed");
+	if (!text)
+		return say(why, why_size, -ENODATA, "not written by s3cryptfs");
+	r = unpack(text, volume, stored_size, &h, packed, &len, &flags, why, why_size);
+	if (r < 0)
+		return r;
+	r = s3c_header_seal(volume, meta, packed, len, rel_key,
+			    h.layout == S3C_LAYOUT_CHUNKS ? &h.size : NULL, seal);
+	if (r < 0 && r != -EMSGSIZE)
+		return r;
+	if (r < 0 || !s3c_equal_ct(seal, packed + len, sizeof(seal)))
+		return say(why, why_size, -EBADMSG,
+			   "its seal does not fit: altered, truncated, moved from another name, or "
+			   "of another volume");
+	if (flags & ~FLAGS_KNOWN)
+		return say(why, why_size, -EPROTO, "flags %04x, which this program does not know",
+			   flags & ~FLAGS_KNOWN);
+	h.attrs_final = flags & FLAG_ATTRS_FINAL;
+	if (h.layout != S3C_LAYOUT_NONE) {
+		r = decode_envelope(meta, &h, why, why_size);
+		if (r < 0)
+			return r;
+	}
+	s3c_attrs_decode(meta, &h.attrs);
+	*ret_header = h;
+	return 0;
+}
+
+int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		      uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size)
+{
+	const struct s3c_master_key *key = s3c_keyring_find(keyring, header->key_id);
+	uint8_t data_key[S3C_KEY_LEN], commitment[S3C_COMMITMENT_LEN];
+	int r;
+
+	if (header->layout != S3C_LAYOUT_CHUNKS && header->layout != S3C_LAYOUT_TRAILER)
+		return -EINVAL;
+	if (!key)
+		return say(why, why_size, -EACCES,
+			   "needs the master key %s, which the keyring does not have",
+			   header->key_id);
+	r = s3c_wrap_open(key, S3C_CEK_ALG, header->file_id, header->wrapped, data_key);
+	if (r == -EINVAL)
+		return say(why, why_size, -EACCES,
+			   "needs the master key %s, which in the keyring is no key for encrypting "
+			   "(32 bytes, without 'use = sse-c')",
+			   header->key_id);
+	if (r == -EBADMSG)
+		say(why, why_size, r,
+		    "its key does not open under the master key %s: altered, or the keyring has "
+		    "another secret under this id",
+		    header->key_id);
+	if (r == 0)
+		r = s3c_header_commitment(data_key, header->file_id, commitment);
+	if (r == 0 && !s3c_equal_ct(commitment, header->commitment, sizeof(commitment)))
+		r = say(why, why_size, -EBADMSG, "its key does not fit its commitment");
+	if (r == 0)
+		memcpy(ret_data_key, data_key, sizeof(data_key));
+	s3c_wipe(data_key, sizeof(data_key));
+	return r;
+}
+
+uint64_t s3c_generation_next(uint64_t seen)
+{
+	int64_t now = s3c_clock_realtime_ns();
+	uint64_t next = seen == UINT64_MAX ? seen : seen + 1;
+
+	return now > 0 && (uint64_t)now > next ? (uint64_t)now : next;
+}

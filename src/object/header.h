@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * The header of an object: all that its metadata says, packed, sealed, and back.
+ *
+ * A sealed header cannot be moved to another key, mixed with another version or
+ * altered. Grammar in doc/format.md, next to a worked example that a test checks
+ * byte by byte. Pure functions on values; any thread.
+ */
+#pragma once
+
+#include "object/attrs.h"
+#include "object/geometry.h"
+#include "object/volume.h"
+
+#define S3C_CEK_ALG "s3cryptfs/AES256-GCM-64K/v1"
+#define S3C_CONTENT_ID_LEN 16 /* content version id: new with every new content */
+#define S3C_OP_ID_LEN 16
+#define S3C_COMMITMENT_LEN 32
+
+enum s3c_layout {
+	S3C_LAYOUT_PLAIN,   /* not ours: the body is the content */
+	S3C_LAYOUT_NONE,    /* sealed, no content: directory or special file */
+	S3C_LAYOUT_CHUNKS,  /* up to one segment: chunks only */
+	S3C_LAYOUT_TRAILER, /* two segments or more: ends in a trailer */
+};
+
+struct s3c_header {
+	enum s3c_layout layout;
+	struct s3c_attrs attrs; /* with a trailer and !attrs_final, mtime is the footer's */
+	bool attrs_final;       /* set by metadata copies: attrs.mtime counts, not the footer's */
+	uint32_t epoch;
+	uint8_t file_id[S3C_FILE_ID_LEN];
+	uint8_t content_id[S3C_CONTENT_ID_LEN];
+	uint8_t op_id[S3C_OP_ID_LEN];
+	uint64_t generation;
+	uint8_t salt[S3C_SALT_LEN]; /* LAYOUT_CHUNKS: of the only segment */
+	uint8_t commitment[S3C_COMMITMENT_LEN];
+	uint8_t wrapped[S3C_WRAP_LEN];
+	char key_id[S3C_KEY_ID_MAX + 1]; /* master key that wrapped */
+	uint64_t size;                   /* plaintext; with a trailer 0 until its footer was read */
+};
+
+/*
+ * Draws file id, content id, data key (secret memory of the caller), commitment, wrap under the
+ * active key; op id. attrs, layout, salt, generation, size are the caller's and are left as they
+ * are, set before or after.
+ */
+int s3c_header_new(const struct s3c_keyring *keyring, const struct s3c_volume *volume,
+		   struct s3c_header *ret_header, uint8_t ret_data_key[static S3C_KEY_LEN]);
+/*
+ * rel_key: the object's key relative to the volume's prefix. Adds to *meta, where xattr, rdev and
+ * s3cryptfs-name, if they are set before, are sealed too. -EINVAL: a plain layout, a size over one
+ * segment in LAYOUT_CHUNKS, or an all-zero salt for content there. A master key that is not in the
+ * keyring any more leaves its id as the whole material description: its desc pairs are not known.
+ */
+int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		      const struct s3c_volume *volume, const char *rel_key, struct s3c_meta *meta);
+/*
+ * Checks the seal over metadata, key and (one segment) stored size. -EBADMSG: altered, moved, of
+ * another volume; -ENODATA: no envelope of ours (a plain or foreign object); -EPROTO: version or
+ * flag that this program does not know. why (may be NULL) gets words for the log.
+ */
+int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volume,
+		      const char *rel_key, uint64_t stored_size, struct s3c_header *ret_header,
+		      char *why, size_t why_size);
+/*
+ * The data key: -EACCES when the keyring lacks the key that the header names (why names it),
+ * -EBADMSG when it does not open or does not fit the commitment.
+ */
+int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		      uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size);
+/*
+ * The seal over a packed value (without its seal), the metadata as stored, the key and, where size
+ * is not NULL, the plaintext size. For tools that check or make seals; the two above use it.
+ */
+int s3c_header_seal(const struct s3c_volume *volume, const struct s3c_meta *meta,
+		    const void *packed, size_t packed_len, const char *rel_key,
+		    const uint64_t *size, uint8_t ret_seal[static S3C_SHA256_LEN]);
+/* HKDF(data key, "s3cryptfs commit" | file id) */
+int s3c_header_commitment(const uint8_t data_key[static S3C_KEY_LEN],
+			  const uint8_t file_id[static S3C_FILE_ID_LEN],
+			  uint8_t ret_commitment[static S3C_COMMITMENT_LEN]);
+/* max(seen + 1, clock in ns). */
+uint64_t s3c_generation_next(uint64_t seen);

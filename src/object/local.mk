@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+libs3cryptfs_a_SOURCES += \
+	src/object/attrs.c \
+	src/object/attrs.h \
+	src/object/chunks.c \
+	src/object/chunks.h \
+	src/object/geometry.c \
+	src/object/geometry.h \
+	src/object/header.c \
+	src/object/header.h \
+	src/object/trailer.c \
+	src/object/trailer.h \
+	src/object/volume.c \
+	src/object/volume.h

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Metadata from a store. Input: a byte of choices, then NAME NUL VALUE NUL pairs. With bit 0 the
+ * packed value gets a good seal, so that what is behind the seal is reached as well.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "base/secret.h"
+#include "object/header.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const uint8_t seal_key[32] = { 1, 2, 3 };
+
+static void reseal(struct s3c_meta *meta, const struct s3c_volume *volume, uint64_t stored)
+{
+	const char *text = s3c_meta_get(meta, "s3cryptfs");
+	char again[S3C_BASE64_LEN(512) + 1];
+	uint8_t packed[512];
+	uint64_t plain;
+	size_t len;
+
+	if (!text || s3c_base64_decode(text, strlen(text), packed, sizeof(packed), &len) < 0 ||
+	    len < 64 + 32 || !s3c_chunks_plain_len(stored, &plain))
+		return;
+	if (s3c_header_seal(volume, meta, packed, len - 32, "key", packed[1] == 2 ? &plain : NULL,
+			    packed + len - 32) < 0)
+		return;
+	s3c_base64_encode(packed, len, again);
+	s3c_meta_set(meta, "s3cryptfs", again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .epoch = 1, .seal_key = seal_key };
+	struct s3c_header header = { 0 };
+	struct s3c_meta meta = { 0 };
+	struct s3c_keyring ring = { 0 };
+	uint8_t key[S3C_KEY_LEN];
+	cleanup_free char *text = NULL;
+	const char *p, *end;
+	char why[128];
+	uint64_t stored;
+	unsigned choices;
+	int r;
+
+	if (!size)
+		return 0;
+	choices = *data;
+	text = malloc(size + 1);
+	if (!text)
+		return 0;
+	memcpy(text, data + 1, size - 1);
+	text[size - 1] = text[size] = '\0';
+	end = text + size - 1;
+	for (p = text; p < end && meta.count < 32;) {
+		const char *value = p + strlen(p) + 1;
+
+		if (value > end)
+			break;
+		s3c_meta_set(&meta, p, value);
+		p = value + strlen(value) + 1;
+	}
+	stored = choices & 2 ? 21 : choices & 4 ? UINT64_MAX : 0;
+	if (choices & 1)
+		reseal(&meta, &volume, stored);
+	r = s3c_header_decode(&meta, &volume, "key", stored, &header, why, sizeof(why));
+	assert(r == 0 || r == -EBADMSG || r == -EPROTO || r == -ENODATA || r == -ENOMEM);
+	if (r == 0 && header.layout != S3C_LAYOUT_NONE) {
+		assert(s3c_key_id_valid(header.key_id));
+		assert(s3c_header_unwrap(&header, &ring, key, why, sizeof(why)) == -EACCES);
+	}
+	s3c_meta_free(&meta);
+	return 0;
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+#include "object_fixture.h"
+
+#define RING_A "[a]\nsecret=" KEY_A "\nstate=active\n"
+#define RING_AB RING_A "[b]\nsecret=" KEY_B "\n"
+#define RING_B "[b]\nsecret=" KEY_B "\nstate=active\n"
+#define RING_LIAR "[a]\nsecret=" KEY_B "\nstate=active\n"
+#define RING_AC RING_A "[c]\nsecret=" KEY_C "\n"
+#define RING_SHARED "[s]\nuse=sse-c\nsecret=" KEY_C "\nstate=active\n"
+#define RING_MIXED "[s]\nuse=sse-c\nsecret=" KEY_C "\n" RING_A
+
+static int open_with(const struct s3c_buf *body, const char *ring_text, struct s3c_volume **ret)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(ring_text);
+	struct s3c_err err = { 0 };
+	int r;
+
+	r = s3c_volume_open(body->data, body->len, ring, &err, ret);
+	assert_true(r == 0 || err.text[0]);
+	if (r == 0) /* borrowed from the ring that goes away */
+		(*ret)->ssec_key = NULL;
+	return r;
+}
+
+static int try_open(const struct s3c_buf *body, const char *ring_text)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+
+	return open_with(body, ring_text, &volume);
+}
+
+static struct s3c_buf create(enum s3c_family family, bool shared, const char *ring_text,
+			     struct s3c_volume **ret_volume)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(ring_text);
+	struct s3c_buf body = { 0 };
+	struct s3c_volume *volume;
+
+	assert_int_equal(s3c_volume_create(family, shared, ring, NULL, &volume, &body), 0);
+	volume->ssec_key = NULL;
+	if (ret_volume)
+		*ret_volume = volume;
+	else
+		s3c_volume_free(volume);
+	return body;
+}
+
+static void test_cse(void **state)
+{
+	static const char *const rings[] = { RING_A, RING_AB, RING_B, RING_AC, RING_MIXED };
+	struct s3c_volume *made;
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_AB, &made);
+
+	(void)state;
+	assert_int_equal(made->serial, 1);
+	assert_int_equal(made->epoch, 1);
+	for (size_t i = 0; i < ARRAY_LEN(rings); i++) {
+		cleanup_volume struct s3c_volume *v = NULL;
+
+		assert_int_equal(open_with(&body, rings[i], &v), 0);
+		assert_int_equal(v->family, S3C_FAMILY_CSE);
+		assert_int_equal(v->serial, 1);
+		assert_memory_equal(v->id, made->id, 16);
+		assert_memory_equal(v->seal_key, made->seal_key, 32);
+		assert_memory_not_equal(v->seal_key, v->keys, 32);
+		assert_true(v->active_slot);
+	}
+	assert_int_equal(try_open(&body, RING_LIAR), -EKEYREJECTED);
+	assert_int_equal(try_open(&body, "[d]\nsecret=" KEY_C "\nstate=active"), -EKEYREJECTED);
+	assert_int_equal(try_open(&body, RING_SHARED), -EKEYREJECTED);
+	s3c_volume_free(made);
+	s3c_buf_free(&body);
+}
+
+static void test_distinct(void **state)
+{
+	struct s3c_volume *a, *b;
+	struct s3c_buf body_a = create(S3C_FAMILY_CSE, false, RING_A, &a);
+	struct s3c_buf body_b = create(S3C_FAMILY_CSE, false, RING_A, &b);
+
+	(void)state;
+	assert_memory_not_equal(a->id, b->id, 16);
+	assert_memory_not_equal(a->keys, b->keys, 32);
+	assert_memory_not_equal(a->seal_key, b->seal_key, 32);
+	s3c_volume_free(a);
+	s3c_volume_free(b);
+	s3c_buf_free(&body_a);
+	s3c_buf_free(&body_b);
+}
+
+/* Any altered bit of the body is refused, for bodies with an HMAC; every truncation too. */
+static void test_bits(void **state)
+{
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, NULL);
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_A);
+	size_t len = body.len;
+
+	(void)state;
+	for (size_t bit = 0; bit < 8 * len; bit++) {
+		struct s3c_volume *volume = NULL;
+		int r;
+
+		flip_bit(body.data, bit);
+		r = s3c_volume_open(body.data, len, ring, NULL, &volume);
+		if (r != -EBADMSG && r != -EKEYREJECTED && r != -EPROTO)
+			fail_msg("bit %zu: %d", bit, r);
+		flip_bit(body.data, bit);
+	}
+	for (size_t cut = 0; cut < len; cut++) {
+		body.len = cut;
+		assert_int_not_equal(try_open(&body, RING_A), 0);
+	}
+	body.len = len;
+	assert_int_equal(try_open(&body, RING_A), 0);
+	s3c_buf_append_str(&body, " ");
+	assert_int_equal(try_open(&body, RING_A), -EBADMSG);
+	s3c_buf_free(&body);
+}
+
+/* The body with the first occurrence of a text exchanged. */
+static struct s3c_buf exchanged(const struct s3c_buf *body, const char *from, const char *to)
+{
+	const char *at = strstr(body->data, from);
+	struct s3c_buf out = { 0 };
+
+	if (!at)
+		fail_msg("no %s in the body", from);
+	s3c_buf_append(&out, body->data, (size_t)(at - body->data));
+	s3c_buf_append_str(&out, to);
+	s3c_buf_append_str(&out, at + strlen(from));
+	return out;
+}
+
+static void test_damage(void **state)
+{
+	static const struct {
+		const char *from, *to;
+		int result;
+	} cases[] = {
+		{ "\"version\": 1", "\"version\": 2", -EPROTO },
+		{ "\"version\": 1", "\"version\": \"1\"", -EBADMSG },
+		{ "\"serial\": 1", "\"serial\": 2", -EBADMSG },
+		{ "\"serial\": 1", "\"serial\": 0", -EBADMSG },
+		{ "\"serial\": 1", "\"serial\": 99999999999999999999", -EBADMSG },
+		{ "\"names\": \"plain\"", "\"names\": \"encrypted\"", -EBADMSG },
+		{ "\"family\": \"cse\"", "\"family\": \"sse-c\"", -EBADMSG },
+		{ "\"family\": \"cse\"", "\"family\": \"later\"", -EPROTO },
+		{ "\"format\": \"s3cryptfs volume\"", "\"format\": \"x\"", -EBADMSG },
+		{ "\"key_id\": \"a\"", "\"key_id\": \"b\"", -EKEYREJECTED },
+		{ "\"type\": \"master-key\"", "\"type\": \"kms\"", -EKEYREJECTED },
+		{ "\"epoch\": 1,\n  \"epochs\"", "\"epoch\": 2,\n  \"epochs\"", -EPROTO },
+		{ "\"check\": \"", "\"check\": \"0", -EBADMSG },
+		{ "\"version\": 1", "\"version\": 1, \"version\": 1", -EBADMSG },
+		{ "\"version\": 1", "\"version\": 1, \"more\": 1", -EBADMSG },
+		{ "\nhmac-sha256 ", "\nhmac-sha255 ", -EBADMSG },
+	};
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, NULL);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct s3c_buf other = exchanged(&body, cases[i].from, cases[i].to);
+
+		if (try_open(&other, RING_A) != cases[i].result)
+			fail_msg("%s -> %s: %d", cases[i].from, cases[i].to,
+				 try_open(&other, RING_A));
+		s3c_buf_free(&other);
+	}
+	s3c_buf_free(&body);
+}
+
+/* A slot opens but its key does not give the check: it is not used, not even for the HMAC. */
+static void test_check(void **state)
+{
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, NULL);
+	char *digit = strstr(body.data, "\"check\": \"") + strlen("\"check\": \"");
+
+	(void)state;
+	*digit = *digit == '0' ? '1' : '0';
+	assert_int_equal(try_open(&body, RING_A), -EKEYREJECTED);
+	s3c_buf_free(&body);
+}
+
+/* A slot of another volume, wrapped under the same master key, does not open this one. */
+static void test_swapped_slots(void **state)
+{
+	struct s3c_buf a = create(S3C_FAMILY_CSE, false, RING_A, NULL);
+	struct s3c_buf b = create(S3C_FAMILY_CSE, false, RING_A, NULL);
+	const char *slot_a = strstr(a.data, "\"wrapped\": \""), *slot_b;
+
+	(void)state;
+	slot_b = strstr(b.data, "\"wrapped\": \"");
+	memcpy((char *)slot_a + 12, slot_b + 12, S3C_BASE64_LEN(S3C_WRAP_LEN));
+	assert_int_equal(try_open(&a, RING_A), -EKEYREJECTED);
+	s3c_buf_free(&a);
+	s3c_buf_free(&b);
+}
+
+static void test_ssec(void **state)
+{
+	struct s3c_volume *v, *made;
+	struct s3c_buf body = create(S3C_FAMILY_SSEC, false, RING_AB, &made), other;
+
+	(void)state;
+	assert_null(made->seal_key);
+	assert_int_equal(open_with(&body, RING_A, &v), 0);
+	assert_int_equal(v->family, S3C_FAMILY_SSEC);
+	assert_memory_equal(v->id, made->id, 16);
+	assert_false(v->ssec_shared);
+	s3c_volume_free(v);
+	assert_int_equal(try_open(&body, RING_LIAR), -EKEYREJECTED);
+	assert_int_equal(try_open(&body, RING_SHARED), -EKEYREJECTED);
+	other = exchanged(&body, "\"per-object\"", "\"other\"");
+	assert_int_equal(try_open(&other, RING_A), -EPROTO);
+	s3c_buf_free(&other);
+	other = exchanged(&body, "\"sse-c\"", "\"cse\"");
+	assert_int_equal(try_open(&other, RING_A), -EBADMSG);
+	s3c_buf_free(&other);
+	/* Another volume id: the checks are over it. */
+	flip_bit(strstr(body.data, "\"id\": \"") + 7, 0);
+	assert_int_equal(try_open(&body, RING_A), -EKEYREJECTED);
+	s3c_buf_free(&body);
+	s3c_volume_free(made);
+
+	body = create(S3C_FAMILY_SSEC, true, RING_MIXED, &made);
+	assert_true(made->ssec_shared);
+	assert_int_equal(open_with(&body, RING_SHARED, &v), 0);
+	assert_true(v->ssec_shared);
+	assert_true(v->active_slot);
+	s3c_volume_free(v);
+	assert_int_equal(try_open(&body, RING_A), -EKEYREJECTED);
+	s3c_buf_free(&body);
+	s3c_volume_free(made);
+}
+
+static void test_ssec_key_used(void **state)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_MIXED);
+	cleanup_volume struct s3c_volume *shared = NULL, *derived = NULL;
+	cleanup_buf struct s3c_buf body = { 0 }, other = { 0 };
+
+	(void)state;
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, true, ring, NULL, &shared, &body), 0);
+	assert_string_equal(shared->ssec_key->id, "s");
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, false, ring, NULL, &derived, &other),
+			 0);
+	assert_string_equal(derived->ssec_key->id, "a");
+}
+
+static void test_create_refuses(void **state)
+{
+	cleanup_keyring struct s3c_keyring *shared = keyring_of(RING_SHARED);
+	cleanup_keyring struct s3c_keyring *plain = keyring_of(RING_A);
+	struct s3c_volume *v = NULL;
+	struct s3c_buf body = { 0 };
+	struct s3c_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_CSE, false, shared, &err, &v, &body),
+			 -EKEYREJECTED);
+	assert_non_null(strstr(err.text, "use = sse-c"));
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, true, plain, NULL, &v, &body),
+			 -EKEYREJECTED);
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_PLAIN, false, plain, NULL, &v, &body),
+			 -EINVAL);
+	assert_null(v);
+	assert_int_equal(body.len, 0);
+}
+
+/* A new active key gets a slot; the old one and members of later versions stay. */
+static void test_add_keys(void **state)
+{
+	struct s3c_volume *made, *v;
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, &made), more = { 0 };
+	cleanup_keyring struct s3c_keyring *same = keyring_of(RING_A);
+	cleanup_keyring struct s3c_keyring *rotated = keyring_of(
+		RING_B "[a]\nsecret=" KEY_A "\nstate=old\n[s]\nuse=sse-c\nsecret=" KEY_C);
+	cleanup_keyring struct s3c_keyring *stranger = keyring_of(RING_B);
+	size_t added = 99;
+
+	(void)state;
+	assert_int_equal(s3c_volume_add_keys(body.data, body.len, same, NULL, &added, &more), 0);
+	assert_int_equal(added, 0);
+	assert_int_equal(more.len, 0);
+	assert_int_equal(s3c_volume_add_keys(body.data, body.len, stranger, NULL, &added, &more),
+			 -EKEYREJECTED);
+	assert_int_equal(s3c_volume_open(body.data, body.len, rotated, NULL, &v), 0);
+	assert_false(v->active_slot);
+	s3c_volume_free(v);
+
+	assert_int_equal(s3c_volume_add_keys(body.data, body.len, rotated, NULL, &added, &more), 0);
+	assert_int_equal(added, 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(open_with(&more, i ? RING_A : RING_B, &v), 0);
+		assert_int_equal(v->serial, 2);
+		assert_true(v->active_slot);
+		assert_memory_equal(v->id, made->id, 16);
+		assert_memory_equal(v->seal_key, made->seal_key, 32);
+		s3c_volume_free(v);
+	}
+	s3c_buf_free(&more);
+	s3c_buf_free(&body);
+	s3c_volume_free(made);
+
+	body = create(S3C_FAMILY_SSEC, false, RING_A, &made);
+	assert_int_equal(s3c_volume_add_keys(body.data, body.len, rotated, NULL, &added, &more), 0);
+	assert_int_equal(added, 1);
+	assert_int_equal(open_with(&more, RING_B, &v), 0);
+	assert_int_equal(v->serial, 2);
+	s3c_volume_free(v);
+	s3c_buf_free(&more);
+	s3c_buf_free(&body);
+	s3c_volume_free(made);
+}
+
+static void test_garbage(void **state)
+{
+	static const char *const texts[] = {
+		"", "\n", "{}", "[]", "null", "{{{{", "\"text\"", "{\"a\":1}", "\xff\xfe", "<xml/>"
+	};
+	struct s3c_buf large = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct s3c_buf body = { 0 };
+
+		s3c_buf_append_str(&body, texts[i]);
+		assert_int_equal(try_open(&body, RING_A), -EBADMSG);
+		s3c_buf_free(&body);
+	}
+	for (size_t i = 0; i <= 256 << 10; i++)
+		s3c_buf_append_char(&large, '[');
+	assert_int_equal(try_open(&large, RING_A), -EBADMSG);
+	s3c_buf_free(&large);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cse),
+		cmocka_unit_test(test_distinct),
+		cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_swapped_slots),
+		cmocka_unit_test(test_ssec),
+		cmocka_unit_test(test_ssec_key_used),
+		cmocka_unit_test(test_create_refuses),
+		cmocka_unit_test(test_add_keys),
+		cmocka_unit_test(test_garbage),
+	};
+
+	return cmocka_run_group_tests(tests, fixture_setup, NULL);
+}
