@@ -9,14 +9,21 @@ unit_tests = \
 	tests/unit/test_crc \
 	tests/unit/test_credentials \
 	tests/unit/test_crypto \
+	tests/unit/test_engine_content \
+	tests/unit/test_engine_names \
+	tests/unit/test_engine_rename \
+	tests/unit/test_engine_volume \
 	tests/unit/test_format_example \
 	tests/unit/test_geometry \
 	tests/unit/test_header \
 	tests/unit/test_http \
+	tests/unit/test_journal \
 	tests/unit/test_keyring \
 	tests/unit/test_retry \
 	tests/unit/test_sigv4 \
+	tests/unit/test_store_fault \
 	tests/unit/test_store_file \
+	tests/unit/test_store_s3 \
 	tests/unit/test_thread \
 	tests/unit/test_trailer \
 	tests/unit/test_volume \
@@ -89,6 +96,7 @@ EXTRA_DIST += \
 	tests/contract/fault.tap \
 	tests/no-cmocka.sh \
 	tests/run-tap \
+	tests/unit/engine_fixture.h \
 	tests/unit/http_server.h \
 	tests/unit/object_fixture.h \
 	tests/vectors/sigv4.json

@@ -640,8 +640,8 @@ int s3c_keyring_create(const char *path, const char *id, struct s3c_err *err)
 	}
 	if (access(path, F_OK) == 0) /* only for the sentence; the rename below decides */
 		return s3c_err_set(err, -EEXIST,
-				   "%s exists already; to add a key to it: "
-				   "s3cryptfsctl key rotate",
+				   "%s exists already; to make another one, name it: "
+				   "s3cryptfsctl key new -o keyring=FILE",
 				   path);
 
 	s3c_random(secret, sizeof(secret));

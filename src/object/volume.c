@@ -435,6 +435,9 @@ static int find_volume_key(const json_t *epoch, const struct s3c_keyring *keyrin
 			return r;
 		if (r == -EBADMSG && !wrong)
 			wrong = key;
+		/* Another key might open the volume; what this one wraps nobody else could open. */
+		if (r == -EBADMSG && key == active)
+			break;
 	}
 	if (wrong)
 		return s3c_err_set(err, -EKEYREJECTED,
@@ -623,6 +626,8 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 	if (r < 0)
 		return r;
 	root = p.root;
+	if (!writing_key(p.family, volume->ssec_shared, keyring, err))
+		return -EKEYREJECTED;
 	if (p.family == S3C_FAMILY_CSE)
 		entries = json_object_get(json_array_get(json_object_get(root, "epochs"), 0),
 					  "slots");

@@ -9,10 +9,12 @@
 /* The first line that fits speaks; S3's codes come before what follows from the errno alone. */
 static const struct {
 	const char *word; /* in the message; NULL: any */
-	int result;	  /* 0: any */
+	int result;       /* 0: any */
 	const char *text; /* %s: the place */
 } causes[] = {
 	{ "InvalidAccessKeyId", 0,
+	  "%s does not know the access key id: check AWS_ACCESS_KEY_ID or the profile" },
+	{ "provided access key ID", 0,
 	  "%s does not know the access key id: check AWS_ACCESS_KEY_ID or the profile" },
 	{ "SignatureDoesNotMatch", 0,
 	  "%s refuses the signature: the secret access key is wrong (AWS_SECRET_ACCESS_KEY or the "
@@ -31,17 +33,19 @@ static const struct {
 	{ "does not confirm", -EOPNOTSUPP,
 	  "the store does not encrypt with customer keys (SSE-C): it ignores the key, at %s; use "
 	  "enc=cse-key" },
-	{ "certificate", 0,
+	{ "certificate is not trusted", -EPROTO,
 	  "the certificate of %s is not trusted: give its authority with ca_file=" },
 	{ "customer keys", -EOPNOTSUPP,
 	  "the store does not encrypt with customer keys (SSE-C), %s; use enc=cse-key" },
 	{ "Server Side Encryption", -EACCES, "%s refuses customer keys (SSE-C)" },
 	{ NULL, -EKEYREJECTED, "%s refuses the customer key: the keyring has another one" },
-	{ NULL, -ECONNREFUSED, "nothing answers at %s: is the server running, is endpoint= right?" },
+	{ NULL, -ECONNREFUSED,
+	  "nothing answers at %s: is the server running, is endpoint= right?" },
 	{ NULL, -EHOSTUNREACH,
 	  "%s cannot be reached: check endpoint=, the name's spelling and the network" },
-	{ NULL, -ECONNRESET, "%s ends the connection: is it https:// where it is http://, or the "
-			     "reverse?" },
+	{ NULL, -ECONNRESET,
+	  "%s ends the connection: is it https:// where it is http://, or the "
+	  "reverse?" },
 	{ NULL, -ETIMEDOUT, "%s did not answer in time: check the network, or raise timeout=" },
 	{ "Access Denied", -EACCES,
 	  "%s denies access: the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject, "

@@ -220,7 +220,7 @@ static void choose_fault_locked(struct fault_store *fs, struct fault_call *call)
 {
 	struct rule *rule;
 
-	STAILQ_FOREACH(rule, &fs->rules, link) {
+	STAILQ_FOREACH (rule, &fs->rules, link) {
 		if (rule->rule.op != call->rq.op || !key_matches(rule, &call->rq))
 			continue;
 		if (rule->passed < rule->rule.after) {

@@ -82,8 +82,7 @@ static int run_get(struct s3c_file_call *call, struct s3c_store_reply *reply)
 
 	if (r < 0)
 		return r;
-	if (rq->condition.if_match &&
-	    strcmp(rq->condition.if_match, object.info.version.etag) != 0)
+	if (rq->condition.if_match && strcmp(rq->condition.if_match, object.info.version.etag) != 0)
 		return -ESTALE;
 	reply->stat = object.info;
 	object.info.meta = (struct s3c_meta){ 0 };
@@ -131,8 +130,8 @@ static int run_copy(struct s3c_file_call *call, struct s3c_store_reply *reply)
  * Removes the object and the folders that it leaves empty; ret_dir becomes the one that is left,
  * to be synced.
  */
-static int delete_locked(struct s3c_file_call *call, const char *key, struct s3c_file_object *object,
-			 char ret_dir[static S3C_FILE_PATH_MAX])
+static int delete_locked(struct s3c_file_call *call, const char *key,
+			 struct s3c_file_object *object, char ret_dir[static S3C_FILE_PATH_MAX])
 {
 	struct s3c_file_store *fs = call->fs;
 	const char *if_match = call->rq.condition.if_match;
@@ -266,16 +265,15 @@ static void run_call(struct s3c_job *job)
 
 	if (r == 0 && (rq->ssec || rq->source_ssec)) {
 		r = -EOPNOTSUPP;
-		snprintf(reply.message, sizeof(reply.message), "%s %s: %s",
-			 operations[rq->op].name, rq->key,
-			 "a folder does not encrypt with customer keys (SSE-C)");
+		snprintf(reply.message, sizeof(reply.message), "%s %s: %s", operations[rq->op].name,
+			 rq->key, "a folder does not encrypt with customer keys (SSE-C)");
 	} else if (r == 0) {
 		r = operations[rq->op].run(call, &reply);
 	}
 	reply.result = r;
 	if (r < 0 && !reply.message[0])
-		snprintf(reply.message, sizeof(reply.message), "%s %s: %s",
-			 operations[rq->op].name, rq->key ? rq->key : "", error_words(r));
+		snprintf(reply.message, sizeof(reply.message), "%s %s: %s", operations[rq->op].name,
+			 rq->key ? rq->key : "", error_words(r));
 	call->done(call->arg, &reply);
 	s3c_store_reply_free(&reply);
 	call_unref(call);

@@ -30,7 +30,7 @@ struct lister {
 	struct s3c_file_call *call;
 	struct s3c_file_store *fs;
 	const char *prefix;
-	char *after; /* NULL: at the beginning */
+	char *after;      /* NULL: at the beginning */
 	bool after_below; /* after is a common prefix: nothing below it either */
 	size_t max;
 	struct s3c_list *list;
@@ -257,8 +257,8 @@ static int add_object(struct lister *l, const char *key)
 
 	if (!starts_with(key, l->prefix))
 		return 0;
-	if (l->after && (strcmp(key, l->after) <= 0 ||
-			 (l->after_below && starts_with(key, l->after))))
+	if (l->after &&
+	    (strcmp(key, l->after) <= 0 || (l->after_below && starts_with(key, l->after))))
 		return 0;
 	if (l->call->rq.delimiter) {
 		const char *slash = strchr(key + strlen(l->prefix), '/');

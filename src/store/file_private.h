@@ -98,7 +98,7 @@ struct s3c_file_object {
 	struct stat st;
 	char path[S3C_FILE_PATH_MAX];
 	struct s3c_stat info; /* size, version, metadata, type */
-	bool sidecar;	      /* the record is in a file of its own */
+	bool sidecar;         /* the record is in a file of its own */
 };
 #define S3C_FILE_OBJECT_NONE                                                                       \
 	{                                                                                          \
@@ -114,7 +114,8 @@ void s3c_file_object_close(struct s3c_file_object *object);
 int s3c_file_record_encode(const struct s3c_stat *info, struct s3c_buf *out);
 int s3c_file_record_decode(const char *text, size_t len, struct s3c_stat *ret_info);
 /* Fills info of an open file; -EAGAIN: a sidecar that should be there is not (it was replaced). */
-int s3c_file_record_read(struct s3c_file_store *fs, const char *key, struct s3c_file_object *object);
+int s3c_file_record_read(struct s3c_file_store *fs, const char *key,
+			 struct s3c_file_object *object);
 /* Stores the record with the file of a temporary name; may set its mtime. */
 int s3c_file_record_write(struct s3c_file_store *fs, const char *key, int fd,
 			  const struct s3c_stat *info);

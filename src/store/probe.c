@@ -290,8 +290,7 @@ static int probe_reading(struct probe *p, struct s3c_err *err)
 	p->caps.crc64nvme = step.replies[put].checksum_confirmed;
 	take_target(p, &step, put);
 	p->caps.copy = result_of(&step, copy) == 0;
-	p->caps.copy_source_if_match =
-		p->caps.copy && result_of(&step, copy_wrong) == -ESTALE;
+	p->caps.copy_source_if_match = p->caps.copy && result_of(&step, copy_wrong) == -ESTALE;
 	take_upload(&step, create_a, &p->a);
 	take_upload(&step, create_b, &p->b);
 	step_clear(&step);

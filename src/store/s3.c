@@ -145,9 +145,9 @@ static int submit_step(struct s3c_s3_call *call)
 	s3c_mutex_unlock(&call->lock);
 	/* The answer may be there before this returns, and even the next step begun by it. */
 	atomic_fetch_add(&call->refs, 1);
-	r = cancelled ? -ECANCELED :
-			s3c_http_submit(call->store->service, &built.http, on_http_done, call,
-					&http);
+	r = cancelled
+		    ? -ECANCELED
+		    : s3c_http_submit(call->store->service, &built.http, on_http_done, call, &http);
 	s3c_s3_built_free(&built);
 	s3c_mutex_lock(&call->lock);
 	if (call->generation == generation) {

@@ -54,9 +54,10 @@ static bool reads_object(enum s3c_store_opcode op)
 static bool is_about_customer_key(const struct s3c_s3_call *call, const struct s3c_http_reply *http)
 {
 	static const char *const words[] = {
-		"Server Side Encryption", "encryption parameters", "correct secret key",
-		"Customer provided key",  "customer provided key", "MD5 hash of the key",
-		"encryption key",	  "SSE-C",
+		"Server Side Encryption", "encryption parameters",
+		"correct secret key",     "Customer provided key",
+		"customer provided key",  "MD5 hash of the key",
+		"encryption key",         "SSE-C",
 	};
 
 	if (!reads_object(call->rq.op) || (http->status != 400 && http->status != 403))

@@ -61,26 +61,26 @@ struct s3c_s3_call {
 
 	struct s3c_mutex lock;
 	struct s3c_http_call *http; /* guarded by lock: the request of this step */
-	unsigned generation;	    /* guarded by lock: of the request */
-	bool cancelled;		    /* guarded by lock */
+	unsigned generation;        /* guarded by lock: of the request */
+	bool cancelled;             /* guarded by lock */
 
 	/* The rest belongs to the submitting thread, then to the engine's. */
 	enum s3c_s3_step step;
-	unsigned repeats;	 /* of a conflict */
-	size_t delete_index;	 /* DELETE_ONE */
-	struct s3c_buf xml;	 /* body of DELETE_MANY and COMPLETE */
+	unsigned repeats;    /* of a conflict */
+	size_t delete_index; /* DELETE_ONE */
+	struct s3c_buf xml;  /* body of DELETE_MANY and COMPLETE */
 	struct iovec xml_body;
 	enum s3c_checksum sent_checksum;
-	char checksum[16];	 /* base64 of what was sent */
+	char checksum[16]; /* base64 of what was sent */
 
 	/* GET: filled by the sink. */
 	bool begun;
-	int sink_result;	 /* what the caller's sink ended it with */
-	uint64_t expected;	 /* bytes for the caller's sink */
+	int sink_result;   /* what the caller's sink ended it with */
+	uint64_t expected; /* bytes for the caller's sink */
 	uint64_t received;
-	uint64_t skip;		 /* bytes before the range, when the store ignored it */
-	char fault[320];	 /* what was wrong with the reply, for the message */
-	int main_result;	 /* PARTS: what the completion ended with */
+	uint64_t skip;   /* bytes before the range, when the store ignored it */
+	char fault[320]; /* what was wrong with the reply, for the message */
+	int main_result; /* PARTS: what the completion ended with */
 
 	struct s3c_store_reply reply;
 };

@@ -466,9 +466,9 @@ int s3c_s3_read_upload_id(struct s3c_s3_call *call, const struct s3c_http_reply 
 	if (r == 0) {
 		/* A server that does not know checksums of uploads must not be sent any. */
 		enum s3c_checksum used =
-			s3c_http_headers_get(&http->headers, "x-amz-checksum-algorithm") ?
-				call->sent_checksum :
-				S3C_CHECKSUM_OFF;
+			s3c_http_headers_get(&http->headers, "x-amz-checksum-algorithm")
+				? call->sent_checksum
+				: S3C_CHECKSUM_OFF;
 
 		call->reply.upload_id =
 			s3c_asprintf("%s%s", s3c_s3_checksum_prefix(used), state.upload_id);

@@ -446,9 +446,8 @@ static int add_part_query(struct s3c_s3_call *call, struct s3c_s3_built *b,
 {
 	int r = add_query_number(b, "partNumber", call->rq.part_number);
 
-	return r == 0 ? add_query(b, "uploadId",
-				  s3c_s3_upload_id(call->rq.upload_id, ret_checksum)) :
-			r;
+	return r == 0 ? add_query(b, "uploadId", s3c_s3_upload_id(call->rq.upload_id, ret_checksum))
+		      : r;
 }
 
 static int build_upload_part(struct s3c_s3_call *call, struct s3c_s3_built *b)
@@ -490,8 +489,8 @@ static int append_part(struct s3c_buf *out, const struct s3c_store_part *part,
 		r = s3c_buf_append_str(out, "</ETag>");
 	for (size_t i = 0; r == 0 && part->checksum[0] && i < ARRAY_LEN(checksums); i++)
 		if (checksums[i].checksum == checksum)
-			r = s3c_buf_printf(out, "<%s>%s</%s>", checksums[i].element,
-					   part->checksum, checksums[i].element);
+			r = s3c_buf_printf(out, "<%s>%s</%s>", checksums[i].element, part->checksum,
+					   checksums[i].element);
 	return r == 0 ? s3c_buf_append_str(out, "</Part>") : r;
 }
 
@@ -538,9 +537,9 @@ static int build_parts(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	if (r == 0)
 		r = add_query(b, "uploadId", s3c_s3_upload_id(call->rq.upload_id, &checksum));
 	/* As for the completion: only with checksums. */
-	return r == 0 && checksum != S3C_CHECKSUM_OFF ?
-		       add_customer_key(b, SSEC_HEADER, call->rq.ssec) :
-		       r;
+	return r == 0 && checksum != S3C_CHECKSUM_OFF
+		       ? add_customer_key(b, SSEC_HEADER, call->rq.ssec)
+		       : r;
 }
 
 static int (*const builders[])(struct s3c_s3_call *call, struct s3c_s3_built *b) = {
@@ -559,8 +558,10 @@ static int (*const builders[])(struct s3c_s3_call *call, struct s3c_s3_built *b)
 };
 
 static int (*const step_builders[])(struct s3c_s3_call *call, struct s3c_s3_built *b) = {
-	[S3C_S3_SIZE] = build_head,   [S3C_S3_WHY] = build_why,
-	[S3C_S3_AFTER] = build_head,  [S3C_S3_PARTS] = build_parts,
+	[S3C_S3_SIZE] = build_head,
+	[S3C_S3_WHY] = build_why,
+	[S3C_S3_AFTER] = build_head,
+	[S3C_S3_PARTS] = build_parts,
 	[S3C_S3_DELETE_ONE] = build_delete_one,
 };
 

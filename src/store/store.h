@@ -30,7 +30,7 @@
 
 #define S3C_STORE_KEY_MAX 1024 /* bytes, S3's limit */
 #define S3C_STORE_ETAG_MAX 96
-#define S3C_STORE_META_MAX 2048 /* bytes of all names and values, S3's limit */
+#define S3C_STORE_META_MAX 2048       /* bytes of all names and values, S3's limit */
 #define S3C_STORE_PART_MIN (5u << 20) /* of every part but the last, S3's limit */
 
 /* User metadata: lower-case names without the x-amz-meta- prefix; ASCII values. */
@@ -89,7 +89,7 @@ struct s3c_store_caps {
 	bool copy;      /* CopyObject of what this mount writes (with its encryption) works */
 	bool part_copy; /* UploadPartCopy likewise */
 	bool part_copy_any_key; /* also of a source whose key has a '%'; else -EOPNOTSUPP then */
-	bool crc32c;    /* x-amz-checksum-crc32c is checked or at least echoed */
+	bool crc32c;            /* x-amz-checksum-crc32c is checked or at least echoed */
 	bool crc64nvme;
 };
 
@@ -152,8 +152,8 @@ enum s3c_checksum {
 struct s3c_store_request {
 	enum s3c_store_opcode op;
 	int64_t deadline_ns; /* monotonic; 0: none */
-	bool content;    /* takes a content slot (bodies of files) instead of a metadata slot */
-	const char *key; /* all but LIST and DELETE_MANY */
+	bool content;        /* takes a content slot (bodies of files) instead of a metadata slot */
+	const char *key;     /* all but LIST and DELETE_MANY */
 	const struct s3c_ssec *ssec; /* key of the object (target); NULL: none */
 
 	/* GET: [offset, offset+length), length at least 1; UINT64_MAX: to the end; or the last

@@ -49,8 +49,8 @@ static void test_parallel(void **state)
 		rq.body = &body[i];
 		rq.body_count = 1;
 		rq.content = i & 1;
-		assert_int_equal(
-			s3c_store_submit(contract.store, &rq, batch_done, &batch, NULL), 0);
+		assert_int_equal(s3c_store_submit(contract.store, &rq, batch_done, &batch, NULL),
+				 0);
 	}
 	pthread_mutex_lock(&batch.lock);
 	while (batch.left)
@@ -71,8 +71,8 @@ static void test_one_winner(void **state)
 		skip(); /* it looks and then writes */
 	rq.condition.if_none_match = true;
 	for (unsigned i = 0; i < 16; i++)
-		assert_int_equal(
-			s3c_store_submit(contract.store, &rq, batch_done, &batch, NULL), 0);
+		assert_int_equal(s3c_store_submit(contract.store, &rq, batch_done, &batch, NULL),
+				 0);
 	pthread_mutex_lock(&batch.lock);
 	while (batch.left)
 		pthread_cond_wait(&batch.changed, &batch.lock);
@@ -147,8 +147,8 @@ static void test_whole_versions(void **state)
 		rq.body = &iov;
 		rq.body_count = 1;
 		batch.left = 1;
-		assert_int_equal(
-			s3c_store_submit(contract.store, &rq, batch_done, &batch, NULL), 0);
+		assert_int_equal(s3c_store_submit(contract.store, &rq, batch_done, &batch, NULL),
+				 0);
 		assert_int_equal(s3c_store_get_all(contract.store, key, contract.ssec, 1u << 20,
 						   NULL, &body, NULL, message, sizeof(message)),
 				 0);
@@ -163,8 +163,8 @@ static void test_whole_versions(void **state)
 }
 
 const struct CMUnitTest call_tests[] = {
-	cmocka_unit_test(test_parallel),    cmocka_unit_test(test_one_winner),
-	cmocka_unit_test(test_late),	    cmocka_unit_test(test_interrupted),
+	cmocka_unit_test(test_parallel),       cmocka_unit_test(test_one_winner),
+	cmocka_unit_test(test_late),           cmocka_unit_test(test_interrupted),
 	cmocka_unit_test(test_whole_versions),
 };
 const size_t call_test_count = ARRAY_LEN(call_tests);

@@ -129,8 +129,9 @@ static void print_caps(const struct s3c_store_caps *caps)
 	printf("# copy-source-if-match %s, part copy %s; delete if-match %s\n",
 	       yes_no(caps->copy_source_if_match), yes_no(caps->part_copy_source_if_match),
 	       yes_no(caps->delete_if_match));
-	printf("# copy %s, part copy %s (of any key %s), crc32c %s, crc64nvme %s\n", yes_no(caps->copy),
-	       yes_no(caps->part_copy), yes_no(caps->part_copy_any_key), yes_no(caps->crc32c), yes_no(caps->crc64nvme));
+	printf("# copy %s, part copy %s (of any key %s), crc32c %s, crc64nvme %s\n",
+	       yes_no(caps->copy), yes_no(caps->part_copy), yes_no(caps->part_copy_any_key),
+	       yes_no(caps->crc32c), yes_no(caps->crc64nvme));
 }
 
 static void test_probe(void **state)

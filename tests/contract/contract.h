@@ -17,8 +17,8 @@
 struct contract {
 	struct s3c_store *store;
 	const struct s3c_ssec *ssec; /* NULL: without customer keys */
-	char base[64];		     /* all keys begin so; ends in '/' */
-	const char *server;	     /* S3C_TEST_SERVER; "" */
+	char base[64];               /* all keys begin so; ends in '/' */
+	const char *server;          /* S3C_TEST_SERVER; "" */
 	bool is_file;
 };
 extern struct contract contract;

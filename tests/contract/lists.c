@@ -112,9 +112,25 @@ static void test_list_after_delete(void **state)
 
 /* In the order of their bytes. */
 static const char *const odd[] = {
-	" blank", "!", "#hash?query=1&x", "%", "%41", "%zz", "'quote\"", "(a) {b} [c]", "+plus+",
-	"<tag>&amp;", "=", "a+b c", "back\\slash", "colon:semi;", "tilde~^`|", "z*?$@,",
-	"\xc3\xa9t\xc3\xa9", "\xe6\x97\xa5\xe6\x9c\xac", "\xf0\x9f\x98\x80",
+	" blank",
+	"!",
+	"#hash?query=1&x",
+	"%",
+	"%41",
+	"%zz",
+	"'quote\"",
+	"(a) {b} [c]",
+	"+plus+",
+	"<tag>&amp;",
+	"=",
+	"a+b c",
+	"back\\slash",
+	"colon:semi;",
+	"tilde~^`|",
+	"z*?$@,",
+	"\xc3\xa9t\xc3\xa9",
+	"\xe6\x97\xa5\xe6\x9c\xac",
+	"\xf0\x9f\x98\x80",
 };
 
 static void test_odd_names(void **state)
@@ -132,14 +148,14 @@ static void test_odd_names(void **state)
 
 /* Names that no folder can hold as they are. */
 static const char *const clashing[] = {
-	"%+a", "%-", "%-.", "%=", "%=a", ".", "..", "...", "../x", "./y", "/", "//", "//b",
-	"a", "a/", "a//b", "a/b", "a/b/", "a/b/c",
+	"%+a", "%-", "%-.", "%=", "%=a", ".",    "..",  "...",  "../x",  "./y",
+	"/",   "//", "//b", "a",  "a/",  "a//b", "a/b", "a/b/", "a/b/c",
 };
 
 static void test_clashing_names(void **state)
 {
-	static const char *const top[] = { "%+a", "%-", "%-.", "%=", "%=a", ".", "..",
-					   "...", "../", "./", "/", "a", "a/" };
+	static const char *const top[] = { "%+a", "%-",  "%-.", "%=", "%=a", ".", "..",
+					   "...", "../", "./",  "/",  "a",   "a/" };
 
 	(void)state;
 	if (is_server("versitygw"))
@@ -238,13 +254,9 @@ static void test_delete_many_control(void **state)
 }
 
 const struct CMUnitTest list_tests[] = {
-	cmocka_unit_test(test_list_flat),
-	cmocka_unit_test(test_list_folders),
-	cmocka_unit_test(test_list_after_delete),
-	cmocka_unit_test(test_odd_names),
-	cmocka_unit_test(test_clashing_names),
-	cmocka_unit_test(test_long_names),
-	cmocka_unit_test(test_delete_many),
-	cmocka_unit_test(test_delete_many_control),
+	cmocka_unit_test(test_list_flat),         cmocka_unit_test(test_list_folders),
+	cmocka_unit_test(test_list_after_delete), cmocka_unit_test(test_odd_names),
+	cmocka_unit_test(test_clashing_names),    cmocka_unit_test(test_long_names),
+	cmocka_unit_test(test_delete_many),       cmocka_unit_test(test_delete_many_control),
 };
 const size_t list_test_count = ARRAY_LEN(list_tests);

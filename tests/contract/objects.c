@@ -13,8 +13,8 @@ static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz";
 static void test_put_and_get(void **state)
 {
 	struct s3c_meta_item items[] = {
-		{ (char *)(uintptr_t)"mode", (char *)(uintptr_t)"33188" },
-		{ (char *)(uintptr_t)"x-amz-key-v2", (char *)(uintptr_t)"a/b+c== %20" },
+		{ (char *)(uintptr_t) "mode", (char *)(uintptr_t) "33188" },
+		{ (char *)(uintptr_t) "x-amz-key-v2", (char *)(uintptr_t) "a/b+c== %20" },
 	};
 	struct s3c_meta meta = { items, 2 };
 	struct iovec body[] = {
@@ -144,12 +144,18 @@ static void test_ranges(void **state)
 		uint64_t want_offset, want_length;
 		int result;
 	} cases[] = {
-		{ 0, UINT64_MAX, 0, 0, 26, 0 },	 { 0, 1, 0, 0, 1, 0 },
-		{ 3, 5, 0, 3, 5, 0 },		 { 20, 100, 0, 20, 6, 0 },
-		{ 25, UINT64_MAX, 0, 25, 1, 0 }, { 10, UINT64_MAX, 0, 10, 16, 0 },
-		{ 26, 1, 0, 0, 0, -ERANGE },	 { 1000, UINT64_MAX, 0, 0, 0, -ERANGE },
-		{ 0, 0, 4, 22, 4, 0 },		 { 0, 0, 26, 0, 26, 0 },
-		{ 0, 0, 69632, 0, 26, 0 },	 { 5, 5, 1, 25, 1, 0 },
+		{ 0, UINT64_MAX, 0, 0, 26, 0 },
+		{ 0, 1, 0, 0, 1, 0 },
+		{ 3, 5, 0, 3, 5, 0 },
+		{ 20, 100, 0, 20, 6, 0 },
+		{ 25, UINT64_MAX, 0, 25, 1, 0 },
+		{ 10, UINT64_MAX, 0, 10, 16, 0 },
+		{ 26, 1, 0, 0, 0, -ERANGE },
+		{ 1000, UINT64_MAX, 0, 0, 0, -ERANGE },
+		{ 0, 0, 4, 22, 4, 0 },
+		{ 0, 0, 26, 0, 26, 0 },
+		{ 0, 0, 69632, 0, 26, 0 },
+		{ 5, 5, 1, 25, 1, 0 },
 	};
 	const char *key = key_of("ranges");
 
@@ -333,7 +339,7 @@ static void test_delete_condition(void **state)
 
 static void test_copy(void **state)
 {
-	struct s3c_meta_item item = { (char *)(uintptr_t)"mode", (char *)(uintptr_t)"1" };
+	struct s3c_meta_item item = { (char *)(uintptr_t) "mode", (char *)(uintptr_t) "1" };
 	struct s3c_meta meta = { &item, 1 };
 	struct s3c_store_request rq = request(S3C_STORE_PUT, key_of("copy source +%41?"));
 	struct s3c_store_reply reply, head;
@@ -350,7 +356,7 @@ static void test_copy(void **state)
 	expect(&rq, 0, &reply);
 	strcpy(etag, reply.stat.version.etag);
 	s3c_store_reply_free(&reply);
-	item.value = (char *)(uintptr_t)"2";
+	item.value = (char *)(uintptr_t) "2";
 	rq = request(S3C_STORE_COPY, key_of("copy target"));
 	rq.source_key = source;
 	rq.source_ssec = contract.ssec;
@@ -375,7 +381,7 @@ static void test_copy(void **state)
 		rq.source_if_match = NULL;
 	}
 	/* Onto itself: what a change of attributes is. */
-	item.value = (char *)(uintptr_t)"3";
+	item.value = (char *)(uintptr_t) "3";
 	rq.key = source;
 	expect(&rq, 0, NULL);
 	rq.op = S3C_STORE_HEAD;
@@ -409,7 +415,7 @@ static void test_customer_keys(void **state)
 
 static void test_refused(void **state)
 {
-	struct s3c_meta_item item = { (char *)(uintptr_t)"name", (char *)(uintptr_t)"v\r\nx: y" };
+	struct s3c_meta_item item = { (char *)(uintptr_t) "name", (char *)(uintptr_t) "v\r\nx: y" };
 	struct s3c_meta meta = { &item, 1 };
 	struct s3c_store_request rq = request(S3C_STORE_PUT, "");
 	char key[S3C_STORE_KEY_MAX + 2];
@@ -423,9 +429,9 @@ static void test_refused(void **state)
 	rq.key = key_of("refused");
 	rq.meta = &meta;
 	expect(&rq, -EINVAL, NULL);
-	item.value = (char *)(uintptr_t)" blank";
+	item.value = (char *)(uintptr_t) " blank";
 	expect(&rq, -EINVAL, NULL);
-	item = (struct s3c_meta_item){ (char *)(uintptr_t)"Upper", (char *)(uintptr_t)"v" };
+	item = (struct s3c_meta_item){ (char *)(uintptr_t) "Upper", (char *)(uintptr_t) "v" };
 	expect(&rq, -EINVAL, NULL);
 	rq.meta = NULL;
 	rq.condition = (struct s3c_condition){ "\"x\"", true };
@@ -440,13 +446,13 @@ static void test_refused(void **state)
 }
 
 const struct CMUnitTest object_tests[] = {
-	cmocka_unit_test(test_put_and_get),	cmocka_unit_test(test_replace),
-	cmocka_unit_test(test_metadata_limit),	cmocka_unit_test(test_ranges),
-	cmocka_unit_test(test_empty_object),	cmocka_unit_test(test_sink_errors),
-	cmocka_unit_test(test_get_all_limit),	cmocka_unit_test(test_absent),
-	cmocka_unit_test(test_delete),		cmocka_unit_test(test_read_conditions),
-	cmocka_unit_test(test_put_conditions),	cmocka_unit_test(test_delete_condition),
-	cmocka_unit_test(test_copy),		cmocka_unit_test(test_customer_keys),
+	cmocka_unit_test(test_put_and_get),    cmocka_unit_test(test_replace),
+	cmocka_unit_test(test_metadata_limit), cmocka_unit_test(test_ranges),
+	cmocka_unit_test(test_empty_object),   cmocka_unit_test(test_sink_errors),
+	cmocka_unit_test(test_get_all_limit),  cmocka_unit_test(test_absent),
+	cmocka_unit_test(test_delete),         cmocka_unit_test(test_read_conditions),
+	cmocka_unit_test(test_put_conditions), cmocka_unit_test(test_delete_condition),
+	cmocka_unit_test(test_copy),           cmocka_unit_test(test_customer_keys),
 	cmocka_unit_test(test_refused),
 };
 const size_t object_test_count = ARRAY_LEN(object_tests);

@@ -13,7 +13,7 @@
 
 static char *start_upload(const char *key)
 {
-	struct s3c_meta_item item = { (char *)(uintptr_t)"mode", (char *)(uintptr_t)"7" };
+	struct s3c_meta_item item = { (char *)(uintptr_t) "mode", (char *)(uintptr_t) "7" };
 	struct s3c_meta meta = { &item, 1 };
 	struct s3c_store_request rq = request(S3C_STORE_UPLOAD_CREATE, key);
 	struct s3c_store_reply reply;
@@ -229,8 +229,10 @@ static void test_complete_conditions(void **state)
 }
 
 const struct CMUnitTest upload_tests[] = {
-	cmocka_unit_test(test_upload),	  cmocka_unit_test(test_part_copy),
-	cmocka_unit_test(test_abort),	  cmocka_unit_test(test_bad_parts),
+	cmocka_unit_test(test_upload),
+	cmocka_unit_test(test_part_copy),
+	cmocka_unit_test(test_abort),
+	cmocka_unit_test(test_bad_parts),
 	cmocka_unit_test(test_complete_conditions),
 };
 const size_t upload_test_count = ARRAY_LEN(upload_tests);

@@ -376,10 +376,10 @@ static void write_in_child(int to_parent, int from_parent)
 /* The child has written and described its temporary file, and waits for the names lock. */
 static bool temp_is_ready(void)
 {
-	cleanup_free char *command =
-		s3c_asprintf("for f in %s/%s/session-*/t*; do [ \"$(stat -c %%s $f)\" = 100000 ] "
-			     "&& exit 0; done; exit 1",
-			     dir, S3C_FILE_TMP);
+	cleanup_free char *command = s3c_asprintf(
+		"for f in %s/%s/session-*/t*; do [ \"$(stat -c %%s $f 2>&1)\" = 100000 ] "
+		"&& exit 0; done; exit 1",
+		dir, S3C_FILE_TMP);
 
 	return system(command) == 0;
 }
@@ -424,6 +424,68 @@ static void test_killed(void **state)
 	}
 }
 
+#define RACERS 4
+#define RACES 30
+
+/* Exit status: how many of the races were won. */
+static void race_in_child(int start)
+{
+	struct s3c_store *store = open_store();
+	unsigned won = 0;
+	char c;
+
+	if (read(start, &c, 1) < 0)
+		_exit(255);
+	for (unsigned i = 0; i < RACES; i++) {
+		char key[32];
+		struct s3c_store_request rq = {
+			.op = S3C_STORE_PUT,
+			.key = key,
+			.condition.if_none_match = true,
+		};
+		struct s3c_store_reply reply;
+		int r;
+
+		snprintf(key, sizeof(key), "race/%u", i);
+		r = s3c_store_perform(store, &rq, NULL, &reply);
+		s3c_store_reply_free(&reply);
+		if (r < 0 && r != -EEXIST)
+			_exit(255);
+		won += r == 0;
+	}
+	s3c_store_free(store);
+	_exit((int)won);
+}
+
+static void test_processes(void **state)
+{
+	pid_t pids[RACERS];
+	int start[2];
+	unsigned won = 0;
+
+	(void)state;
+	assert_int_equal(pipe(start), 0);
+	for (unsigned i = 0; i < RACERS; i++) {
+		pids[i] = fork();
+		assert_true(pids[i] >= 0);
+		if (pids[i] == 0) {
+			close(start[1]);
+			race_in_child(start[0]);
+		}
+	}
+	/* Closed here and in the children: all of them read its end at once. */
+	close(start[0]);
+	close(start[1]);
+	for (unsigned i = 0; i < RACERS; i++) {
+		int status;
+
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 255);
+		won += (unsigned)WEXITSTATUS(status);
+	}
+	assert_int_equal(won, RACES);
+}
+
 static void test_read_only(void **state)
 {
 	struct s3c_store *store = NULL;
@@ -446,6 +508,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sidecar, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_leftovers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_processes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read_only, set_up, tear_down),
 	};
 

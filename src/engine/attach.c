@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* What operations on names do with open objects: taking them off their path, and onto others. */
+#include "engine/content.h"
+#include "engine/names.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Chunks [first, first + n), of one segment that is no hole. Lock held, released. */
+static int localize_run(struct s3c_object *object, struct s3c_op *op, uint64_t first, unsigned n)
+{
+	struct s3c_page *pages[S3C_BATCH], *page;
+	bool all = true;
+	int r;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct s3c_slot *slot = s3c_slot_find(object, first + i, NULL);
+
+		all &= slot && slot->state == S3C_CHUNK_DIRTY;
+	}
+	if (all)
+		return 0;
+	r = s3c_chunks_pin(object, op, first, n, pages);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		struct s3c_slot *slot = s3c_slot_find(object, first + i, NULL);
+
+		if (!pages[i] || (slot && slot->state == S3C_CHUNK_DIRTY))
+			continue;
+		r = s3c_chunk_make_dirty(object, op, first + i, &page);
+		if (r == 0 && page)
+			s3c_chunks_unpin(object, &page, 1);
+	}
+	s3c_chunks_unpin(object, pages, n);
+	return r;
+}
+
+int s3c_object_localize(struct s3c_object *object, struct s3c_op *op)
+{
+	int r = object->base_visible ? s3c_object_prepare(object, op) : 0;
+
+	for (uint64_t chunk = 0; r == 0 && chunk * S3C_CHUNK_SIZE < object->base_visible;) {
+		uint64_t end = DIV_ROUND_UP(object->base_visible, S3C_CHUNK_SIZE);
+		unsigned n = (unsigned)S3C_MIN(end - chunk, (uint64_t)S3C_BATCH);
+
+		if (object->crypt && s3c_crypt_hole(object->crypt, chunk / S3C_SEGMENT_CHUNKS))
+			n = S3C_SEGMENT_CHUNKS;
+		else
+			r = localize_run(object, op, chunk, n);
+		chunk += n;
+	}
+	return r;
+}
+
+/* Neither commit nor upload: what the store has stays as it is. Lock held, released. */
+static int quiesce(struct s3c_object *object, struct s3c_op *op)
+{
+	while (object->committing || object->upload) {
+		int r;
+
+		if (op == S3C_NOWAIT)
+			return -EINPROGRESS;
+		if (object->committing || !object->upload)
+			r = s3c_waitq_wait(&object->waitq, &object->engine->lock, op);
+		else
+			r = s3c_stream_abort(object, op);
+		if (r == -EBUSY) {
+			s3c_mutex_unlock(&object->engine->lock);
+			r = s3c_object_commit(object, op);
+			s3c_mutex_lock(&object->engine->lock);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void thaw(struct s3c_object *object)
+{
+	if (--object->frozen == 0)
+		s3c_waitq_wake_all(&object->waitq);
+}
+
+int s3c_object_detach(struct s3c_object *object, struct s3c_op *op)
+{
+	struct s3c_mutex *lock = &object->engine->lock;
+	int r;
+
+	s3c_mutex_lock(lock);
+	r = object->detached ? 0 : quiesce(object, op);
+	if (r < 0 || object->detached) {
+		s3c_mutex_unlock(lock);
+		return r;
+	}
+	object->frozen++;
+	r = s3c_object_localize(object, op);
+	if (r == 0) {
+		s3c_object_unhash(object);
+		object->detached = true;
+		object->detached_base = object->base;
+		object->base = NULL;
+		s3c_crypt_put(object->crypt);
+		object->crypt = NULL;
+		object->base_visible = 0;
+		/* Should it come back, all of it has to be sent. */
+		object->seq++;
+		object->content_seq++;
+	}
+	thaw(object);
+	s3c_mutex_unlock(lock);
+	return r;
+}
+
+int s3c_object_reattach(struct s3c_object *object, const char *path)
+{
+	struct s3c_engine *engine = object->engine;
+	struct s3c_target *target;
+	int r = s3c_target_new(engine, path, &target);
+
+	if (r < 0)
+		return r;
+	s3c_mutex_lock(&engine->lock);
+	s3c_object_cache_drop(engine->objects, path, false);
+	r = object->detached ? s3c_object_hash(object, path) : 0;
+	if (r == 0 && object->detached) {
+		s3c_target_put(object->target);
+		object->target = s3c_target_ref(target);
+		object->detached = false;
+		object->base = steal_ptr(object->detached_base);
+	}
+	s3c_mutex_unlock(&engine->lock);
+	s3c_target_put(target);
+	return r;
+}
+
+/* Lock held. Whoever has the path already has lost it. */
+static int take_path(struct s3c_object *object, const char *path, struct s3c_target *target)
+{
+	struct s3c_objects *objects = object->objects;
+	struct s3c_object *other;
+	int r;
+
+	if (strcmp(object->path, path) == 0 && object->hashed)
+		return 0;
+	s3c_object_cache_drop(objects, path, false);
+	HASH_FIND_STR(objects->by_path, path, other);
+	if (other)
+		s3c_object_unhash(other);
+	s3c_object_unhash(object);
+	r = s3c_object_hash(object, path);
+	if (r < 0)
+		return r;
+	s3c_target_put(object->target);
+	object->target = s3c_target_ref(target);
+	memset(object->attempts, 0, sizeof(object->attempts));
+	return 0;
+}
+
+void s3c_object_moved(struct s3c_object *object, struct s3c_entry *entry)
+{
+	struct s3c_engine *engine = object->engine;
+	struct s3c_target *target = NULL;
+	int r = s3c_target_new(engine, entry->path, &target);
+
+	s3c_mutex_lock(&engine->lock);
+	if (r == 0)
+		r = take_path(object, entry->path, target);
+	if (r < 0) {
+		/* Better without a path than on one that is another's. */
+		s3c_error("%s: no memory to follow its rename: changes made to it from now on are "
+			  "lost",
+			  object->path);
+		object->detached = true;
+	} else {
+		s3c_object_set_base(object, entry);
+		if (object->seq == object->clean_seq) {
+			object->attrs = entry->header.attrs;
+			object->attrs.known = true;
+		}
+	}
+	s3c_mutex_unlock(&engine->lock);
+	s3c_target_put(target);
+}
+
+int s3c_object_rekey(struct s3c_object *object, const char *to, struct s3c_entry *base)
+{
+	struct s3c_engine *engine = object->engine;
+	struct s3c_target *target;
+	int r = s3c_target_new(engine, to, &target);
+
+	if (r < 0)
+		return r;
+	s3c_mutex_lock(&engine->lock);
+	r = take_path(object, to, target);
+	if (r == 0) {
+		s3c_object_set_base(object, base);
+		object->base_visible = 0;
+	}
+	s3c_mutex_unlock(&engine->lock);
+	s3c_target_put(target);
+	return r;
+}
+
+int s3c_object_freeze(struct s3c_object *object, struct s3c_op *op)
+{
+	struct s3c_mutex *lock = &object->engine->lock;
+	int r;
+
+	s3c_mutex_lock(lock);
+	r = quiesce(object, op);
+	if (r == 0)
+		object->frozen++;
+	s3c_mutex_unlock(lock);
+	return r;
+}
+
+void s3c_object_thaw(struct s3c_object *object)
+{
+	s3c_mutex_lock(&object->engine->lock);
+	thaw(object);
+	s3c_mutex_unlock(&object->engine->lock);
+}
+
+static bool is_below(const struct s3c_object *object, const char *path)
+{
+	return !object->detached && object->hashed && s3c_path_is_below(object->path, path);
+}
+
+/* One object at or below path for which want is true, held. Lock held. */
+static struct s3c_object *find_below(struct s3c_objects *objects, const char *path,
+				     bool (*want)(const struct s3c_object *))
+{
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+		if (is_below(object, path) && want(object)) {
+			s3c_object_hold(object);
+			return object;
+		}
+	return NULL;
+}
+
+static bool runs(const struct s3c_object *object)
+{
+	return object->committing || object->upload;
+}
+
+int s3c_objects_freeze_below(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_frozen_path *frozen = calloc(1, sizeof(*frozen));
+	struct s3c_object *object;
+	int r = 0;
+
+	if (!frozen)
+		return -ENOMEM;
+	frozen->path = strdup(path);
+	if (!frozen->path) {
+		free(frozen);
+		return -ENOMEM;
+	}
+	s3c_mutex_lock(&engine->lock);
+	while (r == 0 && (object = find_below(engine->objects, path, runs))) {
+		r = quiesce(object, op);
+		s3c_object_release(object);
+	}
+	if (r == 0) {
+		LIST_INSERT_HEAD(&engine->objects->frozen, frozen, link);
+		frozen = NULL;
+	}
+	s3c_mutex_unlock(&engine->lock);
+	if (frozen)
+		free(frozen->path);
+	free(frozen);
+	return r;
+}
+
+void s3c_objects_thaw_below(struct s3c_engine *engine, const char *path)
+{
+	struct s3c_frozen_path *frozen;
+	struct s3c_object *object;
+
+	s3c_mutex_lock(&engine->lock);
+	LIST_FOREACH(frozen, &engine->objects->frozen, link)
+		if (strcmp(frozen->path, path) == 0)
+			break;
+	if (frozen) {
+		LIST_REMOVE(frozen, link);
+		free(frozen->path);
+		free(frozen);
+	}
+	LIST_FOREACH(object, &engine->objects->all, all)
+		s3c_waitq_wake_all(&object->waitq);
+	s3c_mutex_unlock(&engine->lock);
+}
+
+/* All objects at or below path, held: the list changes while they are worked on. */
+static int hold_below(struct s3c_engine *engine, const char *path, bool dirty_only,
+		      struct s3c_object ***ret_objects, size_t *ret_count)
+{
+	struct s3c_object **found = NULL, *object;
+	size_t count = 0;
+
+	LIST_FOREACH(object, &engine->objects->all, all)
+	{
+		struct s3c_object **more;
+
+		if (!is_below(object, path) || (dirty_only && !s3c_object_is_dirty(object)))
+			continue;
+		more = reallocarray(found, count + 1, sizeof(*found));
+		if (!more) {
+			for (size_t i = 0; i < count; i++)
+				s3c_object_release(found[i]);
+			free(found);
+			return -ENOMEM;
+		}
+		found = more;
+		found[count++] = object;
+		s3c_object_hold(object);
+	}
+	*ret_objects = found;
+	*ret_count = count;
+	return 0;
+}
+
+int s3c_objects_commit_below(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_object **found;
+	size_t count;
+	int r;
+
+	s3c_mutex_lock(&engine->lock);
+	r = hold_below(engine, path, true, &found, &count);
+	/* Side by side; the waiting is one after the other. */
+	for (size_t i = 0; r == 0 && i < count && op != S3C_NOWAIT; i++)
+		s3c_commit_start(found[i]);
+	s3c_mutex_unlock(&engine->lock);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = s3c_object_commit(found[i], op);
+	s3c_mutex_lock(&engine->lock);
+	for (size_t i = 0; i < count; i++)
+		s3c_object_release(found[i]);
+	s3c_mutex_unlock(&engine->lock);
+	free(found);
+	return r;
+}
+
+static void rebase_one(struct s3c_object *object, const char *from, const char *to)
+{
+	struct s3c_engine *engine = object->engine;
+	cleanup_free char *path = NULL;
+	const char *rest = object->path + strlen(from);
+	struct s3c_target *target = NULL;
+	int r = -ENOMEM;
+
+	/* Below the root there is a slash too few or too many. */
+	rest += *rest == '/';
+	path = s3c_asprintf("%s%s%s", to, *to && *rest ? "/" : "", rest);
+	if (path)
+		r = s3c_target_new(engine, path, &target);
+	s3c_mutex_lock(&engine->lock);
+	if (r == 0)
+		r = take_path(object, path, target);
+	if (r < 0) {
+		s3c_error("%s: cannot follow the rename of its directory (%s): changes made to it "
+			  "from now on are lost",
+			  object->path, strerror(-r));
+		s3c_object_unhash(object);
+		object->detached = true;
+	}
+	s3c_mutex_unlock(&engine->lock);
+	s3c_target_put(target);
+}
+
+void s3c_objects_rebase(struct s3c_engine *engine, const char *from, const char *to)
+{
+	struct s3c_object **found;
+	size_t count;
+	int r;
+
+	s3c_mutex_lock(&engine->lock);
+	s3c_object_cache_drop(engine->objects, from, true);
+	s3c_object_cache_drop(engine->objects, to, true);
+	r = hold_below(engine, from, false, &found, &count);
+	s3c_mutex_unlock(&engine->lock);
+	if (r < 0) {
+		s3c_error("%s: no memory to follow its rename: open files below it fail", from);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		rebase_one(found[i], from, to);
+	s3c_mutex_lock(&engine->lock);
+	for (size_t i = 0; i < count; i++)
+		s3c_object_release(found[i]);
+	s3c_mutex_unlock(&engine->lock);
+	free(found);
+}
+
+bool s3c_object_fold_attrs(struct s3c_object *object, unsigned which,
+			   const struct s3c_attrs *attrs)
+{
+	struct s3c_attrs *ours = &object->attrs;
+	bool fold;
+
+	s3c_mutex_lock(&object->engine->lock);
+	fold = object->detached || s3c_object_is_dirty(object);
+	if (fold) {
+		if (which & S3C_SET_MODE)
+			ours->mode = (ours->mode & S_IFMT) | (attrs->mode & 07777);
+		if (which & S3C_SET_UID)
+			ours->uid = attrs->uid;
+		if (which & S3C_SET_GID)
+			ours->gid = attrs->gid;
+		if (which & S3C_SET_ATIME)
+			ours->atime_ns = attrs->atime_ns;
+		if (which & S3C_SET_MTIME)
+			ours->mtime_ns = attrs->mtime_ns;
+		ours->ctime_ns = s3c_clock_realtime_ns();
+		object->seq++;
+	}
+	s3c_mutex_unlock(&object->engine->lock);
+	return fold;
+}
+
+struct s3c_entry *s3c_object_base(struct s3c_object *object)
+{
+	struct s3c_entry *base;
+
+	s3c_mutex_lock(&object->engine->lock);
+	base = object->base ? s3c_entry_ref(object->base) : NULL;
+	s3c_mutex_unlock(&object->engine->lock);
+	return base;
+}
+
+int s3c_conflict_rename(struct s3c_object *object)
+{
+	struct s3c_engine *engine = object->engine;
+	cleanup_free char *path = NULL, *old = NULL;
+	struct s3c_target *target = NULL;
+	time_t now = time(NULL);
+	struct s3c_op op;
+	struct tm tm;
+	char stamp[32];
+	int r;
+
+	/* Part of a commit, which nobody else may be made to wait for without end. */
+	s3c_op_init(&op, s3c_engine_deadline(engine));
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	s3c_mutex_lock(&engine->lock);
+	old = strdup(object->path);
+	path = s3c_asprintf("%s.conflict-%s-%s", object->path, engine->host, stamp);
+	/* Only what is all here can be kept: the rest was in the version that is gone. */
+	r = old && path ? s3c_object_localize(object, &op) : -ENOMEM;
+	s3c_mutex_unlock(&engine->lock);
+	if (r == 0)
+		r = s3c_target_new(engine, path, &target);
+	if (r == 0) {
+		s3c_mutex_lock(&engine->lock);
+		r = take_path(object, path, target);
+		if (r == 0) {
+			s3c_object_set_base(object, NULL);
+			object->base_visible = 0;
+			object->seq++;
+			object->content_seq++;
+		}
+		s3c_mutex_unlock(&engine->lock);
+	}
+	s3c_target_put(target);
+	s3c_op_destroy(&op);
+	if (r == 0)
+		s3c_error("%s: was changed by another machine: the version of this one is kept as "
+			  "%s",
+			  old, path);
+	else
+		s3c_error("%s: was changed by another machine: the changes made here cannot be "
+			  "stored",
+			  old ? old : object->path);
+	if (old)
+		s3c_names_invalidate(engine, old, false);
+	return r == 0 ? 0 : -ESTALE;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* Attribute changes, and the markers that hold a directory's attributes. */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Is what stands at key what this operation wrote? Its version then. */
+static bool marker_is_ours(struct s3c_engine *engine, const char *key, const struct s3c_ssec *ssec,
+			   const struct s3c_header *header, struct s3c_version *ret_version)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
+	struct s3c_header found;
+
+	if (s3c_request(engine, &rq, NULL, &reply) < 0 ||
+	    s3c_header_of(engine, key, &reply.stat, &found) < 0 ||
+	    memcmp(found.op_id, header->op_id, S3C_OP_ID_LEN) != 0)
+		return false;
+	*ret_version = reply.stat.version;
+	return true;
+}
+
+static int marker_header(struct s3c_engine *engine, const char *key, const struct s3c_attrs *attrs,
+			 const struct s3c_entry *prior, struct s3c_header *ret_header)
+{
+	struct s3c_header header = {
+		.layout = s3c_sealed_mode(engine) ? S3C_LAYOUT_NONE : S3C_LAYOUT_PLAIN,
+		.attrs = *attrs,
+		.epoch = engine->volume ? engine->volume->epoch : 0,
+	};
+
+	header.attrs.known = true;
+	header.attrs.mode = S_IFDIR | (attrs->mode & 07777);
+	if (prior && !prior->implicit && header.layout == prior->header.layout)
+		memcpy(header.file_id, prior->header.file_id, sizeof(header.file_id));
+	else
+		s3c_random(header.file_id, sizeof(header.file_id));
+	s3c_random(header.content_id, sizeof(header.content_id));
+	s3c_random(header.op_id, sizeof(header.op_id));
+	header.generation = s3c_next_generation(engine, key, prior ? prior->header.generation : 0);
+	*ret_header = header;
+	return 0;
+}
+
+int s3c_marker_put(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs,
+		   const struct s3c_entry *prior, bool exclusive, struct s3c_entry **ret_entry)
+{
+	__attribute__((cleanup(s3c_meta_free))) struct s3c_meta meta = { 0 };
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_ssec struct s3c_ssec ssec;
+	cleanup_free char *key = NULL;
+	struct s3c_version version;
+	struct s3c_header header;
+	struct s3c_store_request rq = { .op = S3C_STORE_PUT, .meta = &meta };
+	int r = s3c_key_of(engine, path, true, &key);
+
+	if (r == 0)
+		r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
+	if (r == 0)
+		r = marker_header(engine, key, attrs, prior, &header);
+	if (r == 0)
+		r = s3c_header_to_meta(engine, &header, key, &meta);
+	if (r < 0)
+		return r;
+	rq.key = key;
+	rq.condition.if_none_match = exclusive && engine->store->caps.put_if_none_match;
+	/* What other clients take for a folder. */
+	rq.content_type = "application/x-directory";
+	r = s3c_request(engine, &rq, NULL, &reply);
+	version = reply.stat.version;
+	if (r == 0 && rq.ssec && !reply.stat.ssec) {
+		s3c_error("object %s: the store did not confirm the encryption with the customer "
+			  "key",
+			  key);
+		return -EIO;
+	}
+	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
+	    marker_is_ours(engine, key, rq.ssec, &header, &version))
+		r = 0;
+	if (r == -EEXIST)
+		return r;
+	if (r < 0)
+		return s3c_engine_fail(engine, "write the directory", key, r, reply.message);
+	s3c_note_generation(engine, key, &header, false);
+	return s3c_entry_local(engine, path, true, &header, &version, 0, NULL, ret_entry);
+}
+
+int s3c_keep_parent(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	cleanup_free char *parent = NULL;
+	cleanup_entry struct s3c_entry *entry = NULL;
+	cleanup_entry struct s3c_entry *marked = NULL;
+	struct s3c_node *node;
+	int r;
+
+	parent = *path ? s3c_path_parent(path) : NULL;
+	if (!parent)
+		return *path ? -ENOMEM : 0;
+	if (!*parent)
+		return 0;
+	s3c_mutex_lock(&engine->lock);
+	node = s3c_node_find(engine->names, parent);
+	/* What was known is good enough, however old: markers do not go by themselves. */
+	if (node && node->known && node->entry)
+		entry = s3c_entry_ref(node->entry);
+	s3c_mutex_unlock(&engine->lock);
+	if (!entry) {
+		r = s3c_names_lookup(engine, op, parent, false, &entry);
+		if (r < 0)
+			return r == -ENOENT ? 0 : r;
+	}
+	if (!entry->implicit || s3c_dir_has_others(engine, parent, s3c_path_name(path)))
+		return 0;
+	r = s3c_marker_put(engine, parent, &entry->header.attrs, entry, false, &marked);
+	if (r == 0)
+		s3c_names_set(engine, marked);
+	return r;
+}
+
+static void attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from)
+{
+	to->known = true;
+	if (which & S3C_SET_MODE)
+		to->mode = (to->mode & S_IFMT) | (from->mode & 07777);
+	if (which & S3C_SET_UID)
+		to->uid = from->uid;
+	if (which & S3C_SET_GID)
+		to->gid = from->gid;
+	if (which & S3C_SET_MTIME)
+		to->mtime_ns = from->mtime_ns;
+	if (which & S3C_SET_ATIME)
+		to->atime_ns = from->atime_ns;
+	to->ctime_ns = s3c_clock_realtime_ns();
+}
+
+static int set_dir(struct s3c_engine *engine, const struct s3c_entry *entry, unsigned which,
+		   const struct s3c_attrs *attrs, struct s3c_entry **ret_entry)
+{
+	struct s3c_attrs all = entry->header.attrs;
+
+	attrs_apply(&all, which, attrs);
+	return s3c_marker_put(engine, entry->path, &all, entry, false, ret_entry);
+}
+
+static int set_file(struct s3c_engine *engine, const struct s3c_entry *entry, unsigned which,
+		    const struct s3c_attrs *attrs, struct s3c_entry **ret_entry)
+{
+	cleanup_free char *key = NULL;
+	struct s3c_version version;
+	struct s3c_copy copy = {
+		.old = &entry->header,
+		.header = entry->header,
+		.source = &entry->version,
+		.stored_size = entry->stored_size,
+	};
+	int r = s3c_key_of(engine, entry->path, false, &key);
+
+	if (r < 0)
+		return r;
+	copy.from = key;
+	copy.to = key;
+	attrs_apply(&copy.header.attrs, which, attrs);
+	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
+	r = s3c_copy_object(engine, &copy, &version);
+	return r < 0 ? r
+		     : s3c_entry_local(engine, entry->path, false, &copy.header, &version,
+				       entry->stored_size, entry, ret_entry);
+}
+
+/* One attempt with what is known, one more with what the store has when that is something else. */
+static int set_stored(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      struct s3c_entry *base, unsigned which, const struct s3c_attrs *attrs,
+		      struct s3c_entry **ret_entry)
+{
+	cleanup_entry struct s3c_entry *entry = base ? s3c_entry_ref(base) : NULL;
+	int r = 0;
+
+	for (int attempt = 0; attempt < 2; attempt++) {
+		if (!entry)
+			r = s3c_names_lookup(engine, op, path, attempt > 0, &entry);
+		if (r < 0)
+			return r;
+		r = entry->is_dir ? set_dir(engine, entry, which, attrs, ret_entry)
+				  : set_file(engine, entry, which, attrs, ret_entry);
+		if (r != -ESTALE)
+			return r;
+		s3c_names_invalidate(engine, path, false);
+		s3c_entry_put(steal_ptr(entry));
+	}
+	s3c_error("%s: its attributes were not changed: another machine changes it", path);
+	return r;
+}
+
+static bool same_content(const struct s3c_entry *a, const struct s3c_entry *b)
+{
+	if (a->header.layout != b->header.layout || a->stored_size != b->stored_size)
+		return false;
+	return a->header.layout == S3C_LAYOUT_PLAIN ||
+	       memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0;
+}
+
+/* Of an open object: with its next commit when it has one to make, else at once. */
+static int set_object(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
+		      struct s3c_info *ret_info)
+{
+	cleanup_entry struct s3c_entry *base = NULL;
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r;
+
+	r = s3c_object_freeze(object, op);
+	if (r < 0)
+		return r;
+	if (s3c_object_fold_attrs(object, which, attrs)) {
+		s3c_object_thaw(object);
+		s3c_object_info(object, ret_info);
+		return 0;
+	}
+	base = s3c_object_base(object);
+	r = set_stored(engine, op, path, base, which, attrs, &entry);
+	if (r == 0) {
+		s3c_names_set(engine, entry);
+		if (!base || same_content(base, entry))
+			s3c_object_moved(object, entry);
+	}
+	s3c_object_thaw(object);
+	if (r == 0)
+		s3c_entry_info(engine, entry, ret_info);
+	return r;
+}
+
+static int set_attrs(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
+		     struct s3c_info *ret_info)
+{
+	struct s3c_object *found = object ? NULL : s3c_object_find(engine, path);
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r;
+
+	if (!object)
+		object = found;
+	if (object) {
+		r = set_object(engine, op, path, object, which, attrs, ret_info);
+		if (found)
+			s3c_object_close(found);
+		return r;
+	}
+	r = set_stored(engine, op, path, NULL, which, attrs, &entry);
+	if (r < 0)
+		return r;
+	s3c_names_set(engine, entry);
+	s3c_entry_info(engine, entry, ret_info);
+	return 0;
+}
+
+int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
+		       struct s3c_info *ret_info)
+{
+	struct s3c_hold hold = { .path = path };
+	int r = s3c_writable(engine);
+
+	if (r < 0)
+		return r;
+	if (object && s3c_object_fold_attrs(object, which, attrs)) {
+		s3c_object_info(object, ret_info);
+		return 0;
+	}
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = s3c_hold_begin(engine, op, &hold, 1);
+	if (r < 0)
+		return r;
+	r = set_attrs(engine, op, path, object, which, attrs, ret_info);
+	s3c_hold_end(engine, &hold, 1);
+	return r;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* What commits of every size share: headers, conditions, lost replies, sealing; and the one PUT. */
+#include "engine/content.h"
+#include "engine/names.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "base/secret.h"
+
+/* Under the active key, whichever wrapped it before. */
+static int rewrap(struct s3c_commit *c)
+{
+	const struct s3c_master_key *active =
+		s3c_keyring_active(c->object->engine->config.keyring);
+
+	if (strcmp(c->header.key_id, active->id) == 0)
+		return 0;
+	memcpy(c->header.key_id, active->id, sizeof(c->header.key_id));
+	return s3c_wrap_seal(active, S3C_CEK_ALG, c->header.file_id, c->key, c->header.wrapped);
+}
+
+int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
+{
+	struct s3c_engine *engine = c->object->engine;
+	struct s3c_header *header = &c->header;
+	int r = 0;
+
+	*header = (struct s3c_header){ 0 };
+	s3c_secret_free(steal_ptr(c->key));
+	if (c->sealed) {
+		c->key = s3c_objects_secret(c->object->objects);
+		if (!c->key)
+			return -ENOMEM;
+		if (keep) {
+			*header = c->base->header;
+			memset(header->salt, 0, sizeof(header->salt));
+			memcpy(c->key, c->crypt->key, S3C_KEY_LEN);
+			s3c_random(header->content_id, sizeof(header->content_id));
+			s3c_random(header->op_id, sizeof(header->op_id));
+			r = rewrap(c);
+		} else {
+			r = s3c_header_new(engine->config.keyring, engine->volume, header, c->key);
+		}
+		header->layout = layout;
+		header->generation = s3c_next_generation(
+			engine, c->target->key, c->base ? c->base->header.generation : 0);
+	} else {
+		header->layout = S3C_LAYOUT_PLAIN;
+		s3c_random(header->op_id, sizeof(header->op_id));
+	}
+	header->attrs = c->attrs;
+	header->attrs.known = true;
+	header->attrs_final = false;
+	header->size = c->size;
+	return r;
+}
+
+int s3c_commit_meta(struct s3c_commit *c, struct s3c_meta *ret_meta)
+{
+	char op[2 * S3C_OP_ID_LEN + 1];
+	struct s3c_meta meta = { 0 };
+	int r = s3c_header_to_meta(c->object->engine, &c->header, c->target->key, &meta);
+
+	/* A sealed header has it inside. */
+	if (r == 0 && !c->sealed) {
+		s3c_hex_encode(c->header.op_id, S3C_OP_ID_LEN, op);
+		r = s3c_meta_set(&meta, S3C_OP_META, op);
+	}
+	if (r < 0)
+		s3c_meta_free(&meta);
+	else
+		*ret_meta = meta;
+	return r;
+}
+
+int s3c_commit_request(struct s3c_commit *c, struct s3c_store_request *rq, const char *what,
+		       struct s3c_store_reply *ret_reply)
+{
+	int r;
+
+	rq->key = c->target->key;
+	rq->ssec = c->target->ssec;
+	r = s3c_request(c->object->engine, rq, NULL, ret_reply);
+	if (r < 0)
+		s3c_debug("%s %s: %s", what, rq->key, ret_reply->message);
+	return r;
+}
+
+struct s3c_condition s3c_commit_condition(const struct s3c_commit *c, bool complete)
+{
+	const struct s3c_store_caps *caps = &c->object->engine->store->caps;
+	struct s3c_condition condition = { 0 };
+
+	if (!c->base)
+		condition.if_none_match =
+			complete ? caps->complete_if_none_match : caps->put_if_none_match;
+	else if (c->base->version.etag[0] &&
+		 (complete ? caps->complete_if_match : caps->put_if_match))
+		condition.if_match = c->base->version.etag;
+	return condition;
+}
+
+int s3c_commit_guard(struct s3c_commit *c, bool conditional)
+{
+	struct s3c_engine *engine = c->object->engine;
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD };
+	int64_t age;
+	int r;
+
+	if (conditional || !c->base || !c->base->version.etag[0])
+		return 0;
+	s3c_mutex_lock(&engine->lock);
+	if (!engine->objects->guard_warned)
+		s3c_warn("the store does not honour conditions on writes: a change made by another "
+			 "machine at the same moment can be overwritten");
+	engine->objects->guard_warned = true;
+	s3c_mutex_unlock(&engine->lock);
+	/* What was seen within ttl is taken for true everywhere. */
+	age = s3c_clock_monotonic_ns() - c->base->fetched_ns;
+	if (age < (int64_t)(engine->config.ttl_s * (double)S3C_NSEC_PER_SEC))
+		return 0;
+	r = s3c_commit_request(c, &rq, "look at", &reply);
+	if (r == -ENOENT ||
+	    (r == 0 && !s3c_etag_equal(reply.stat.version.etag, c->base->version.etag)))
+		return -ESTALE;
+	return r < 0 ? s3c_object_fail(c->object, "look at", c->target, r, reply.message) : 0;
+}
+
+void s3c_commit_attempt(struct s3c_commit *c)
+{
+	struct s3c_object *object = c->object;
+	struct s3c_attempt *attempt;
+
+	s3c_mutex_lock(&object->engine->lock);
+	attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
+	*attempt = (struct s3c_attempt){ .size = c->size, .cuts = c->cuts, .used = true };
+	memcpy(attempt->op_id, c->header.op_id, S3C_OP_ID_LEN);
+	s3c_mutex_unlock(&object->engine->lock);
+}
+
+static int tail_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
+		      uint64_t total)
+{
+	(void)st;
+	(void)offset;
+	(void)length;
+	(void)total;
+	s3c_buf_reset(arg);
+	return 0;
+}
+
+static int tail_data(void *arg, const void *data, size_t len)
+{
+	return s3c_buf_append(arg, data, len);
+}
+
+/* What the store has under the key, with its operation id. */
+static int look(struct s3c_commit *c, struct s3c_entry **ret_entry,
+		uint8_t ret_op[static S3C_OP_ID_LEN])
+{
+	struct s3c_engine *engine = c->object->engine;
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_buf struct s3c_buf tail = { 0 };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_GET,
+		.suffix = S3C_TAIL_LEN,
+		.sink = { tail_begin, tail_data, &tail },
+	};
+	const char *op;
+	int r;
+
+	s3c_buf_init(&tail, S3C_TAIL_LEN);
+	r = s3c_commit_request(c, &rq, "look at", &reply);
+	if (r < 0)
+		return r;
+	r = s3c_entry_make(engine, c->entry->path, false, &reply.stat, tail.data, tail.len,
+			   ret_entry);
+	/* Nothing of ours, or nothing that can be read: it was replaced. */
+	if (r == -EIO || r == -EACCES)
+		return -ENOENT;
+	if (r < 0)
+		return r;
+	memcpy(ret_op, (*ret_entry)->header.op_id, S3C_OP_ID_LEN);
+	op = s3c_meta_get(&reply.stat.meta, S3C_OP_META);
+	if ((*ret_entry)->header.layout == S3C_LAYOUT_PLAIN &&
+	    (!op || s3c_hex_decode(op, ret_op, S3C_OP_ID_LEN) < 0))
+		memset(ret_op, 0, S3C_OP_ID_LEN);
+	return 0;
+}
+
+/* An earlier commit of ours, whose reply was lost, took effect: its content is base. */
+static bool adopt(struct s3c_commit *c, struct s3c_entry *entry, const uint8_t *op)
+{
+	struct s3c_object *object = c->object;
+	bool found = false;
+
+	s3c_mutex_lock(&object->engine->lock);
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts) && !found; i++) {
+		const struct s3c_attempt *attempt = &object->attempts[i];
+
+		/* What was cut since is not zero there. */
+		found = attempt->used && memcmp(attempt->op_id, op, S3C_OP_ID_LEN) == 0 &&
+			attempt->cuts == object->cuts && attempt->size == entry->header.size;
+		if (found)
+			object->base_visible = attempt->size;
+	}
+	if (found)
+		s3c_object_set_base(object, entry);
+	s3c_mutex_unlock(&object->engine->lock);
+	return found;
+}
+
+int s3c_commit_resolve(struct s3c_commit *c, int result)
+{
+	bool refused = result == -ESTALE || result == -EEXIST || result == -ENXIO ||
+		       result == -ENOENT;
+	uint8_t op[S3C_OP_ID_LEN];
+	struct s3c_entry *entry;
+	int r;
+
+	if (!refused && !s3c_result_lost(result))
+		return result;
+	r = look(c, &entry, op);
+	if (r == -ENOENT)
+		return result != -ENXIO && refused ? -ESTALE : result;
+	/* Who has it instead is not known: the next commit looks again. */
+	if (r < 0)
+		return refused ? r : result;
+	if (memcmp(op, c->header.op_id, S3C_OP_ID_LEN) == 0) {
+		c->version = entry->version;
+		r = 0;
+	} else if (adopt(c, entry, op)) {
+		r = S3C_AGAIN;
+	} else {
+		r = refused && result != -ENXIO ? -ESTALE : result;
+	}
+	s3c_entry_put(entry);
+	return r;
+}
+
+/* Waits until nobody writes to the pinned pages, then keeps writers off. Lock held, released. */
+static void seal_begin(struct s3c_object *object, uint64_t first, struct s3c_page **pages,
+		       unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!pages[i] || !pages[i]->writing)
+			continue;
+		s3c_waitq_wait(&object->waitq, &object->engine->lock, NULL);
+		i = -1u;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		struct s3c_segment *segment;
+		struct s3c_slot *slot = s3c_slot_find(object, first + i, &segment);
+
+		if (!pages[i])
+			continue;
+		pages[i]->sealing++;
+		if (slot && slot->state == S3C_CHUNK_DIRTY && slot->page == pages[i])
+			s3c_slot_set(segment, slot, S3C_CHUNK_SENT);
+	}
+}
+
+static void seal_end(struct s3c_object *object, struct s3c_page **pages, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (pages[i])
+			pages[i]->sealing--;
+	s3c_chunks_unpin(object, pages, n);
+	s3c_waitq_wake_all(&object->waitq);
+}
+
+int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_t *file_id,
+		     uint64_t segment, const uint8_t *salt, uint64_t size, uint8_t *out,
+		     size_t *ret_len)
+{
+	struct s3c_mutex *lock = &object->engine->lock;
+	struct s3c_segment_cipher *cipher = NULL;
+	uint64_t first = segment * S3C_SEGMENT_CHUNKS;
+	unsigned chunks = DIV_ROUND_UP(s3c_segment_plain_len(size, segment), S3C_CHUNK_SIZE);
+	uint8_t *at = out;
+	int r = 0;
+
+	if (key)
+		r = s3c_segment_cipher_new(key, file_id, segment, salt, &cipher);
+	/* One GET instead of one a batch, where there is memory for it. */
+	s3c_mutex_lock(lock);
+	s3c_chunks_prefetch(object, first, first + chunks);
+	s3c_mutex_unlock(lock);
+	for (unsigned done = 0; done < chunks && r == 0; done += S3C_BATCH) {
+		unsigned n = S3C_MIN(chunks - done, S3C_BATCH);
+		struct s3c_page *pages[S3C_BATCH];
+
+		s3c_mutex_lock(lock);
+		r = s3c_chunks_pin(object, NULL, first + done, n, pages);
+		if (r == 0)
+			seal_begin(object, first + done, pages, n);
+		s3c_mutex_unlock(lock);
+		if (r < 0)
+			break;
+		for (unsigned i = 0; i < n && r == 0; i++) {
+			const uint8_t *data = pages[i] ? pages[i]->data : s3c_zero_chunk;
+			uint32_t len = s3c_chunk_plain_len(size, first + done + i);
+
+			if (key)
+				r = s3c_chunk_seal(cipher, done + i, data, len, at);
+			else
+				memcpy(at, data, len);
+			at += len + (key ? S3C_TAG_LEN : 0);
+		}
+		s3c_mutex_lock(lock);
+		seal_end(object, pages, n);
+		s3c_mutex_unlock(lock);
+	}
+	s3c_segment_cipher_free(cipher);
+	if (r == 0)
+		*ret_len = (size_t)(at - out);
+	return r;
+}
+
+static int put(struct s3c_commit *c, uint8_t *body, size_t len)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_condition condition = s3c_commit_condition(c, false);
+	struct iovec iov = { body, len };
+	struct s3c_meta meta;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_PUT,
+		.content = true,
+		.body = &iov,
+		.body_count = len ? 1 : 0,
+		.meta = &meta,
+		.condition = condition,
+	};
+	int r = s3c_commit_meta(c, &meta);
+
+	if (r < 0)
+		return r;
+	s3c_commit_attempt(c);
+	r = s3c_commit_request(c, &rq, "write", &reply);
+	s3c_meta_free(&meta);
+	c->version = reply.stat.version;
+	c->stored = len;
+	if (r == 0 && c->target->ssec && !reply.stat.ssec) {
+		s3c_error("object %s: the store did not confirm the encryption with the customer "
+			  "key",
+			  c->target->key);
+		return -EIO;
+	}
+	if (r < 0)
+		r = s3c_commit_resolve(c, r);
+	return r < 0 && r != S3C_AGAIN && r != -EEXIST ?
+		       s3c_object_fail(c->object, "write", c->target, r, reply.message) :
+		       r;
+}
+
+int s3c_commit_small(struct s3c_commit *c)
+{
+	struct s3c_object *object = c->object;
+	struct s3c_objects *objects = object->objects;
+	struct s3c_mutex *lock = &object->engine->lock;
+	size_t len = c->sealed ? (size_t)s3c_chunks_stored_len(c->size) : (size_t)c->size;
+	size_t got = 0;
+	uint8_t *body = NULL;
+	int r = s3c_commit_guard(c, object->engine->store->caps.put_if_match);
+
+	if (r == 0)
+		r = s3c_commit_header(c, S3C_LAYOUT_CHUNKS, false);
+	if (r < 0)
+		return r;
+	if (c->sealed) {
+		s3c_salt_draw(c->header.salt);
+		c->salts = malloc(S3C_SALT_LEN);
+		if (!c->salts)
+			return -ENOMEM;
+		memcpy(c->salts, c->header.salt, S3C_SALT_LEN);
+	}
+	s3c_mutex_lock(lock);
+	objects->uploading++;
+	if (len)
+		r = s3c_transfer_begin(&objects->mem, lock, len, &body);
+	s3c_mutex_unlock(lock);
+	if (r == 0 && len)
+		r = s3c_seal_segment(object, c->key, c->header.file_id, 0, c->header.salt, c->size,
+				     body, &got);
+	if (r == 0 && got != len)
+		r = -EIO;
+	if (r == 0)
+		r = put(c, body, len);
+	s3c_mutex_lock(lock);
+	objects->uploading--;
+	if (body)
+		s3c_transfer_end(&objects->mem, body, len);
+	s3c_waitq_wake_all(&objects->mem.dirty_wait);
+	s3c_mutex_unlock(lock);
+	return r;
+}

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * One object onto another key, or onto itself with other metadata: the stored
+ * bytes stay as they are, the header is sealed anew.
+ *
+ *	the store copies, up to 5 GiB	COPY
+ *	larger, or it copies parts only	multipart with part copies
+ *	neither				read and written again, whole or in parts
+ *
+ * A sealed header over the bytes of another version would destroy that version
+ * for good. So the source carries a condition; where the store ignores it, what
+ * was copied is looked at: an unchanged ETag is proof; else, when the source
+ * still stands, its ETag; else the content itself is opened under the header.
+ */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "object/chunks.h"
+
+#define COPY_MAX (UINT64_C(5) << 30) /* CopyObject and UploadPartCopy, S3's limit */
+#define COPY_PART (UINT64_C(512) << 20)
+#define WHOLE_MAX (16u << 20) /* read and written again in one piece */
+#define BODY_PART (16u << 20)
+#define PARTS_MAX 10000u
+
+struct copying {
+	struct s3c_engine *engine;
+	struct s3c_copy *copy;
+	struct s3c_ssec from_ssec, to_ssec;
+	const struct s3c_ssec *from_key, *to_key;
+	struct s3c_meta meta;
+	bool same, sealed;
+	const char *source_etag; /* NULL: unknown */
+};
+
+static void copying_free(struct copying *c)
+{
+	s3c_meta_free(&c->meta);
+	s3c_wipe(&c->from_ssec, sizeof(c->from_ssec));
+	s3c_wipe(&c->to_ssec, sizeof(c->to_ssec));
+}
+
+/* A store that took the customer key and did not say so did not encrypt. */
+static int check_encrypted(const struct copying *c, const struct s3c_stat *st, const char *key)
+{
+	if (!c->to_key || st->ssec)
+		return 0;
+	s3c_error("object %s: the store did not confirm the encryption with the customer key", key);
+	return -EIO;
+}
+
+static int request(struct copying *c, struct s3c_store_request *rq, struct s3c_store_reply *reply,
+		   const char *what)
+{
+	int r = s3c_request(c->engine, rq, NULL, reply);
+
+	if (r < 0)
+		s3c_debug("%s %s: %s", what, c->copy->to, reply->message);
+	return r;
+}
+
+/* The condition on the target, as far as the operation's kind has one. */
+static struct s3c_condition target_condition(const struct copying *c, bool if_match)
+{
+	struct s3c_condition condition = { .if_none_match = c->copy->noreplace };
+
+	if (!condition.if_none_match && c->same && if_match)
+		condition.if_match = c->source_etag;
+	return condition;
+}
+
+static int copy_whole(struct copying *c, struct s3c_store_reply *reply)
+{
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_COPY,
+		.key = c->copy->to,
+		.ssec = c->to_key,
+		.source_key = c->copy->from,
+		.source_ssec = c->from_key,
+		.source_if_match = c->source_etag,
+		.meta = &c->meta,
+		.condition.if_none_match = c->copy->noreplace,
+	};
+
+	return request(c, &rq, reply, "copy to");
+}
+
+static int put_whole(struct copying *c, const void *body, size_t len, struct s3c_store_reply *reply)
+{
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
+	struct iovec iov = { .iov_base = (void *)body, .iov_len = len };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_PUT,
+		.key = c->copy->to,
+		.ssec = c->to_key,
+		.content = len > 0,
+		.body = &iov,
+		.body_count = len ? 1 : 0,
+		.meta = &c->meta,
+		.condition = target_condition(c, caps->put_if_match),
+	};
+
+	if (!caps->put_if_none_match)
+		rq.condition.if_none_match = false;
+	return request(c, &rq, reply, "write");
+}
+
+struct range_sink {
+	struct s3c_buf *body;
+	uint64_t total;
+	uint64_t expected; /* size of the whole object */
+};
+
+static int range_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
+		       uint64_t total)
+{
+	struct range_sink *sink = arg;
+
+	(void)st;
+	(void)offset;
+	s3c_buf_reset(sink->body);
+	sink->total = total;
+	if (total != sink->expected || length > sink->body->max)
+		return -ESTALE;
+	return s3c_buf_reserve(sink->body, (size_t)length);
+}
+
+static int range_data(void *arg, const void *data, size_t len)
+{
+	struct range_sink *sink = arg;
+
+	return s3c_buf_append(sink->body, data, len);
+}
+
+static int read_range(struct copying *c, uint64_t offset, uint64_t len, struct s3c_buf *body)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct range_sink sink = { .body = body, .expected = c->copy->stored_size };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_GET,
+		.key = c->copy->from,
+		.ssec = c->from_key,
+		.content = true,
+		.offset = offset,
+		.length = len,
+		.condition.if_match = c->source_etag,
+		.sink = { range_begin, range_data, &sink },
+	};
+	int r = request(c, &rq, &reply, "read for");
+
+	if (r < 0)
+		return r;
+	/* Stores that ignore If-Match still tell which version they gave. */
+	if (c->source_etag && !s3c_etag_equal(reply.stat.version.etag, c->source_etag))
+		return -ESTALE;
+	return body->len == len ? 0 : -ESTALE;
+}
+
+static int rewrite_whole(struct copying *c, struct s3c_store_reply *reply)
+{
+	cleanup_buf struct s3c_buf body = { .max = WHOLE_MAX };
+	uint64_t size = c->copy->stored_size;
+	int r = size ? read_range(c, 0, size, &body) : 0;
+
+	return r < 0 ? r : put_whole(c, body.data, (size_t)size, reply);
+}
+
+static int send_part(struct copying *c, const char *upload_id, unsigned number, uint64_t offset,
+		     uint64_t len, bool by_copy, struct s3c_store_part *ret_part)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_buf struct s3c_buf body = { .max = (size_t)len };
+	struct iovec iov;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_PART_COPY,
+		.key = c->copy->to,
+		.ssec = c->to_key,
+		.content = true,
+		.source_key = c->copy->from,
+		.source_ssec = c->from_key,
+		.source_if_match = c->source_etag,
+		.offset = offset,
+		.length = len,
+		.upload_id = upload_id,
+		.part_number = number,
+	};
+	int r;
+
+	if (!by_copy) {
+		r = read_range(c, offset, len, &body);
+		if (r < 0)
+			return r;
+		iov = (struct iovec){ .iov_base = body.data, .iov_len = body.len };
+		rq.op = S3C_STORE_UPLOAD_PART;
+		rq.body = &iov;
+		rq.body_count = 1;
+	}
+	r = request(c, &rq, &reply, "part of");
+	if (r == 0) {
+		*ret_part = reply.part;
+		ret_part->number = number;
+	}
+	return r;
+}
+
+static void abort_upload(struct copying *c, const char *upload_id)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_ABORT,
+		.key = c->copy->to,
+		.upload_id = upload_id,
+	};
+
+	request(c, &rq, &reply, "abort the upload of");
+}
+
+/* The parts of the object, one after the other. */
+static int send_parts(struct copying *c, const char *upload_id, bool by_copy,
+		      struct s3c_store_part **ret_parts, size_t *ret_count)
+{
+	uint64_t size = c->copy->stored_size;
+	uint64_t part = S3C_MAX(by_copy ? COPY_PART : (uint64_t)BODY_PART,
+				DIV_ROUND_UP(size, (uint64_t)PARTS_MAX));
+	cleanup_free struct s3c_store_part *parts = NULL;
+	size_t count = 0;
+
+	parts = calloc((size_t)DIV_ROUND_UP(size, part), sizeof(*parts));
+	if (!parts)
+		return -ENOMEM;
+	for (uint64_t offset = 0; offset < size; offset += part) {
+		uint64_t len = S3C_MIN(part, size - offset);
+		int r = send_part(c, upload_id, (unsigned)count + 1, offset, len, by_copy,
+				  &parts[count]);
+
+		if (r < 0)
+			return r;
+		count++;
+	}
+	*ret_parts = steal_ptr(parts);
+	*ret_count = count;
+	return 0;
+}
+
+static int complete(struct copying *c, const char *upload_id, const struct s3c_store_part *parts,
+		    size_t count, struct s3c_store_reply *reply)
+{
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_COMPLETE,
+		.key = c->copy->to,
+		.ssec = c->to_key,
+		.upload_id = upload_id,
+		.parts = parts,
+		.part_count = count,
+		.condition = target_condition(c, caps->complete_if_match),
+	};
+
+	if (!caps->complete_if_none_match)
+		rq.condition.if_none_match = false;
+	return request(c, &rq, reply, "complete");
+}
+
+static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *reply)
+{
+	cleanup_reply struct s3c_store_reply created = { 0 };
+	cleanup_free struct s3c_store_part *parts = NULL;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_CREATE,
+		.key = c->copy->to,
+		.ssec = c->to_key,
+		.meta = &c->meta,
+	};
+	size_t count = 0;
+	int r = request(c, &rq, &created, "begin the upload of");
+
+	if (r < 0)
+		return r;
+	r = send_parts(c, created.upload_id, by_copy, &parts, &count);
+	if (r == 0)
+		r = complete(c, created.upload_id, parts, count, reply);
+	/* After a lost answer the upload may be the object already: aborting does no harm then. */
+	if (r < 0)
+		abort_upload(c, created.upload_id);
+	return r;
+}
+
+/* ret_checked: the bytes are those of the source's version without doubt. */
+static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+{
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
+	uint64_t size = c->copy->stored_size;
+	bool marker = c->copy->to[strlen(c->copy->to) - 1] == '/';
+	int r = -EOPNOTSUPP;
+
+	*ret_checked = true;
+	/* A marker has no bytes that could be another version's. */
+	if (!size && (marker || (c->same && caps->put_if_match) || !caps->copy))
+		return put_whole(c, NULL, 0, reply);
+	if (caps->copy && size <= COPY_MAX) {
+		*ret_checked = caps->copy_source_if_match && c->source_etag;
+		r = copy_whole(c, reply);
+	}
+	if (r != -EOPNOTSUPP)
+		return r;
+	s3c_store_reply_free(reply);
+	*reply = (struct s3c_store_reply){ 0 };
+	if (caps->part_copy && size > WHOLE_MAX) {
+		*ret_checked = caps->part_copy_source_if_match && c->source_etag;
+		return copy_parts(c, true, reply);
+	}
+	*ret_checked = c->source_etag;
+	return size <= WHOLE_MAX ? rewrite_whole(c, reply) : copy_parts(c, false, reply);
+}
+
+static int head(struct copying *c, const char *key, const struct s3c_ssec *ssec,
+		struct s3c_store_reply *reply)
+{
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
+
+	return request(c, &rq, reply, "look at");
+}
+
+/* Is what stands at the target what this operation wrote? */
+static bool is_ours(struct copying *c, struct s3c_version *ret_version)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_header header;
+
+	if (head(c, c->copy->to, c->to_key, &reply) < 0 ||
+	    s3c_header_of(c->engine, c->copy->to, &reply.stat, &header) < 0 ||
+	    memcmp(header.op_id, c->copy->header.op_id, S3C_OP_ID_LEN) != 0)
+		return false;
+	*ret_version = reply.stat.version;
+	return true;
+}
+
+/* Opens the first chunk, or checks the footer, of what stands at the target under our header. */
+static int check_content(struct copying *c)
+{
+	struct s3c_copy *copy = c->copy;
+	struct s3c_engine *engine = c->engine;
+	struct copying at_target = *c;
+	struct s3c_copy view = *copy;
+	bool trailer = copy->header.layout == S3C_LAYOUT_TRAILER;
+	uint64_t len = S3C_MIN(copy->stored_size, trailer ? S3C_TAIL_LEN : S3C_CHUNK_STRIDE);
+	cleanup_buf struct s3c_buf body = { .max = S3C_TAIL_LEN };
+	__attribute__((cleanup(s3c_segment_cipher_freep))) struct s3c_segment_cipher *cipher = NULL;
+	cleanup_secret uint8_t *data_key = NULL;
+	struct s3c_footer footer;
+	int r;
+
+	if (!copy->stored_size)
+		return 0;
+	view.from = copy->to;
+	at_target.copy = &view;
+	at_target.from_key = c->to_key;
+	at_target.source_etag = NULL;
+	r = read_range(&at_target, trailer ? copy->stored_size - len : 0, len, &body);
+	if (r < 0)
+		return r;
+	if (trailer)
+		return s3c_footer_decode(body.data, body.len, copy->stored_size, &copy->header,
+					 engine->volume, &footer, NULL, 0) == 0
+			       ? 0
+			       : -ESTALE;
+	data_key = s3c_secret_alloc(S3C_KEY_LEN);
+	if (!data_key)
+		return -ENOMEM;
+	r = s3c_header_unwrap(&copy->header, engine->config.keyring, data_key, NULL, 0);
+	/* Without its key nothing can be said; the copy is as likely right as it was. */
+	if (r < 0)
+		return r == -EACCES ? 0 : r;
+	r = s3c_segment_cipher_new(data_key, copy->header.file_id, 0, copy->header.salt, &cipher);
+	if (r == 0)
+		r = s3c_chunk_open(cipher, 0, body.data, (uint32_t)body.len, body.data);
+	s3c_wipe(body.data, body.len);
+	return r == -EBADMSG ? -ESTALE : r;
+}
+
+/* The store may have copied another version than the one that the header belongs to. */
+static int check_copy(struct copying *c, const struct s3c_version *version)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r;
+
+	if (c->source_etag && s3c_etag_equal(version->etag, c->source_etag))
+		return 0;
+	if (!c->same) {
+		r = head(c, c->copy->from, c->from_key, &reply);
+		if (r < 0)
+			return r == -ENOENT ? -ESTALE : r;
+		return reply.stat.size == c->copy->stored_size &&
+				       (!c->source_etag ||
+					s3c_etag_equal(reply.stat.version.etag, c->source_etag))
+			       ? 0
+			       : -ESTALE;
+	}
+	/* Without an envelope any attributes fit any content. */
+	return c->sealed ? check_content(c) : 0;
+}
+
+static int prepare(struct copying *c)
+{
+	struct s3c_engine *engine = c->engine;
+	struct s3c_copy *copy = c->copy;
+	int r;
+
+	c->same = strcmp(copy->from, copy->to) == 0;
+	c->sealed = copy->header.layout == S3C_LAYOUT_CHUNKS ||
+		    copy->header.layout == S3C_LAYOUT_TRAILER;
+	if (copy->source->etag[0])
+		c->source_etag = copy->source->etag;
+	s3c_random(copy->header.op_id, S3C_OP_ID_LEN);
+	copy->header.generation = s3c_next_generation(engine, copy->to, copy->old->generation);
+	r = s3c_ssec_of(engine, copy->from, &c->from_ssec, &c->from_key);
+	if (r == 0)
+		r = s3c_ssec_of(engine, copy->to, &c->to_ssec, &c->to_key);
+	if (r == 0)
+		r = s3c_header_to_meta(engine, &copy->header, copy->to, &c->meta);
+	return r;
+}
+
+static int copy_checked(struct copying *c, struct s3c_version *ret_version)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_version version = { 0 };
+	bool checked;
+	int r = transfer(c, &reply, &checked);
+
+	if (r == 0)
+		r = check_encrypted(c, &reply.stat, c->copy->to);
+	if (r == 0)
+		version = reply.stat.version;
+	else if ((s3c_result_lost(r) || r == -ESTALE || r == -EEXIST || r == -ENXIO) &&
+		 is_ours(c, &version))
+		r = 0;
+	else if (r == -ESTALE || r == -EEXIST)
+		return r;
+	else if (r == -ENOENT)
+		return -ESTALE; /* the source */
+	if (r < 0)
+		return s3c_engine_fail(c->engine, "write", c->copy->to, r, reply.message);
+	if (!checked)
+		r = check_copy(c, &version);
+	if (r == -ESTALE) {
+		s3c_error("object %s was changed by another machine while it was copied",
+			  c->copy->from);
+		/* Bytes of one version under the header of another are of no use to anyone. */
+		if (!c->same)
+			s3c_delete_key(c->engine, c->copy->to, NULL);
+	}
+	if (r < 0)
+		return r == -ESTALE
+			       ? r
+			       : s3c_engine_fail(c->engine, "check the copy", c->copy->to, r, "");
+	*ret_version = version;
+	return 0;
+}
+
+int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
+		    struct s3c_version *ret_version)
+{
+	struct copying c = { .engine = engine, .copy = copy };
+	int r = prepare(&c);
+
+	if (r == 0)
+		r = copy_checked(&c, ret_version);
+	if (r == 0)
+		s3c_note_generation(engine, copy->to, &copy->header, false);
+	copying_free(&c);
+	return r;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* The engine as a whole: made, ended, and what all its parts say about a failed request. */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#define TASKS_MAX 128u
+#define TIMEOUT_DEFAULT_S 120.0
+
+/* Never interrupted, its deadline never used: who is handed it must not wait at all. */
+struct s3c_op s3c_op_nowait = { .deadline_ns = 0 };
+
+static void config_free(struct s3c_engine_config *config)
+{
+	free((void *)config->prefix);
+	free((void *)config->volume_prefix);
+	free((void *)config->source);
+	free((void *)config->cache_dir);
+}
+
+static int config_copy(const struct s3c_engine_config *from, struct s3c_engine_config *to)
+{
+	*to = *from;
+	to->prefix = strdup(from->prefix ? from->prefix : "");
+	to->volume_prefix = strdup(from->volume_prefix ? from->volume_prefix : to->prefix);
+	to->source = strdup(from->source ? from->source : "");
+	to->cache_dir = from->cache_dir ? strdup(from->cache_dir) : NULL;
+	if (to->prefix && to->volume_prefix && to->source && (to->cache_dir || !from->cache_dir))
+		return 0;
+	config_free(to);
+	return -ENOMEM;
+}
+
+static int config_check(const struct s3c_engine_config *config, struct s3c_err *err)
+{
+	const char *prefix = config->prefix ? config->prefix : "";
+	const char *above = config->volume_prefix;
+	bool needs_volume = config->enc == S3C_ENC_SSE_C ||
+			    (config->enc == S3C_ENC_CSE_KEY && !config->read_only);
+
+	if (*prefix && prefix[strlen(prefix) - 1] != '/')
+		return s3c_err_set(err, -EINVAL, "the prefix %s does not end in a slash", prefix);
+	if (above && strncmp(prefix, above, strlen(above)) != 0)
+		return s3c_err_set(err, -EINVAL, "the volume at %s is not above %s", above, prefix);
+	if (needs_volume && !config->volume)
+		return s3c_err_set(err, -EINVAL,
+				   "there is no volume to encrypt for; make one with s3cryptfsctl "
+				   "init");
+	return 0;
+}
+
+static void parts_free(struct s3c_engine *engine)
+{
+	s3c_objects_free(engine, engine->objects);
+	s3c_names_free(engine, engine->names);
+	s3c_pool_free(engine->tasks);
+	s3c_pool_free(engine->workers);
+	s3c_mutex_destroy(&engine->lock);
+	config_free(&engine->config);
+	free(engine);
+}
+
+static int parts_new(struct s3c_engine *engine)
+{
+	unsigned cpus = (unsigned)S3C_MAX(get_nprocs(), 1);
+	int r;
+
+	if (engine->config.journal && *engine->config.source) {
+		r = s3c_journal_use(engine->config.journal, engine->config.source);
+		if (r < 0)
+			return r;
+	}
+	r = s3c_pool_new("s3c-work", 1, S3C_MAX(cpus, 2u), &engine->workers);
+	if (r == 0)
+		r = s3c_pool_new("s3c-task", 1, TASKS_MAX + engine->config.parallel,
+				 &engine->tasks);
+	if (r == 0)
+		r = s3c_names_new(engine, &engine->names);
+	if (r == 0)
+		r = s3c_objects_new(engine, &engine->objects);
+	return r;
+}
+
+int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
+		   struct s3c_engine **ret_engine)
+{
+	struct s3c_engine *engine;
+	int r = config_check(config, err);
+
+	if (r < 0)
+		return r;
+	engine = calloc(1, sizeof(*engine));
+	if (!engine)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	r = config_copy(config, &engine->config);
+	if (r < 0) {
+		free(engine);
+		return s3c_err_set(err, r, "no memory");
+	}
+	if (engine->config.timeout_s <= 0)
+		engine->config.timeout_s = TIMEOUT_DEFAULT_S;
+	s3c_mutex_init(&engine->lock);
+	if (gethostname(engine->host, sizeof(engine->host) - 1) < 0)
+		strcpy(engine->host, "localhost");
+	engine->store = config->store;
+	engine->volume = config->volume;
+	r = parts_new(engine);
+	if (r < 0) {
+		parts_free(engine);
+		return s3c_err_set(err, r, "cannot start: %s", strerror(-r));
+	}
+	*ret_engine = engine;
+	return 0;
+}
+
+void s3c_engine_free(struct s3c_engine *engine)
+{
+	struct s3c_store *store;
+	struct s3c_volume *volume;
+
+	if (!engine)
+		return;
+	store = engine->store;
+	volume = engine->volume;
+	parts_free(engine);
+	s3c_store_free(store);
+	s3c_volume_free(volume);
+}
+
+int64_t s3c_engine_deadline(const struct s3c_engine *engine)
+{
+	return s3c_deadline_after(engine->config.timeout_s);
+}
+
+/* What programs may see of a store's error; the rest is an I/O error. */
+static const struct {
+	int result, code;
+	enum s3c_log_level level;
+} failures[] = {
+	{ -ENOENT, -ENOENT, S3C_LOG_WARN },        { -ESTALE, -ESTALE, S3C_LOG_ERROR },
+	{ -EEXIST, -EEXIST, S3C_LOG_ERROR },       { -EACCES, -EACCES, S3C_LOG_ERROR },
+	{ -EPERM, -EACCES, S3C_LOG_ERROR },        { -EKEYREJECTED, -EACCES, S3C_LOG_ERROR },
+	{ -ETIMEDOUT, -ETIMEDOUT, S3C_LOG_ERROR }, { -EINTR, -EINTR, S3C_LOG_DEBUG },
+	{ -ECANCELED, -EINTR, S3C_LOG_DEBUG },     { -ENAMETOOLONG, -ENAMETOOLONG, S3C_LOG_WARN },
+	{ -EFBIG, -EFBIG, S3C_LOG_ERROR },         { -ENOMEM, -ENOMEM, S3C_LOG_ERROR },
+	{ -ENOSPC, -ENOSPC, S3C_LOG_ERROR },       { -EDQUOT, -EDQUOT, S3C_LOG_ERROR },
+	{ -EROFS, -EROFS, S3C_LOG_ERROR },
+};
+
+int s3c_engine_fail(struct s3c_engine *engine, const char *what, const char *key, int result,
+		    const char *message)
+{
+	enum s3c_log_level level = S3C_LOG_ERROR;
+	int code = -EIO;
+
+	(void)engine;
+	if (result == -EINPROGRESS)
+		return result;
+	for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
+		if (failures[i].result != result)
+			continue;
+		code = failures[i].code;
+		level = failures[i].level;
+	}
+	s3c_log(level, "cannot %s %s: %s%s%s", what, key && *key ? key : "(the bucket's root)",
+		strerror(-result), message && *message ? ": " : "", message ? message : "");
+	return code;
+}
+
+void s3c_engine_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_stats)
+{
+	struct s3c_engine_stats stats = { 0 };
+
+	s3c_objects_stats(engine, &stats);
+	s3c_mutex_lock(&engine->lock);
+	stats.entries_cached = engine->names->entries;
+	s3c_mutex_unlock(&engine->lock);
+	*ret_stats = stats;
+}

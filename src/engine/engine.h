@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * The engine: files and directories by path on an object store, encrypted.
+ *
+ * Paths are relative to the mount, without leading or trailing slash; "" is the
+ * root. The engine knows nothing of inodes or FUSE. It keeps what the store
+ * holds (entries, listings) for ttl, and one open object per path that is in
+ * use, whose view (dirty data, new size) covers what the store holds.
+ *
+ * Every call may be made from any thread. Calls that take a struct s3c_op may
+ * wait for the store: op bounds the wait and can be interrupted (-EINTR). With
+ * op == S3C_NOWAIT they answer from what is known or give -EINPROGRESS, which is
+ * how a FUSE worker finds out that the operation has to move to a thread of its
+ * own. An interruption ends the waiting, never a commit that has begun.
+ *
+ * Errors: errno as for the system call; -EIO after authentication failures (the
+ * log names the object), -ESTALE when another machine changed the object,
+ * -EACCES when its key is missing, -ETIMEDOUT past the deadline.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/thread.h"
+#include "db/journal.h"
+#include "key/keyring.h"
+#include "object/attrs.h"
+#include "object/volume.h"
+#include "store/store.h"
+
+struct s3c_engine;
+struct s3c_object;
+
+/* An op pointer that means "do not wait". */
+extern struct s3c_op s3c_op_nowait;
+#define S3C_NOWAIT (&s3c_op_nowait)
+
+enum s3c_enc { S3C_ENC_CSE_KEY, S3C_ENC_SSE_C, S3C_ENC_NONE };
+#define S3C_ACCEPT_SEALED 1u
+#define S3C_ACCEPT_PLAIN 2u
+
+struct s3c_engine_config {
+	struct s3c_store *store; /* probed; taken over by a successful s3c_engine_new */
+	const char *prefix;      /* "" or ends in '/' */
+	enum s3c_enc enc;
+	unsigned accept;                   /* S3C_ACCEPT_* */
+	const struct s3c_keyring *keyring; /* borrowed; NULL in mode none */
+	struct s3c_volume *volume; /* taken over; NULL in mode none. Opened by s3c_engine_volume */
+	const char *volume_prefix; /* prefix of the volume object: this one's or one above */
+	struct s3c_journal *journal; /* borrowed */
+	const char *source;          /* names the store and prefix in the journal */
+	const char *cache_dir;       /* for the spill file; exists */
+	uint64_t memory;             /* bytes of buffers, all pools together */
+	uint64_t cache_size;         /* bytes of spill at most */
+	unsigned parallel;           /* content transfers at once */
+	double timeout_s, ttl_s;
+	bool read_only, consistency_open, rollback_deny;
+	/* For objects without attributes of their own. */
+	uid_t default_uid;
+	gid_t default_gid;
+	mode_t default_file_mode, default_dir_mode; /* permission bits */
+};
+int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
+		   struct s3c_engine **ret_engine);
+/* Commits what is dirty (logging what fails), waits for what runs, frees with the store. */
+void s3c_engine_free(struct s3c_engine *engine);
+
+/*
+ * Finds and opens the volume of prefix (or one above), or makes one when the prefix is empty and
+ * create is set; checks the journal's pin and pins. force_init: also on a prefix that holds
+ * objects (s3cryptfsctl init). expect_id: volume_id= or NULL. Sentences for: none found on a prefix
+ * that holds objects, wrong key, other family or mode, another volume than the pinned one, older
+ * serial. For mode none: *ret_volume NULL, and a volume that is found is a refusal.
+ */
+struct s3c_volume_request {
+	struct s3c_store *store;
+	const char *prefix;
+	enum s3c_enc enc;
+	bool ssec_shared, create, force_init, read_only, accept_plain;
+	const struct s3c_keyring *keyring;
+	struct s3c_journal *journal;
+	const char *source;
+	const uint8_t *expect_id;
+	int64_t deadline_ns;
+};
+int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *err,
+		      struct s3c_volume **ret_volume, char **ret_volume_prefix);
+
+/* What stat needs. */
+struct s3c_info {
+	mode_t mode; /* with type */
+	uid_t uid;
+	gid_t gid;
+	uint64_t size;   /* directories: 0; symlinks: length of the target */
+	uint64_t stored; /* bytes in the store, 0 when not there yet */
+	int64_t mtime_ns, atime_ns, ctime_ns;
+	/* Changes exactly when the content does (local changes included: those are ours). Compared
+	   by the inode layer to keep or drop kernel caches. */
+	uint8_t content_token[16];
+	int64_t valid_ns; /* monotonic time up to which this may be kept; already past for a dirty
+			     object */
+};
+
+/* -ENOENT only for a confirmed absence; -EIO for an object that is refused (unsealed, altered). */
+int s3c_engine_lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      struct s3c_info *ret_info);
+/* A lookup that asks the store whatever ttl says (consistency=open, ESTALE). */
+int s3c_engine_revalidate(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			  struct s3c_info *ret_info);
+
+/* A directory as it was at one time: immutable, reference-counted; names sorted by bytes. */
+struct s3c_listing_item {
+	const char *name;
+	mode_t type; /* S_IFDIR, S_IFREG..; S_IFREG also where the type is not known yet */
+};
+struct s3c_listing {
+	size_t count;
+	const struct s3c_listing_item *items;
+};
+int s3c_engine_list(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		    struct s3c_listing **ret_listing);
+void s3c_listing_put(struct s3c_listing *listing);
+
+/*
+ * Objects. Opening gives a reference to the object of that path, shared by all who opened it.
+ * Closing the last one frees it once it is clean; a dirty object commits first (in the background).
+ */
+int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		    struct s3c_object **ret_object);
+/* A new, empty, dirty file (or symlink, with content given by write): no request before its commit.
+   -EEXIST when the name is known to exist; it is looked up when nothing is known. */
+int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      const struct s3c_attrs *attrs, struct s3c_object **ret_object);
+void s3c_object_ref(struct s3c_object *object);
+void s3c_object_close(struct s3c_object *object);
+/* The present view, dirty changes included. Never waits. */
+void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info);
+
+/* Sequential-access state of one handle; zero-initialised, used by one read at a time or torn: it
+ * is a hint. */
+struct s3c_readahead {
+	uint64_t next;   /* offset that continues the sequence */
+	uint64_t window; /* bytes to have ahead, 0: random */
+	uint64_t ahead;  /* end of what was asked for ahead */
+	unsigned hits;
+};
+/* Pinned plaintext of a read: iov points into chunks that stay until s3c_pages_release. */
+struct s3c_pages {
+	struct iovec iov[20];
+	void *chunks[20];
+	unsigned count;
+	size_t len; /* bytes in all; less than asked only at the end of the file */
+};
+/* len <= 1 MiB. readahead may be NULL. On -EINPROGRESS (S3C_NOWAIT) nothing was pinned. */
+int s3c_object_read(struct s3c_object *object, struct s3c_op *op, uint64_t offset, size_t len,
+		    struct s3c_readahead *readahead, struct s3c_pages *ret_pages);
+void s3c_pages_release(struct s3c_engine *engine, struct s3c_pages *pages);
+/* All len bytes or an error. append: at the present end, whatever offset says. Sets mtime and
+ * ctime. */
+int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offset,
+		     const void *data, size_t len, bool append);
+int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t size);
+/*
+ * Makes the store hold the present view: returns when the store confirmed, or with the reason why
+ * not. Clean: 0 at once. One commit at a time per object; later callers wait for one that began
+ * after their call. A failure leaves the object dirty: the next commit tries again.
+ */
+int s3c_object_commit(struct s3c_object *object, struct s3c_op *op);
+bool s3c_object_dirty(struct s3c_object *object);
+
+#define S3C_SET_MODE 1u
+#define S3C_SET_UID 2u
+#define S3C_SET_GID 4u
+#define S3C_SET_MTIME 8u
+#define S3C_SET_ATIME 16u
+/* Which of attrs to set. A dirty object takes them with its commit; otherwise the store is asked
+ * now. */
+int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       struct s3c_object *object_or_null, unsigned which,
+		       const struct s3c_attrs *attrs, struct s3c_info *ret_info);
+
+/* Names. attrs: with type bits. */
+int s3c_engine_mkdir(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     const struct s3c_attrs *attrs);
+int s3c_engine_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       const char *target, const struct s3c_attrs *attrs);
+int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			char *ret_target, size_t size);
+/* Files and whole directories. noreplace: RENAME_NOREPLACE. POSIX rules for the target's type. */
+int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
+		      const char *to, bool noreplace);
+
+/* Counters for status and tests. */
+struct s3c_engine_stats {
+	uint64_t dirty_bytes, spilled_bytes, clean_bytes, transfer_bytes;
+	uint64_t objects_open, objects_dirty, entries_cached;
+};
+void s3c_engine_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_stats);

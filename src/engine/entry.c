@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* Entries: from a reply of the store to a verified snapshot of an object, or a refusal. */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/encode.h"
+
+struct s3c_entry *s3c_entry_ref(struct s3c_entry *entry)
+{
+	__atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
+	return entry;
+}
+
+void s3c_entry_put(struct s3c_entry *entry)
+{
+	if (!entry || __atomic_sub_fetch(&entry->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	free(entry->path);
+	free(entry->tail);
+	free(entry);
+}
+
+static struct s3c_entry *entry_new(const char *path, bool is_dir)
+{
+	struct s3c_entry *entry = calloc(1, sizeof(*entry));
+
+	if (!entry)
+		return NULL;
+	entry->refs = 1;
+	entry->is_dir = is_dir;
+	entry->fetched_ns = s3c_clock_monotonic_ns();
+	entry->path = strdup(path);
+	if (!entry->path) {
+		free(entry);
+		return NULL;
+	}
+	return entry;
+}
+
+struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry)
+{
+	struct s3c_entry *copy = entry_new(entry->path, entry->is_dir);
+	char *path;
+
+	if (!copy)
+		return NULL;
+	path = copy->path;
+	*copy = *entry;
+	copy->refs = 1;
+	copy->path = path;
+	copy->tail = NULL;
+	copy->tail_len = 0;
+	return copy;
+}
+
+static int tail_set(struct s3c_entry *entry, const void *tail, size_t len)
+{
+	if (!tail || !len)
+		return 0;
+	entry->tail = malloc(len);
+	if (!entry->tail)
+		return -ENOMEM;
+	memcpy(entry->tail, tail, len);
+	entry->tail_len = len;
+	return 0;
+}
+
+void s3c_entry_info(struct s3c_engine *engine, const struct s3c_entry *entry,
+		    struct s3c_info *ret_info)
+{
+	const struct s3c_header *header = &entry->header;
+	struct s3c_info info = {
+		.mode = header->attrs.mode,
+		.uid = header->attrs.uid,
+		.gid = header->attrs.gid,
+		.size = entry->is_dir ? 0 : header->size,
+		.stored = entry->stored_size,
+		.mtime_ns = header->attrs.mtime_ns,
+		.atime_ns = header->attrs.atime_ns,
+		.ctime_ns = header->attrs.ctime_ns,
+		.valid_ns = entry->fetched_ns +
+			    (int64_t)(engine->config.ttl_s * (double)S3C_NSEC_PER_SEC),
+	};
+
+	if (header->layout != S3C_LAYOUT_PLAIN) {
+		memcpy(info.content_token, header->content_id, sizeof(info.content_token));
+	} else if (!entry->is_dir) {
+		/* Not Last-Modified: a change of metadata alters it, and a PUT's reply lacks it. */
+		bool etag = entry->version.etag[0];
+
+		s3c_put_be64(info.content_token, s3c_hash_etag(entry->version.etag));
+		s3c_put_be64(info.content_token + 8,
+			     etag ? entry->stored_size
+				  : entry->stored_size ^ (uint64_t)entry->version.modified_ns);
+	}
+	*ret_info = info;
+}
+
+/* Says once per version of an object why it is not shown. */
+static int refuse(struct s3c_engine *engine, const char *key, const struct s3c_stat *st, int code,
+		  const char *why)
+{
+	struct s3c_names *names = engine->names;
+	uint64_t hash = s3c_hash_text(st->version.etag, s3c_hash_text(key, st->size));
+	bool first;
+
+	s3c_mutex_lock(&engine->lock);
+	first = s3c_ring_first(names->refused, ARRAY_LEN(names->refused), &names->refused_next,
+			       hash);
+	s3c_mutex_unlock(&engine->lock);
+	if (first)
+		s3c_error("object %s refused: %s", key, why);
+	return code;
+}
+
+/* Metadata of what S3 encryption clients write: the body is ciphertext, whoever wrote it. */
+static bool has_envelope(const struct s3c_meta *meta)
+{
+	static const char *const names[] = { "x-amz-cek-alg", "x-amz-key-v2", "x-amz-key",
+					     "x-amz-c",       "x-amz-3",      "s3cryptfs" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (s3c_meta_get(meta, names[i]))
+			return true;
+	return false;
+}
+
+static int header_plain(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			struct s3c_header *ret_header)
+{
+	const struct s3c_engine_config *config = &engine->config;
+	bool is_dir = key[strlen(key) - 1] == '/' || strcmp(key, S3C_RESERVED_NAME "/root") == 0;
+	int64_t born = st->version.modified_ns ? st->version.modified_ns : engine->names->born_ns;
+	struct s3c_header header = {
+		.layout = S3C_LAYOUT_PLAIN,
+		.size = st->size,
+		.attrs = {
+			.mode = is_dir ? config->default_dir_mode : config->default_file_mode,
+			.uid = config->default_uid,
+			.gid = config->default_gid,
+			.mtime_ns = born,
+		},
+	};
+	mode_t type;
+
+	if (has_envelope(&st->meta))
+		return refuse(engine, key, st, -EIO,
+			      "it is encrypted by a client (enc= of this mount does not open it)");
+	s3c_attrs_decode(&st->meta, &header.attrs);
+	if (!s3c_meta_get(&st->meta, "atime"))
+		header.attrs.atime_ns = header.attrs.mtime_ns;
+	if (!s3c_meta_get(&st->meta, "ctime"))
+		header.attrs.ctime_ns = born;
+	type = header.attrs.mode & S_IFMT;
+	if (is_dir)
+		type = S_IFDIR;
+	else if (!type || S_ISDIR(type))
+		type = S_IFREG;
+	header.attrs.mode = type | (header.attrs.mode & 07777);
+	s3c_plain_op_id(&st->meta, header.op_id);
+	*ret_header = header;
+	return 0;
+}
+
+/* What the seal cannot know: does the header make sense where it stands? */
+static const char *misfit(const struct s3c_header *header, bool is_dir)
+{
+	mode_t type = header->attrs.mode & S_IFMT;
+
+	if (is_dir)
+		return S_ISDIR(type) && header->layout == S3C_LAYOUT_NONE
+			       ? NULL
+			       : "it stands for a directory and is sealed as something else";
+	if (S_ISDIR(type))
+		return "it is sealed as a directory and stands where a file does";
+	if ((S_ISREG(type) || S_ISLNK(type)) && header->layout == S3C_LAYOUT_NONE)
+		return "it is sealed as a file without content";
+	return NULL;
+}
+
+int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		  struct s3c_header *ret_header)
+{
+	bool is_dir = key[strlen(key) - 1] == '/' || strcmp(key, S3C_RESERVED_NAME "/root") == 0;
+	char why[256] = "";
+	const char *odd;
+	int r;
+
+	if (!s3c_sealed_mode(engine))
+		return header_plain(engine, key, st, ret_header);
+	if (!engine->volume)
+		return engine->config.accept & S3C_ACCEPT_PLAIN
+			       ? header_plain(engine, key, st, ret_header)
+			       : refuse(engine, key, st, -EIO,
+					"there is no volume to open it with");
+	r = s3c_header_decode(&st->meta, engine->volume, s3c_rel_key(engine, key), st->size,
+			      ret_header, why, sizeof(why));
+	if (r == -ENODATA && (engine->config.accept & S3C_ACCEPT_PLAIN))
+		return header_plain(engine, key, st, ret_header);
+	if (r == -ENODATA)
+		return refuse(
+			engine, key, st, -EIO,
+			has_envelope(&st->meta)
+				? "another client encrypted it"
+				: "it is not sealed by this volume; a mount with accept=plain "
+				  "reads objects without encryption");
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
+		return refuse(engine, key, st, r == -EACCES ? r : -EIO,
+			      why[0] ? why : strerror(-r));
+	odd = misfit(ret_header, is_dir);
+	return odd ? refuse(engine, key, st, -EIO, odd) : 0;
+}
+
+/* Size and mtime of a large object stand at its end. */
+static int trailer_take(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			const void *tail, size_t tail_len, const struct s3c_entry *prior,
+			struct s3c_entry *entry)
+{
+	struct s3c_header *header = &entry->header;
+	struct s3c_footer footer;
+	char why[256] = "";
+	int r;
+
+	if (tail && tail_len) {
+		r = s3c_footer_decode(tail, tail_len, st->size, header, engine->volume, &footer,
+				      why, sizeof(why));
+		if (r == -ENOMEM)
+			return r;
+		if (r < 0)
+			return refuse(engine, key, st, -EIO, why[0] ? why : strerror(-r));
+		header->size = footer.size;
+		if (!header->attrs_final)
+			header->attrs.mtime_ns = footer.mtime_ns;
+		return tail_set(entry, tail, tail_len);
+	}
+	/* The same content, as the seal says, has the same footer. */
+	if (!prior || prior->header.layout != S3C_LAYOUT_TRAILER ||
+	    prior->stored_size != st->size || (prior->header.attrs_final && !header->attrs_final) ||
+	    memcmp(prior->header.content_id, header->content_id, S3C_CONTENT_ID_LEN) != 0)
+		return -ENODATA;
+	header->size = prior->header.size;
+	if (!header->attrs_final)
+		header->attrs.mtime_ns = prior->header.attrs.mtime_ns;
+	return tail_set(entry, prior->tail, prior->tail_len);
+}
+
+/* Content that came with the reply, or came before and is still the same. */
+static int content_take(const struct s3c_stat *st, const void *tail, size_t tail_len,
+			const struct s3c_entry *prior, struct s3c_entry *entry)
+{
+	bool plain = entry->header.layout == S3C_LAYOUT_PLAIN;
+
+	if (tail && tail_len)
+		return tail_len == st->size ? tail_set(entry, tail, tail_len) : 0;
+	if (!prior || !prior->tail || prior->stored_size != st->size ||
+	    prior->header.layout != entry->header.layout)
+		return 0;
+	if (plain ? !s3c_etag_equal(prior->version.etag, st->version.etag)
+		  : memcmp(prior->header.content_id, entry->header.content_id,
+			   S3C_CONTENT_ID_LEN) != 0)
+		return 0;
+	return tail_set(entry, prior->tail, prior->tail_len);
+}
+
+/* Compares with the highest generation that this machine has seen of the object. */
+static int check_rollback(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			  const struct s3c_header *header, unsigned flags)
+{
+	struct s3c_journal *journal = engine->config.journal;
+	const char *rel = s3c_rel_key(engine, key);
+	uint64_t seen;
+	bool deleted, first;
+
+	if (!journal || header->layout == S3C_LAYOUT_PLAIN ||
+	    s3c_journal_generation_get(journal, rel, &seen, &deleted) < 0 ||
+	    header->generation > seen || (header->generation == seen && !deleted)) {
+		s3c_note_generation(engine, key, header, false);
+		return 0;
+	}
+	if (flags & S3C_BUILD_QUIET_ROLLBACK)
+		return -EREMCHG;
+	if (engine->config.rollback_deny)
+		return refuse(engine, key, st, -EIO,
+			      deleted ? "it was deleted and has come back (rollback=deny)"
+				      : "it is older than what was seen before (rollback=deny)");
+	s3c_mutex_lock(&engine->lock);
+	first = s3c_ring_first(engine->names->refused, ARRAY_LEN(engine->names->refused),
+			       &engine->names->refused_next,
+			       s3c_hash_text(key, header->generation));
+	s3c_mutex_unlock(&engine->lock);
+	if (first)
+		s3c_warn("object %s: the store serves a version that %s", key,
+			 deleted ? "was deleted before" : "is older than one seen before");
+	return 0;
+}
+
+int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
+		    const struct s3c_stat *st, const void *tail, size_t tail_len,
+		    const struct s3c_entry *prior, unsigned flags, struct s3c_entry **ret_entry)
+{
+	cleanup_entry struct s3c_entry *entry = entry_new(path, is_dir);
+	cleanup_free char *key = NULL;
+	int r;
+
+	if (!entry)
+		return -ENOMEM;
+	r = s3c_key_of(engine, path, is_dir, &key);
+	if (r == 0)
+		r = s3c_header_of(engine, key, st, &entry->header);
+	if (r < 0)
+		return r;
+	entry->version = st->version;
+	entry->stored_size = st->size;
+	if (entry->header.layout == S3C_LAYOUT_TRAILER)
+		r = trailer_take(engine, key, st, tail, tail_len, prior, entry);
+	else
+		r = content_take(st, tail, tail_len, prior, entry);
+	if (r == 0)
+		r = check_rollback(engine, key, st, &entry->header, flags);
+	if (r < 0)
+		return r;
+	*ret_entry = steal_ptr(entry);
+	return 0;
+}
+
+int s3c_entry_make(struct s3c_engine *engine, const char *path, bool is_dir,
+		   const struct s3c_stat *st, const void *tail, size_t tail_len,
+		   struct s3c_entry **ret_entry)
+{
+	return s3c_entry_build(engine, path, is_dir, st, tail, tail_len, NULL, 0, ret_entry);
+}
+
+int s3c_entry_implicit(struct s3c_engine *engine, const char *path, struct s3c_entry **ret_entry)
+{
+	const struct s3c_engine_config *config = &engine->config;
+	struct s3c_entry *entry = entry_new(path, true);
+
+	if (!entry)
+		return -ENOMEM;
+	entry->implicit = true;
+	entry->header.layout = s3c_sealed_mode(engine) ? S3C_LAYOUT_NONE : S3C_LAYOUT_PLAIN;
+	entry->header.attrs.mode = S_IFDIR | (config->default_dir_mode & 07777);
+	entry->header.attrs.uid = config->default_uid;
+	entry->header.attrs.gid = config->default_gid;
+	entry->header.attrs.mtime_ns = engine->names->born_ns;
+	entry->header.attrs.atime_ns = engine->names->born_ns;
+	entry->header.attrs.ctime_ns = engine->names->born_ns;
+	*ret_entry = entry;
+	return 0;
+}
+
+int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
+		    const struct s3c_header *header, const struct s3c_version *version,
+		    uint64_t stored_size, const struct s3c_entry *tail_of,
+		    struct s3c_entry **ret_entry)
+{
+	cleanup_entry struct s3c_entry *entry = entry_new(path, is_dir);
+	int r;
+
+	(void)engine;
+	if (!entry)
+		return -ENOMEM;
+	entry->header = *header;
+	entry->version = *version;
+	entry->stored_size = stored_size;
+	r = tail_of ? tail_set(entry, tail_of->tail, tail_of->tail_len) : 0;
+	if (r < 0)
+		return r;
+	*ret_entry = steal_ptr(entry);
+	return 0;
+}
+
+uint64_t s3c_next_generation(struct s3c_engine *engine, const char *key, uint64_t seen)
+{
+	struct s3c_journal *journal = engine->config.journal;
+	uint64_t journaled = 0;
+	bool deleted;
+
+	if (journal &&
+	    s3c_journal_generation_get(journal, s3c_rel_key(engine, key), &journaled, &deleted) < 0)
+		journaled = 0;
+	return s3c_generation_next(S3C_MAX(seen, journaled));
+}
+
+void s3c_note_generation(struct s3c_engine *engine, const char *key,
+			 const struct s3c_header *header, bool deleted)
+{
+	struct s3c_journal *journal = engine->config.journal;
+
+	if (journal && header->layout != S3C_LAYOUT_PLAIN && header->generation)
+		s3c_journal_generation_note(journal, s3c_rel_key(engine, key), header->generation,
+					    deleted);
+}

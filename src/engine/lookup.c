@@ -1,0 +1,792 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Asking the store for one name. All who look the same name up at the same time
+ * share one flight. Its requests run side by side; when the last is answered, a
+ * worker takes the next step:
+ *
+ *	what is known			first step		then
+ *	nothing				tail of KEY, LIST KEY/	marker, when LIST shows it
+ *	listing: a file			tail or HEAD of KEY	LIST when it is gone
+ *	listing: a directory		HEAD of KEY/		none: it is implicit
+ *	an entry that is too old	HEAD of what it was	all, when that is gone
+ *	a trailer seen by HEAD alone	-			tail of KEY
+ *
+ * A flight whose name we changed ourselves meanwhile is stale: its result is not
+ * kept, and who waited looks again.
+ *
+ * Lookups that follow the order of a listing start flights for the names to come.
+ */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ASK_TAIL 1u
+#define ASK_HEAD 2u
+#define ASK_LIST 4u
+#define ASK_MARKER 8u
+#define ASK_KINDS 4u
+#define STEPS_MAX 6u
+
+#define MISSES_UNTIL_LISTING 3u
+#define SPECULATIVE_PAGES 10u
+
+struct answer {
+	bool asked;
+	int result;
+	struct s3c_stat st;
+	uint8_t *tail; /* of a GET */
+	size_t tail_len;
+	bool found, marker; /* of a LIST */
+	char message[512];
+};
+
+struct s3c_flight {
+	struct s3c_job job;
+	struct s3c_engine *engine;
+	char *path, *key, *dir_key; /* dir_key NULL: too long for a directory */
+	struct s3c_ssec *ssec;      /* two of them, or NULL */
+	const struct s3c_ssec *key_ssec, *dir_ssec;
+	int64_t started_ns;
+	bool prefetch;
+	enum s3c_listed listed;
+	struct s3c_entry *prior;
+
+	/* Guarded by engine->lock. */
+	struct s3c_node *node; /* pinned */
+	unsigned refs;
+	TAILQ_ENTRY(s3c_flight) link;
+	struct s3c_waitq waiters;
+	unsigned waiting;
+	bool done, stale, cancelled;
+	int result;
+	struct s3c_entry *entry;
+	struct s3c_store_call *calls[ASK_KINDS * STEPS_MAX];
+	unsigned call_count;
+
+	/* Belongs to the worker, or to the requests while some are under way. */
+	atomic_uint pending;
+	unsigned steps;
+	bool looked_again; /* after a rollback */
+	struct answer object, list, dir;
+};
+
+static void answer_reset(struct answer *answer)
+{
+	s3c_stat_free(&answer->st);
+	free(answer->tail);
+	*answer = (struct answer){ 0 };
+}
+
+static void flight_unref(struct s3c_flight *f)
+{
+	struct s3c_engine *engine = f->engine;
+	bool last;
+
+	s3c_mutex_lock(&engine->lock);
+	last = --f->refs == 0;
+	s3c_mutex_unlock(&engine->lock);
+	if (!last)
+		return;
+	for (unsigned i = 0; i < f->call_count; i++)
+		s3c_store_call_put(engine->store, f->calls[i]);
+	answer_reset(&f->object);
+	answer_reset(&f->list);
+	answer_reset(&f->dir);
+	s3c_entry_put(f->entry);
+	s3c_entry_put(f->prior);
+	s3c_secret_free(f->ssec);
+	free(f->path);
+	free(f->key);
+	free(f->dir_key);
+	free(f);
+}
+
+static int flight_keys(struct s3c_flight *f, const char *path)
+{
+	struct s3c_engine *engine = f->engine;
+	int r;
+
+	f->path = strdup(path);
+	if (!f->path)
+		return -ENOMEM;
+	r = s3c_key_of(engine, path, false, &f->key);
+	if (r < 0)
+		return r;
+	r = s3c_key_of(engine, path, true, &f->dir_key);
+	if (r < 0 && r != -ENAMETOOLONG)
+		return r;
+	if (engine->config.enc != S3C_ENC_SSE_C)
+		return 0;
+	f->ssec = s3c_secret_alloc(2 * sizeof(*f->ssec));
+	if (!f->ssec)
+		return -ENOMEM;
+	r = s3c_ssec_of(engine, f->key, &f->ssec[0], &f->key_ssec);
+	if (r == 0 && f->dir_key)
+		r = s3c_ssec_of(engine, f->dir_key, &f->ssec[1], &f->dir_ssec);
+	return r;
+}
+
+/* A flight at the node, counted but not submitted. Lock held. */
+static int flight_new(struct s3c_names *names, struct s3c_node *node, bool prefetch,
+		      struct s3c_flight **ret_flight)
+{
+	struct s3c_flight *f;
+	int r;
+
+	if (names->closing)
+		return -ECANCELED;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	f->engine = names->engine;
+	r = flight_keys(f, node->path);
+	if (r < 0) {
+		s3c_secret_free(f->ssec);
+		free(f->path);
+		free(f->key);
+		free(f->dir_key);
+		free(f);
+		return r;
+	}
+	f->started_ns = s3c_clock_monotonic_ns();
+	f->prefetch = prefetch;
+	f->listed = s3c_listed_find(names, node->path, NULL);
+	if (node->known && node->entry)
+		f->prior = s3c_entry_ref(node->entry);
+	f->refs = 1;
+	f->node = node;
+	node->pins++;
+	node->flight = f;
+	s3c_waitq_init(&f->waiters);
+	TAILQ_INSERT_TAIL(&names->flights, f, link);
+	names->running++;
+	names->prefetching += prefetch;
+	*ret_flight = f;
+	return 0;
+}
+
+/* A request ended, or all of a step are submitted. */
+static void flight_release(struct s3c_flight *f)
+{
+	if (atomic_fetch_sub(&f->pending, 1) == 1)
+		s3c_pool_submit(f->engine->workers, &f->job);
+}
+
+static void answer_take(struct answer *answer, struct s3c_store_reply *reply)
+{
+	answer->asked = true;
+	answer->result = reply->result;
+	if (reply->result < 0) {
+		snprintf(answer->message, sizeof(answer->message), "%s", reply->message);
+		return;
+	}
+	answer->st = reply->stat;
+	reply->stat.meta = (struct s3c_meta){ 0 };
+}
+
+static void object_done(void *arg, struct s3c_store_reply *reply)
+{
+	struct s3c_flight *f = arg;
+
+	answer_take(&f->object, reply);
+	flight_release(f);
+}
+
+static void marker_done(void *arg, struct s3c_store_reply *reply)
+{
+	struct s3c_flight *f = arg;
+
+	answer_take(&f->dir, reply);
+	flight_release(f);
+}
+
+static void list_done(void *arg, struct s3c_store_reply *reply)
+{
+	struct s3c_flight *f = arg;
+
+	answer_take(&f->list, reply);
+	if (reply->result == 0 && reply->list.count) {
+		f->list.found = true;
+		f->list.marker = strcmp(reply->list.entries[0].key, f->dir_key) == 0;
+	}
+	flight_release(f);
+}
+
+static int tail_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
+		      uint64_t total)
+{
+	struct s3c_flight *f = arg;
+
+	(void)st;
+	(void)offset;
+	(void)total;
+	free(f->object.tail);
+	f->object.tail = NULL;
+	f->object.tail_len = 0;
+	if (length > S3C_TAIL_LEN)
+		return -EMSGSIZE;
+	f->object.tail = malloc(length ? (size_t)length : 1);
+	return f->object.tail ? 0 : -ENOMEM;
+}
+
+static int tail_data(void *arg, const void *data, size_t len)
+{
+	struct s3c_flight *f = arg;
+
+	if (!f->object.tail || len > S3C_TAIL_LEN - f->object.tail_len)
+		return -EMSGSIZE;
+	memcpy(f->object.tail + f->object.tail_len, data, len);
+	f->object.tail_len += len;
+	return 0;
+}
+
+static void flight_request(struct s3c_flight *f, unsigned ask, struct s3c_store_request *rq,
+			   s3c_store_done_fn *ret_done)
+{
+	*rq = (struct s3c_store_request){
+		.deadline_ns = s3c_engine_deadline(f->engine),
+		.op = S3C_STORE_HEAD,
+		.key = f->key,
+		.ssec = f->key_ssec,
+	};
+	*ret_done = object_done;
+	if (ask == ASK_TAIL) {
+		rq->op = S3C_STORE_GET;
+		rq->suffix = S3C_TAIL_LEN;
+		rq->sink = (struct s3c_store_sink){ tail_begin, tail_data, f };
+	} else if (ask == ASK_MARKER) {
+		rq->key = f->dir_key;
+		rq->ssec = f->dir_ssec;
+		*ret_done = marker_done;
+	} else if (ask == ASK_LIST) {
+		rq->op = S3C_STORE_LIST;
+		rq->prefix = f->dir_key;
+		rq->max_keys = 1;
+		*ret_done = list_done;
+	}
+}
+
+static struct answer *answer_of(struct s3c_flight *f, unsigned ask)
+{
+	return ask == ASK_LIST ? &f->list : ask == ASK_MARKER ? &f->dir : &f->object;
+}
+
+/* Sends the requests of a step. Without the lock. */
+static void flight_ask(struct s3c_flight *f, unsigned asks)
+{
+	struct s3c_engine *engine = f->engine;
+
+	/* One for ourselves: the step begins when all are submitted. */
+	atomic_store(&f->pending, 1);
+	for (unsigned ask = 1; ask <= ASK_MARKER; ask <<= 1) {
+		struct answer *answer = answer_of(f, ask);
+		struct s3c_store_call *call = NULL;
+		struct s3c_store_request rq;
+		s3c_store_done_fn done;
+		bool closing;
+		int r;
+
+		if (!(asks & ask))
+			continue;
+		answer_reset(answer);
+		flight_request(f, ask, &rq, &done);
+		atomic_fetch_add(&f->pending, 1);
+		r = s3c_store_submit(engine->store, &rq, done, f, &call);
+		if (r < 0) {
+			answer->asked = true;
+			answer->result = r;
+			flight_release(f);
+			continue;
+		}
+		s3c_mutex_lock(&engine->lock);
+		f->calls[f->call_count++] = call;
+		closing = engine->names->closing;
+		s3c_mutex_unlock(&engine->lock);
+		if (closing)
+			s3c_store_cancel(engine->store, call);
+	}
+	flight_release(f);
+}
+
+/* What the listing says may have been disproved. Lock held. */
+static void listing_correct(struct s3c_flight *f, const struct s3c_entry *entry)
+{
+	enum s3c_listed now = !entry          ? S3C_LISTED_ABSENT
+			      : entry->is_dir ? S3C_LISTED_DIR
+					      : S3C_LISTED_FILE;
+	static const enum s3c_change changes[] = {
+		[S3C_LISTED_ABSENT] = S3C_CHANGE_ABSENT,
+		[S3C_LISTED_DIR] = S3C_CHANGE_DIR,
+		[S3C_LISTED_FILE] = S3C_CHANGE_FILE,
+	};
+
+	if (f->listed != S3C_LISTED_UNKNOWN && f->listed != now)
+		s3c_node_change(f->engine->names, f->node, changes[now]);
+}
+
+static void flight_finish(struct s3c_flight *f, int result, struct s3c_entry *entry)
+{
+	struct s3c_engine *engine = f->engine;
+	struct s3c_names *names = engine->names;
+	struct s3c_node *node = f->node;
+
+	s3c_mutex_lock(&engine->lock);
+	if (node->flight == f)
+		node->flight = NULL;
+	if (!f->stale && (result == 0 || result == -ENOENT)) {
+		s3c_node_know(names, node, result == 0 ? s3c_entry_ref(entry) : NULL,
+			      f->started_ns);
+		listing_correct(f, entry);
+		if (result == -ENOENT && node->parent && f->listed == S3C_LISTED_UNKNOWN &&
+		    !f->prefetch && engine->config.ttl_s > 0 &&
+		    ++node->parent->misses >= MISSES_UNTIL_LISTING) {
+			node->parent->misses = 0;
+			s3c_dir_load(names, node->parent, SPECULATIVE_PAGES);
+		}
+	}
+	f->done = true;
+	f->result = result;
+	f->entry = entry;
+	s3c_waitq_wake_all(&f->waiters);
+	TAILQ_REMOVE(&names->flights, f, link);
+	names->prefetching -= f->prefetch;
+	f->node = NULL;
+	node->pins--;
+	s3c_node_prune(names, node);
+	s3c_mutex_unlock(&engine->lock);
+	flight_unref(f);
+	/* Last: from here on the engine may go. */
+	s3c_mutex_lock(&engine->lock);
+	if (--names->running == 0)
+		s3c_waitq_wake_all(&names->idle);
+	s3c_mutex_unlock(&engine->lock);
+}
+
+static int flight_fail(struct s3c_flight *f, const struct answer *answer, const char *key)
+{
+	bool heard;
+
+	s3c_mutex_lock(&f->engine->lock);
+	heard = f->waiting > 0;
+	s3c_mutex_unlock(&f->engine->lock);
+	/* A prefetch that nobody waits for is no one's error. */
+	return heard ? s3c_engine_fail(f->engine, "look up", key, answer->result, answer->message)
+		     : answer->result;
+}
+
+static void warn_twin(struct s3c_flight *f)
+{
+	struct s3c_names *names = f->engine->names;
+	bool first;
+
+	s3c_mutex_lock(&f->engine->lock);
+	first = s3c_ring_first(names->twins, ARRAY_LEN(names->twins), &names->twin_next,
+			       s3c_hash_text(f->key, 0));
+	s3c_mutex_unlock(&f->engine->lock);
+	if (first)
+		s3c_warn("object %s is hidden: the directory %s has the same name", f->key,
+			 f->dir_key);
+}
+
+static int build(struct s3c_flight *f, bool is_dir, struct s3c_entry **ret_entry)
+{
+	const struct answer *answer = is_dir ? &f->dir : &f->object;
+	const struct s3c_entry *prior = f->prior && f->prior->is_dir == is_dir ? f->prior : NULL;
+
+	return s3c_entry_build(f->engine, f->path, is_dir, &answer->st, answer->tail,
+			       answer->tail_len, prior,
+			       f->looked_again ? 0 : S3C_BUILD_QUIET_ROLLBACK, ret_entry);
+}
+
+/* The name is a directory, whose marker was asked for when there is one. */
+static int step_dir(struct s3c_flight *f, unsigned *asks, struct s3c_entry **ret_entry)
+{
+	bool root = !*f->path;
+	int r;
+
+	if (!f->dir.asked || f->dir.result == -ENOENT)
+		return s3c_entry_implicit(f->engine, f->path, ret_entry);
+	if (f->dir.result == -EKEYREJECTED) {
+		s3c_warn("directory %s: its attributes do not open with the keys of this mount",
+			 f->dir_key);
+		return s3c_entry_implicit(f->engine, f->path, ret_entry);
+	}
+	if (f->dir.result < 0)
+		return flight_fail(f, &f->dir, f->dir_key);
+	r = build(f, true, ret_entry);
+	if (r == -EREMCHG) {
+		f->looked_again = true;
+		*asks = ASK_MARKER;
+		return 0;
+	}
+	/* A foreign marker of the root must not make everything below it unreachable. */
+	return root && r == -EIO ? s3c_entry_implicit(f->engine, f->path, ret_entry) : r;
+}
+
+static int step_file(struct s3c_flight *f, unsigned *asks, struct s3c_entry **ret_entry)
+{
+	int r = build(f, false, ret_entry);
+
+	if (r == -ENODATA && !f->object.tail_len)
+		*asks = ASK_TAIL;
+	else if (r == -EREMCHG)
+		*asks = f->object.tail_len ? ASK_TAIL : ASK_HEAD;
+	else
+		return r == -ENODATA ? -EIO : r;
+	f->looked_again |= r == -EREMCHG;
+	return 0;
+}
+
+/* What the answers so far mean: an entry, an error, or what else to ask. */
+static int flight_step(struct s3c_flight *f, unsigned *asks, struct s3c_entry **ret_entry)
+{
+	bool gone = f->dir.asked && f->dir.result == -ENOENT;
+
+	if (f->list.asked && f->list.result < 0)
+		return flight_fail(f, &f->list, f->dir_key);
+	if (f->list.found) {
+		if (f->object.asked && f->object.result == 0)
+			warn_twin(f);
+		if (f->list.marker && (!f->dir.asked || (gone && f->steps < 3))) {
+			*asks = ASK_MARKER;
+			return 0;
+		}
+		return step_dir(f, asks, ret_entry);
+	}
+	if (f->dir.asked && (!gone || !*f->path || f->listed == S3C_LISTED_DIR))
+		return step_dir(f, asks, ret_entry);
+	if (f->object.asked && f->object.result == 0)
+		return step_file(f, asks, ret_entry);
+	if (f->object.asked && f->object.result != -ENOENT)
+		return flight_fail(f, &f->object, f->key);
+	if (!f->object.asked)
+		*asks |= ASK_TAIL;
+	if (!f->list.asked && f->dir_key)
+		*asks |= ASK_LIST;
+	return *asks ? 0 : -ENOENT;
+}
+
+static void flight_run(struct s3c_job *job)
+{
+	struct s3c_flight *f = container_of(job, struct s3c_flight, job);
+	struct s3c_entry *entry = NULL;
+	unsigned asks = 0;
+	int r = flight_step(f, &asks, &entry);
+
+	if (r == 0 && !entry && ++f->steps == STEPS_MAX) {
+		s3c_error("object %s: the store's answers contradict each other", f->key);
+		r = -EIO;
+	}
+	if (r == 0 && !entry)
+		flight_ask(f, asks);
+	else
+		flight_finish(f, r, entry);
+}
+
+/* Which requests to begin with. Lock held. */
+static unsigned plan(struct s3c_names *names, struct s3c_node *node, bool opened)
+{
+	struct s3c_flight *f = node->flight;
+	bool sealed = s3c_sealed_mode(names->engine) && names->engine->volume;
+	unsigned whole = f->dir_key ? ASK_TAIL | ASK_LIST : ASK_TAIL;
+	struct s3c_detail detail;
+
+	if (!*node->path)
+		return ASK_MARKER;
+	if (node->known && node->entry)
+		return !node->entry->is_dir ? ASK_HEAD : node->entry->implicit ? whole : ASK_MARKER;
+	switch (s3c_listed_find(names, node->path, &detail)) {
+	case S3C_LISTED_DIR:
+		return ASK_MARKER;
+	case S3C_LISTED_FILE:
+		break;
+	default:
+		return whole;
+	}
+	if (!detail.known_size)
+		return ASK_TAIL;
+	if (!detail.size)
+		return ASK_HEAD;
+	if (detail.size > S3C_SEGMENT_STRIDE)
+		return sealed ? ASK_TAIL : ASK_HEAD;
+	return detail.size > S3C_TAIL_LEN || (f->prefetch && !opened) ? ASK_HEAD : ASK_TAIL;
+}
+
+/* A flight for the node, with what it asks first. Lock held. */
+static int flight_begin(struct s3c_names *names, struct s3c_node *node, bool prefetch, bool opened,
+			struct s3c_flight **ret_flight, unsigned *ret_asks)
+{
+	int r = flight_new(names, node, prefetch, ret_flight);
+
+	if (r < 0)
+		return r;
+	(*ret_flight)->job.run = flight_run;
+	*ret_asks = plan(names, node, opened);
+	return 0;
+}
+
+struct batch {
+	struct s3c_flight *flights[S3C_PREFETCH_AHEAD];
+	unsigned asks[S3C_PREFETCH_AHEAD];
+	unsigned count;
+};
+
+/* Lock held. */
+static void prefetch_one(struct s3c_names *names, struct s3c_dir *dir, const char *name,
+			 struct batch *batch)
+{
+	const char *parent = dir->node->path;
+	cleanup_free char *path = s3c_asprintf("%s%s%s", parent, *parent ? "/" : "", name);
+	struct s3c_node *node = path ? s3c_node_make(names, path) : NULL;
+
+	if (!node)
+		return;
+	if (!s3c_node_valid(names, node) && !node->flight && !node->local &&
+	    s3c_listed_find(names, path, NULL) >= S3C_LISTED_FILE &&
+	    flight_begin(names, node, true, dir->opened, &batch->flights[batch->count],
+			 &batch->asks[batch->count]) == 0)
+		batch->count++;
+	else
+		s3c_node_prune(names, node);
+}
+
+/*
+ * Notes a lookup in listing order, and fills batch with flights for the names to come. miss: the
+ * name was not known. Lock held.
+ */
+static void follow(struct s3c_names *names, const char *path, bool miss, bool opened,
+		   struct batch *batch)
+{
+	size_t i, from, to;
+	struct s3c_dir *dir = s3c_listed_index(names, path, &i);
+
+	if (!dir || i == SIZE_MAX)
+		return;
+	dir->opened |= opened;
+	if (i == dir->last)
+		return;
+	if (dir->last != SIZE_MAX && i > dir->last && i - dir->last <= 4) {
+		dir->hits++;
+	} else {
+		dir->hits = 0;
+		dir->ahead = 0;
+		dir->opened = opened;
+	}
+	dir->last = i;
+	if ((!miss && !dir->ahead) || !dir->hits || dir->ahead > i + S3C_PREFETCH_AHEAD / 2)
+		return;
+	from = S3C_MAX(dir->ahead, i + 1);
+	to = S3C_MIN(i + 1 + S3C_PREFETCH_AHEAD, dir->snap->base.count);
+	dir->node->pins++;
+	while (from < to && names->prefetching < S3C_PREFETCH_MAX)
+		prefetch_one(names, dir, dir->snap->base.items[from++].name, batch);
+	dir->node->pins--;
+	dir->ahead = from;
+}
+
+static void batch_send(struct batch *batch)
+{
+	for (unsigned i = 0; i < batch->count; i++)
+		flight_ask(batch->flights[i], batch->asks[i]);
+}
+
+/* From what is known: 0 with an entry, -ENOENT, or -EINPROGRESS. Lock held. */
+static int known(struct s3c_names *names, struct s3c_node *node, const char *path,
+		 struct s3c_entry **ret_entry)
+{
+	if (node && s3c_node_valid(names, node)) {
+		if (!node->entry)
+			return -ENOENT;
+		*ret_entry = s3c_entry_ref(node->entry);
+		return 0;
+	}
+	if (node && node->local)
+		return -ENOENT;
+	return s3c_listed_find(names, path, NULL) == S3C_LISTED_ABSENT ? -ENOENT : -EINPROGRESS;
+}
+
+/* Waits for the flight, which the caller has a reference to and is counted at. Lock held. */
+static int flight_wait(struct s3c_flight *f, struct s3c_op *op)
+{
+	int r = 0;
+
+	while (r == 0 && !f->done)
+		r = s3c_waitq_wait(&f->waiters, &f->engine->lock, op);
+	f->waiting--;
+	return r;
+}
+
+/*
+ * One round: 0 or an error with the answer; -EAGAIN: the name was changed meanwhile; -EBUSY: a
+ * flight that does not count ended: it began before since_ns. Lock held.
+ */
+static int ask_store(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     int64_t since_ns, struct s3c_entry **ret_entry)
+{
+	struct s3c_names *names = engine->names;
+	struct s3c_node *node = s3c_node_make(names, path);
+	struct s3c_flight *f;
+	unsigned asks = 0;
+	bool before;
+	int r = 0;
+
+	if (!node)
+		return -ENOMEM;
+	f = node->flight;
+	before = f;
+	if (!f) {
+		r = flight_begin(names, node, false, true, &f, &asks);
+		if (r < 0) {
+			s3c_node_prune(names, node);
+			return r;
+		}
+	}
+	f->refs++;
+	f->waiting++;
+	if (asks) {
+		s3c_mutex_unlock(&engine->lock);
+		flight_ask(f, asks);
+		s3c_mutex_lock(&engine->lock);
+	}
+	r = flight_wait(f, op);
+	if (r == 0 && f->stale)
+		r = -EAGAIN;
+	else if (r == 0 && before && (f->started_ns < since_ns || (f->prefetch && f->result < 0)))
+		r = -EBUSY;
+	else if (r == 0)
+		r = f->result;
+	if (r == 0)
+		*ret_entry = s3c_entry_ref(f->entry);
+	s3c_mutex_unlock(&engine->lock);
+	flight_unref(f);
+	s3c_mutex_lock(&engine->lock);
+	return r;
+}
+
+static int lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
+		  bool opened, struct s3c_entry **ret_entry)
+{
+	struct s3c_names *names = engine->names;
+	struct batch batch = { .count = 0 };
+	int64_t since_ns = refresh ? s3c_clock_monotonic_ns() : 0;
+	int r = s3c_path_check(path);
+
+	if (r < 0)
+		return r == -EPERM ? -ENOENT : r;
+	r = -EINPROGRESS;
+	s3c_mutex_lock(&engine->lock);
+	if (!refresh)
+		r = known(names, s3c_node_find(names, path), path, ret_entry);
+	if (r != -EINPROGRESS || op != S3C_NOWAIT)
+		follow(names, path, r == -EINPROGRESS, opened, &batch);
+	if (batch.count) {
+		s3c_mutex_unlock(&engine->lock);
+		batch_send(&batch);
+		s3c_mutex_lock(&engine->lock);
+		/* It may have been answered meanwhile. */
+		if (r == -EINPROGRESS && !refresh)
+			r = known(names, s3c_node_find(names, path), path, ret_entry);
+	}
+	for (unsigned tries = 0; r == -EINPROGRESS && op != S3C_NOWAIT; tries++) {
+		r = ask_store(engine, op, path, since_ns, ret_entry);
+		if (r == -EAGAIN || r == -EBUSY) {
+			/* Changed by ourselves: what we know now is newer than any answer. */
+			bool know = r == -EAGAIN;
+
+			r = tries > 16 ? -EIO : -EINPROGRESS;
+			if (know && r == -EINPROGRESS)
+				r = known(names, s3c_node_find(names, path), path, ret_entry);
+		} else {
+			break;
+		}
+	}
+	s3c_mutex_unlock(&engine->lock);
+	return r;
+}
+
+int s3c_names_lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
+		     struct s3c_entry **ret_entry)
+{
+	return lookup(engine, op, path, refresh, true, ret_entry);
+}
+
+void s3c_flights_stale(struct s3c_names *names, const char *path, bool below)
+{
+	struct s3c_flight *f;
+
+	TAILQ_FOREACH (f, &names->flights, link)
+		if (strcmp(f->path, path) == 0 || (below && s3c_path_below(f->path, path))) {
+			f->stale = true;
+			if (f->node && f->node->flight == f)
+				f->node->flight = NULL;
+		}
+}
+
+void s3c_flights_close(struct s3c_names *names)
+{
+	struct s3c_engine *engine = names->engine;
+	struct s3c_flight *f = TAILQ_FIRST(&names->flights);
+
+	while (f) {
+		struct s3c_store_call *calls[ARRAY_LEN(f->calls)];
+		unsigned count = f->call_count;
+
+		if (f->cancelled) {
+			f = TAILQ_NEXT(f, link);
+			continue;
+		}
+		f->cancelled = true;
+		f->refs++;
+		memcpy(calls, f->calls, sizeof(calls));
+		s3c_mutex_unlock(&engine->lock);
+		for (unsigned i = 0; i < count; i++)
+			s3c_store_cancel(engine->store, calls[i]);
+		flight_unref(f);
+		s3c_mutex_lock(&engine->lock);
+		f = TAILQ_FIRST(&names->flights);
+	}
+}
+
+/*
+ * An open object answers for its name while it has changes of its own, or while what it was opened
+ * with is fresh; then the store is asked, and a newer version shows.
+ */
+static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
+		       struct s3c_info *ret_info)
+{
+	struct s3c_object *object = s3c_object_find(engine, path);
+	cleanup_entry struct s3c_entry *entry = NULL;
+	struct s3c_info info;
+	int r;
+
+	if (object) {
+		bool ours = s3c_object_dirty(object);
+
+		s3c_object_info(object, &info);
+		s3c_object_close(object);
+		if (ours || (!refresh && info.valid_ns > s3c_clock_monotonic_ns())) {
+			*ret_info = info;
+			return 0;
+		}
+	}
+	r = lookup(engine, op, path, refresh, false, &entry);
+	if (r == 0)
+		s3c_entry_info(engine, entry, ret_info);
+	return r;
+}
+
+int s3c_engine_lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      struct s3c_info *ret_info)
+{
+	return lookup_info(engine, op, path, false, ret_info);
+}
+
+int s3c_engine_revalidate(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			  struct s3c_info *ret_info)
+{
+	return lookup_info(engine, op, path, true, ret_info);
+}

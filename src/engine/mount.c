@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Which volume a mount belongs to. The nearest volume object counts: the prefix's
+ * own or one above. Its id is pinned on this machine, so that a store cannot put
+ * another, emptier one in its place; so is its serial number, which only rises.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+
+#define VOLUME_MAX (256u << 10) /* bytes of a volume object */
+#define RESERVED ".s3cryptfs/"
+
+struct found {
+	struct s3c_buf body;
+	struct s3c_stat st;
+	char *prefix; /* NULL: there is none */
+};
+
+static void found_free(struct found *found)
+{
+	s3c_buf_free(&found->body);
+	s3c_stat_free(&found->st);
+	free(found->prefix);
+}
+
+static const char *shown(const char *prefix)
+{
+	return *prefix ? prefix : "the bucket's root";
+}
+
+static int read_volume(const struct s3c_volume_request *rq, struct s3c_op *op, const char *prefix,
+		       struct s3c_err *err, struct found *found)
+{
+	cleanup_free char *key = s3c_asprintf("%s%s", prefix, S3C_VOLUME_NAME);
+	struct s3c_stat st = { 0 };
+	char message[512] = "";
+	int r;
+
+	if (!key)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	if (strlen(key) > S3C_STORE_KEY_MAX)
+		return s3c_err_set(err, -ENAMETOOLONG, "the prefix %s is too long", prefix);
+	r = s3c_store_get_all(rq->store, key, NULL, VOLUME_MAX, op, &found->body, &st, message,
+			      sizeof(message));
+	if (r == -ENOENT)
+		return r;
+	if (r == -EMSGSIZE)
+		return s3c_err_set(err, -EBADMSG, "%s is far too large for a volume object", key);
+	if (r < 0) {
+		s3c_store_explain(rq->store, r, message, err);
+		return s3c_err_prefix(err, r, "cannot read %s", key);
+	}
+	s3c_stat_free(&found->st);
+	found->st = st;
+	free(found->prefix);
+	found->prefix = strdup(prefix);
+	return found->prefix ? 0 : s3c_err_set(err, -ENOMEM, "no memory");
+}
+
+/* The nearest volume object, from prefix up to the root of the bucket. None: found->prefix NULL. */
+static int find_volume(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err,
+		       struct found *found)
+{
+	cleanup_free char *prefix = strdup(rq->prefix);
+	size_t len;
+	int r;
+
+	if (!prefix)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	for (;;) {
+		r = read_volume(rq, op, prefix, err, found);
+		if (r != -ENOENT)
+			return r;
+		len = strlen(prefix);
+		if (!len)
+			return 0;
+		while (len && prefix[len - 1] == '/')
+			len--;
+		while (len && prefix[len - 1] != '/')
+			len--;
+		prefix[len] = '\0';
+	}
+}
+
+/* 1: there is an object that is no one's bookkeeping; 0: there is none. */
+static int has_objects(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err)
+{
+	cleanup_free char *token = NULL;
+	size_t prefix_len = strlen(rq->prefix);
+	int found = 0;
+
+	do {
+		struct s3c_store_reply reply;
+		struct s3c_store_request list = {
+			.op = S3C_STORE_LIST,
+			.prefix = rq->prefix,
+			.delimiter = true,
+			.token = token,
+			.max_keys = 100,
+		};
+		int r = s3c_store_perform(rq->store, &list, op, &reply);
+
+		if (r < 0)
+			s3c_store_explain(rq->store, r, reply.message, err);
+		for (size_t i = 0; r == 0 && i < reply.list.count; i++) {
+			const char *name = reply.list.entries[i].key + prefix_len;
+
+			found |= *name && strcmp(name, RESERVED) != 0;
+		}
+		free(token);
+		token = steal_ptr(reply.list.next_token);
+		s3c_store_reply_free(&reply);
+		if (r < 0)
+			return s3c_err_prefix(err, r, "cannot list %s", shown(rq->prefix));
+	} while (token && !found);
+	return found;
+}
+
+static enum s3c_family family_of(enum s3c_enc enc)
+{
+	return enc == S3C_ENC_CSE_KEY ? S3C_FAMILY_CSE
+	       : enc == S3C_ENC_SSE_C ? S3C_FAMILY_SSEC
+				      : S3C_FAMILY_PLAIN;
+}
+
+static const char *enc_of(enum s3c_family family)
+{
+	return family == S3C_FAMILY_CSE ? "cse-key" : family == S3C_FAMILY_SSEC ? "sse-c" : "none";
+}
+
+static int check_id(const struct s3c_volume_request *rq, const struct s3c_volume *volume,
+		    const char *prefix, struct s3c_err *err)
+{
+	char id[2 * S3C_VOLUME_ID_LEN + 1], other[2 * S3C_VOLUME_ID_LEN + 1];
+	uint8_t pinned[S3C_VOLUME_ID_LEN];
+	uint64_t serial;
+	int r;
+
+	s3c_hex_encode(volume->id, sizeof(volume->id), id);
+	if (rq->expect_id && memcmp(rq->expect_id, volume->id, sizeof(volume->id)) != 0) {
+		s3c_hex_encode(rq->expect_id, sizeof(volume->id), other);
+		return s3c_err_set(err, -EKEYREJECTED,
+				   "the volume at %s is %s and volume_id= asks for %s: mount the "
+				   "right prefix, or correct the option",
+				   shown(prefix), id, other);
+	}
+	if (!rq->journal)
+		return 0;
+	r = s3c_journal_pin_get(rq->journal, rq->source, pinned, &serial);
+	if (r < 0 && r != -ENOENT)
+		return s3c_err_set(err, r, "cannot read the local journal: %s", strerror(-r));
+	if (r == 0 && memcmp(pinned, volume->id, sizeof(pinned)) != 0) {
+		s3c_hex_encode(pinned, sizeof(pinned), other);
+		return s3c_err_set(err, -EKEYREJECTED,
+				   "the volume at %s is %s, and this machine knows %s there: "
+				   "someone replaced it; if that is right, mount once with a new "
+				   "state_dir=",
+				   shown(prefix), id, other);
+	}
+	if (r == 0 && volume->serial < serial)
+		return s3c_err_set(
+			err, -EKEYREJECTED,
+			"the volume object at %s is older (serial %llu) than the one "
+			"seen before (%llu): the store serves an old copy of it; put the "
+			"newer one back",
+			shown(prefix), (unsigned long long)volume->serial,
+			(unsigned long long)serial);
+	return 0;
+}
+
+static int pin(const struct s3c_volume_request *rq, const struct s3c_volume *volume,
+	       struct s3c_err *err)
+{
+	int r = rq->journal
+			? s3c_journal_pin_set(rq->journal, rq->source, volume->id, volume->serial)
+			: 0;
+
+	return r < 0 ? s3c_err_set(err, r, "cannot write the local journal: %s", strerror(-r)) : 0;
+}
+
+static int check_kind(const struct s3c_volume_request *rq, const struct s3c_volume *volume,
+		      const char *prefix, struct s3c_err *err)
+{
+	if (volume->family != family_of(rq->enc))
+		return s3c_err_set(err, -EINVAL,
+				   "the volume at %s was made with enc=%s, not enc=%s: mount it "
+				   "with enc=%s",
+				   shown(prefix), enc_of(volume->family),
+				   enc_of(family_of(rq->enc)), enc_of(volume->family));
+	if (volume->family == S3C_FAMILY_SSEC && volume->ssec_shared != rq->ssec_shared)
+		return s3c_err_set(err, -EINVAL,
+				   "the volume at %s was made with ssec_key=%s: mount it so",
+				   shown(prefix), volume->ssec_shared ? "shared" : "per-object");
+	if (volume->encrypted_names)
+		return s3c_err_set(err, -EPROTO,
+				   "the volume at %s has encrypted names, which this version of "
+				   "s3cryptfs cannot read",
+				   shown(prefix));
+	return 0;
+}
+
+static int open_body(const struct s3c_volume_request *rq, const struct found *found,
+		     struct s3c_err *err, struct s3c_volume **ret_volume)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	int r = s3c_volume_open(found->body.data, found->body.len, rq->keyring, err, &volume);
+
+	if (r < 0)
+		return s3c_err_prefix(err, r, "the volume at %s", shown(found->prefix));
+	r = check_kind(rq, volume, found->prefix, err);
+	if (r == 0)
+		r = check_id(rq, volume, found->prefix, err);
+	if (r == 0)
+		*ret_volume = steal_ptr(volume);
+	return r;
+}
+
+static int put_body(const struct s3c_volume_request *rq, struct s3c_op *op, const char *prefix,
+		    const struct s3c_buf *body, const char *if_match, struct s3c_err *err)
+{
+	cleanup_free char *key = s3c_asprintf("%s%s", prefix, S3C_VOLUME_NAME);
+	struct iovec iov = { .iov_base = body->data, .iov_len = body->len };
+	struct s3c_store_request put = {
+		.op = S3C_STORE_PUT,
+		.key = key,
+		.body = &iov,
+		.body_count = 1,
+	};
+	struct s3c_store_reply reply;
+	int r;
+
+	if (!key)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	if (!if_match)
+		put.condition.if_none_match = rq->store->caps.put_if_none_match;
+	else if (rq->store->caps.put_if_match && *if_match)
+		put.condition.if_match = if_match;
+	r = s3c_store_perform(rq->store, &put, op, &reply);
+	/* Someone else was faster, or a repeat met our own: what stands there is read back. */
+	if (r == -EEXIST || r == -ESTALE)
+		r = 0;
+	if (r < 0) {
+		s3c_store_explain(rq->store, r, reply.message, err);
+		s3c_err_prefix(err, r, "cannot write %s", key);
+	}
+	s3c_store_reply_free(&reply);
+	return r;
+}
+
+/* The keyring has a new active key: it gets a slot before anything is written under it. */
+static int add_keys(const struct s3c_volume_request *rq, struct s3c_op *op, struct found *found,
+		    struct s3c_err *err, struct s3c_volume **volume)
+{
+	cleanup_buf struct s3c_buf body = { 0 };
+	cleanup_free char *prefix = strdup(found->prefix);
+	size_t added = 0;
+	int r;
+
+	if ((*volume)->active_slot || rq->read_only)
+		return 0;
+	if (!prefix)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	r = s3c_volume_add_keys(found->body.data, found->body.len, rq->keyring, err, &added, &body);
+	if (r < 0)
+		return r;
+	if (!added)
+		return 0;
+	r = put_body(rq, op, prefix, &body, found->st.version.etag, err);
+	if (r == 0)
+		r = read_volume(rq, op, prefix, err, found);
+	if (r < 0)
+		return r == -ENOENT ? s3c_err_set(err, r, "the volume object at %s has vanished",
+						  shown(prefix))
+				    : r;
+	s3c_volume_free(steal_ptr(*volume));
+	return open_body(rq, found, err, volume);
+}
+
+static int create_volume(const struct s3c_volume_request *rq, struct s3c_op *op,
+			 struct s3c_err *err, struct found *found, struct s3c_volume **ret_volume)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	cleanup_buf struct s3c_buf body = { 0 };
+	int r = s3c_volume_create(family_of(rq->enc), rq->ssec_shared, rq->keyring, err, &volume,
+				  &body);
+
+	if (r == 0)
+		r = put_body(rq, op, rq->prefix, &body, NULL, err);
+	if (r == 0)
+		r = read_volume(rq, op, rq->prefix, err, found);
+	if (r == -ENOENT)
+		return s3c_err_set(err, -EIO,
+				   "the volume object was written to %s and is not there: the "
+				   "store does not keep what it is given",
+				   shown(rq->prefix));
+	if (r < 0)
+		return r;
+	if (found->body.len != body.len || memcmp(found->body.data, body.data, body.len) != 0)
+		s3c_info("another machine made the volume at %s at the same time: using that one",
+			 shown(rq->prefix));
+	return open_body(rq, found, err, ret_volume);
+}
+
+/* There is no volume object at prefix or above. */
+static int without_volume(const struct s3c_volume_request *rq, struct s3c_op *op,
+			  struct s3c_err *err, struct found *found, struct s3c_volume **ret_volume)
+{
+	uint8_t pinned[S3C_VOLUME_ID_LEN];
+	char id[2 * S3C_VOLUME_ID_LEN + 1];
+	uint64_t serial;
+	int r;
+
+	if (rq->journal && s3c_journal_pin_get(rq->journal, rq->source, pinned, &serial) == 0) {
+		s3c_hex_encode(pinned, sizeof(pinned), id);
+		return s3c_err_set(err, -ENOENT,
+				   "the volume object %s%s is gone, and this machine has seen "
+				   "volume %s there: put it back (s3cryptfsctl volume import); to "
+				   "begin anew, use a new state_dir=",
+				   rq->prefix, S3C_VOLUME_NAME, id);
+	}
+	if (rq->expect_id)
+		return s3c_err_set(err, -ENOENT,
+				   "there is no volume at %s, and volume_id= asks for "
+				   "one",
+				   shown(rq->prefix));
+	if (rq->read_only && rq->accept_plain)
+		return 0;
+	r = has_objects(rq, op, err);
+	if (r < 0)
+		return r;
+	if (r && !rq->force_init)
+		return s3c_err_set(err, -ENOENT,
+				   "%s holds objects and no volume of s3cryptfs: to encrypt new "
+				   "files beside them, make one with 's3cryptfsctl init'; to read "
+				   "them as they are, mount with ro,accept=plain",
+				   shown(rq->prefix));
+	if (rq->read_only || (!rq->create && !rq->force_init))
+		return s3c_err_set(err, -ENOENT,
+				   "there is no volume at %s: mount it writable once, or make one "
+				   "with 's3cryptfsctl init'",
+				   shown(rq->prefix));
+	return create_volume(rq, op, err, found, ret_volume);
+}
+
+static int settle(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err,
+		  struct found *found, struct s3c_volume **ret_volume)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	int r = find_volume(rq, op, err, found);
+
+	if (r < 0)
+		return r;
+	if (rq->enc == S3C_ENC_NONE)
+		return !found->prefix
+			       ? 0
+			       : s3c_err_set(err, -EINVAL,
+					     "%s belongs to an encrypted volume (%s%s): mount it "
+					     "with enc=cse-key or sse-c, as it was made",
+					     shown(rq->prefix), found->prefix, S3C_VOLUME_NAME);
+	if (!rq->keyring)
+		return s3c_err_set(err, -EKEYREJECTED,
+				   "no keyring is given; make one with 's3cryptfsctl key new'");
+	r = found->prefix ? open_body(rq, found, err, &volume)
+			  : without_volume(rq, op, err, found, &volume);
+	if (r == 0 && volume)
+		r = add_keys(rq, op, found, err, &volume);
+	if (r == 0 && volume)
+		r = pin(rq, volume, err);
+	if (r == 0)
+		*ret_volume = steal_ptr(volume);
+	return r;
+}
+
+int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *err,
+		      struct s3c_volume **ret_volume, char **ret_volume_prefix)
+{
+	__attribute__((cleanup(found_free))) struct found found = { 0 };
+	cleanup_volume struct s3c_volume *volume = NULL;
+	cleanup_free char *prefix = NULL;
+	struct s3c_op op;
+	int r;
+
+	s3c_op_init(&op, request->deadline_ns ? request->deadline_ns : INT64_MAX);
+	r = settle(request, &op, err, &found, &volume);
+	s3c_op_destroy(&op);
+	if (r < 0)
+		return r;
+	prefix = strdup(found.prefix ? found.prefix : request->prefix);
+	if (!prefix)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	*ret_volume = steal_ptr(volume);
+	*ret_volume_prefix = steal_ptr(prefix);
+	return 0;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Making and removing names. Each operation holds the names it works on, so that
+ * no other operation of this machine comes between its look and its change; what
+ * has been sent is never interrupted.
+ */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SYMLINK_MAX_LEN 4095u
+
+/* A change of path: writable, a legal name that is not the root, and not without waiting. */
+static int begin(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	cleanup_free char *key = NULL;
+	int r = s3c_writable(engine);
+
+	if (r < 0)
+		return r;
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	return *path ? s3c_key_of(engine, path, true, &key) : -EBUSY;
+}
+
+/* -EEXIST, or 0 when nothing has the name. */
+static int check_absent(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_object *object = s3c_object_find(engine, path);
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r;
+
+	if (object) {
+		s3c_object_close(object);
+		return -EEXIST;
+	}
+	r = s3c_names_lookup(engine, op, path, false, &entry);
+	return r == 0 ? -EEXIST : r == -ENOENT ? 0 : r;
+}
+
+int s3c_engine_mkdir(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     const struct s3c_attrs *attrs)
+{
+	struct s3c_hold hold = { .path = path };
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r = begin(engine, op, path);
+
+	if (r == -EBUSY)
+		return -EEXIST;
+	if (r == 0)
+		r = s3c_hold_begin(engine, op, &hold, 1);
+	if (r < 0)
+		return r;
+	r = check_absent(engine, op, path);
+	if (r == 0) {
+		r = s3c_marker_put(engine, path, attrs, NULL, true, &entry);
+		if (r == -EEXIST)
+			s3c_names_invalidate(engine, path, false);
+	}
+	if (r == 0) {
+		s3c_names_set(engine, entry);
+		s3c_dir_set_empty(engine, path);
+	}
+	s3c_hold_end(engine, &hold, 1);
+	return r;
+}
+
+int s3c_dir_check_empty(struct s3c_engine *engine, const char *path, bool *ret_marker)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_free char *prefix = NULL;
+	struct s3c_store_request rq = { .op = S3C_STORE_LIST, .max_keys = 2 };
+	bool marker = false;
+	int r;
+
+	if (s3c_dir_known_nonempty(engine, path))
+		return -ENOTEMPTY;
+	r = s3c_dir_prefix(engine, path, &prefix);
+	if (r < 0)
+		return r;
+	rq.prefix = prefix;
+	r = s3c_request(engine, &rq, NULL, &reply);
+	if (r < 0)
+		return s3c_engine_fail(engine, "list", prefix, r, reply.message);
+	for (size_t i = 0; i < reply.list.count; i++) {
+		if (strcmp(reply.list.entries[i].key, prefix) != 0)
+			return -ENOTEMPTY;
+		marker = true;
+	}
+	*ret_marker = marker;
+	return marker ? 0 : -ENOENT;
+}
+
+int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *if_match)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = { .op = S3C_STORE_DELETE, .key = key };
+	int r;
+
+	if (if_match && *if_match && engine->store->caps.delete_if_match)
+		rq.condition.if_match = if_match;
+	r = s3c_request(engine, &rq, NULL, &reply);
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	return s3c_engine_fail(engine, "delete", key, r, reply.message);
+}
+
+static int remove_dir(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	cleanup_entry struct s3c_entry *entry = NULL;
+	struct s3c_object *object = s3c_object_find(engine, path);
+	cleanup_free char *key = NULL;
+	bool marker = false;
+	int r;
+
+	if (object) {
+		s3c_object_close(object);
+		return -ENOTDIR;
+	}
+	r = s3c_names_lookup(engine, op, path, false, &entry);
+	if (r < 0)
+		return r;
+	if (!entry->is_dir)
+		return -ENOTDIR;
+	r = s3c_dir_check_empty(engine, path, &marker);
+	if (r == -ENOTEMPTY) {
+		/* Perhaps someone put a file there: what is shown must not contradict that. */
+		if (!s3c_dir_known_nonempty(engine, path))
+			s3c_names_invalidate(engine, path, true);
+		return r;
+	}
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = s3c_key_of(engine, path, true, &key);
+	if (r == 0)
+		r = s3c_keep_parent(engine, op, path);
+	if (r == 0 && marker)
+		r = s3c_delete_key(engine, key, NULL);
+	if (r < 0)
+		return r;
+	s3c_note_generation(engine, key, &entry->header, true);
+	s3c_names_remove(engine, path);
+	return 0;
+}
+
+int s3c_engine_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_hold hold = { .path = path, .below = true };
+	int r = begin(engine, op, path);
+
+	if (r == 0)
+		r = s3c_hold_begin(engine, op, &hold, 1);
+	if (r < 0)
+		return r;
+	r = remove_dir(engine, op, path);
+	s3c_hold_end(engine, &hold, 1);
+	return r;
+}
+
+/* Deletes what the store has under path, which is not a directory. */
+static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
+			 const struct s3c_entry *entry)
+{
+	cleanup_free char *key = NULL;
+	int r = s3c_key_of(engine, entry->path, false, &key);
+
+	if (r == 0)
+		r = s3c_keep_parent(engine, op, entry->path);
+	if (r == 0)
+		r = s3c_delete_key(engine, key, NULL);
+	if (r == 0)
+		s3c_note_generation(engine, key, &entry->header, true);
+	return r;
+}
+
+/* The bytes of an open file live on; one that the store never saw costs no request. */
+static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			 struct s3c_object *object)
+{
+	cleanup_entry struct s3c_entry *base = NULL;
+	int r = s3c_object_freeze(object, op);
+
+	if (r < 0)
+		return r;
+	base = s3c_object_base(object);
+	r = s3c_object_detach(object, op);
+	if (r == 0 && base) {
+		r = delete_stored(engine, op, base);
+		if (r < 0 && s3c_object_reattach(object, path) < 0)
+			s3c_error("%s: could not be deleted, and was opened anew meanwhile: what "
+				  "the former opening writes is lost",
+				  path);
+	}
+	s3c_object_thaw(object);
+	return r;
+}
+
+static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_object *object = s3c_object_find(engine, path);
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r;
+
+	if (object) {
+		r = unlink_object(engine, op, path, object);
+		s3c_object_close(object);
+	} else {
+		r = s3c_names_lookup(engine, op, path, false, &entry);
+		if (r == 0)
+			r = entry->is_dir ? -EISDIR : delete_stored(engine, op, entry);
+	}
+	if (r == 0)
+		s3c_names_remove(engine, path);
+	return r;
+}
+
+int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_hold hold = { .path = path };
+	int r = begin(engine, op, path);
+
+	if (r == -EBUSY)
+		return -EISDIR;
+	/* A file's key may be one byte longer than that of a directory. */
+	if (r == 0 || r == -ENAMETOOLONG)
+		r = s3c_hold_begin(engine, op, &hold, 1);
+	if (r < 0)
+		return r;
+	r = unlink_path(engine, op, path);
+	s3c_hold_end(engine, &hold, 1);
+	return r;
+}
+
+int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       const char *target, const struct s3c_attrs *attrs)
+{
+	struct s3c_attrs link = *attrs;
+	struct s3c_object *object;
+	size_t len = strlen(target);
+	int r = s3c_writable(engine);
+
+	if (r < 0)
+		return r;
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	if (!len || len > SYMLINK_MAX_LEN)
+		return len ? -ENAMETOOLONG : -ENOENT;
+	link.mode = S_IFLNK | 0777;
+	r = s3c_object_create(engine, op, path, &link, &object);
+	if (r < 0)
+		return r;
+	r = s3c_object_write(object, op, 0, target, len, false);
+	if (r == 0)
+		r = s3c_object_commit(object, op);
+	/* A link that could not be stored must not appear later. */
+	if (r < 0 && s3c_object_dirty(object) && s3c_object_detach(object, NULL) == 0)
+		s3c_names_drop_local(engine, path);
+	s3c_object_close(object);
+	return r;
+}
+
+int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			char *ret_target, size_t size)
+{
+	struct s3c_pages pages = { .count = 0 };
+	struct s3c_object *object;
+	struct s3c_info info;
+	size_t len = 0;
+	int r = s3c_object_open(engine, op, path, &object);
+
+	if (r < 0)
+		return r;
+	s3c_object_info(object, &info);
+	if (!S_ISLNK(info.mode))
+		r = -EINVAL;
+	else if (info.size > SYMLINK_MAX_LEN || info.size >= size)
+		r = -ENAMETOOLONG;
+	else
+		r = s3c_object_read(object, op, 0, (size_t)info.size, NULL, &pages);
+	if (r == 0) {
+		for (unsigned i = 0; i < pages.count; i++) {
+			size_t part = S3C_MIN(pages.iov[i].iov_len, size - 1 - len);
+
+			memcpy(ret_target + len, pages.iov[i].iov_base, part);
+			len += part;
+		}
+		ret_target[len] = '\0';
+		s3c_pages_release(engine, &pages);
+	}
+	s3c_object_close(object);
+	return r;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * What the files of the names half share; nobody else includes it but its tests.
+ *
+ *	names.c    the tree of what is known of names    listing.c  listings
+ *	lookup.c   asking the store for one name         entry.c    building verified entries
+ *	keys.c     keys, customer keys, metadata         copy.c     one object onto another key
+ *	mutate.c   mkdir, rmdir, unlink, links           attrs.c    attribute changes, markers
+ *	rename.c   files                                 rename_dir.c  directories
+ *
+ * What is known stands in a tree of nodes, one a path, found by a hash of the whole path. All of
+ * it is guarded by engine->lock. What a node may hold:
+ *
+ *	known		entry (or NULL: absent) as the store was seen to have it, up to valid_ns
+ *	local		the name exists only here: created, not committed. In listings; no entry
+ *	change		what we did to the name after the listing of its parent was begun
+ *	dir		its own listing
+ *	flight		a lookup under way
+ *
+ * Invariants: a node's parent exists; a node that holds nothing, has no children and no pins is
+ * freed (node_prune); change is not CHANGE_NONE only while the parent has a listing or one is
+ * loading; entries of children older than the parent's listing count only if they agree with it.
+ */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "engine/private.h"
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/secret.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define S3C_NAME_LEN_MAX 255
+#define S3C_RESERVED_NAME ".s3cryptfs" /* at the mount's root */
+
+/* Bytes of cached entries and of cached listings at most, estimated. */
+#define S3C_NAMES_ENTRY_BYTES (128u << 20)
+#define S3C_NAMES_LISTING_BYTES (128u << 20)
+#define S3C_PREFETCH_AHEAD 64
+#define S3C_PREFETCH_MAX 128
+
+enum s3c_change {
+	S3C_CHANGE_NONE,
+	S3C_CHANGE_FILE,
+	S3C_CHANGE_DIR,
+	S3C_CHANGE_ABSENT,
+};
+
+/* A listing as the store gave it, or merged with what we did since. Immutable. */
+struct s3c_snapshot {
+	struct s3c_listing base; /* first: what callers see */
+	unsigned refs;           /* atomic */
+	struct s3c_detail {
+		uint64_t size;
+		uint64_t etag_hash; /* 0: unknown */
+		bool is_dir;
+		bool known_size;
+	} * details;
+	char *arena; /* the names */
+	size_t bytes;
+	bool has_marker;
+};
+
+/* The listing of a node. */
+struct s3c_dir {
+	struct s3c_snapshot *snap; /* NULL: none yet */
+	struct s3c_snapshot *view; /* snap with changes and local names; NULL: has to be made */
+	int64_t started_ns, valid_ns;
+	uint64_t serial;          /* of names->serial when its LIST began */
+	TAILQ_ENTRY(s3c_dir) lru; /* while snap is not NULL */
+	struct s3c_node *node;
+
+	bool loading;
+	uint64_t load_serial;
+	bool load_stale; /* the directory itself was changed meanwhile */
+	uint64_t loads;  /* finished ones */
+	int load_result; /* of the last */
+
+	/* Lookups in listing order: see lookup.c. */
+	size_t last, ahead; /* indexes in snap */
+	unsigned hits;
+	bool opened; /* files are opened, not only looked at */
+};
+
+struct s3c_flight;
+struct s3c_node {
+	char *path;
+	UT_hash_handle hh;
+	struct s3c_node *parent; /* NULL: the root */
+	LIST_HEAD(, s3c_node) children;
+	LIST_ENTRY(s3c_node) sibling;
+	unsigned pins;
+
+	bool known;
+	struct s3c_entry *entry; /* known: NULL is a confirmed absence */
+	int64_t fetched_ns, valid_ns;
+	uint64_t agreed; /* serial of the parent's listing that the entry was compared with */
+	size_t bytes;
+	TAILQ_ENTRY(s3c_node) lru; /* while known */
+	bool in_tails;
+	TAILQ_ENTRY(s3c_node) tails; /* while in_tails: the entry has a tail */
+
+	bool local;
+	mode_t local_type;
+	enum s3c_change change;
+	uint64_t change_serial;
+
+	struct s3c_dir *dir;
+	unsigned misses; /* names that were found absent one by one below it */
+	struct s3c_flight *flight;
+};
+TAILQ_HEAD(s3c_node_list, s3c_node);
+
+/* Paths that an operation on names has for itself; see s3c_hold_begin. */
+struct s3c_hold {
+	const char *path;
+	bool below; /* and all below it */
+	TAILQ_ENTRY(s3c_hold) link;
+};
+
+struct s3c_names {
+	struct s3c_engine *engine;
+	struct s3c_node *by_path;
+	struct s3c_node *root;
+	struct s3c_node_list lru, tails; /* oldest first */
+	TAILQ_HEAD(, s3c_dir) dir_lru;
+	size_t entries, entry_bytes, tail_bytes, tail_max, listing_bytes;
+	uint64_t serial; /* of changes and listings */
+	int64_t born_ns; /* wall clock: times of directories that have no object */
+
+	TAILQ_HEAD(, s3c_hold) holds;
+	struct s3c_waitq holds_free;
+
+	struct s3c_waitq lookups; /* a flight ended */
+	struct s3c_waitq loads;   /* a listing ended */
+	unsigned running;         /* flights and loads */
+	unsigned prefetching;
+	bool closing;
+	struct s3c_waitq idle; /* running became 0 */
+	TAILQ_HEAD(, s3c_flight) flights;
+	struct s3c_op load_op; /* interrupted when the engine ends */
+
+	/* Rings of what was logged once. */
+	uint64_t twins[256], refused[1024];
+	unsigned twin_next, refused_next;
+};
+
+/* names.c. All with the lock held. */
+struct s3c_node *s3c_node_find(struct s3c_names *names, const char *path);
+/* Found or made, with its parents; NULL: no memory. Pin it or give it something to hold. */
+struct s3c_node *s3c_node_make(struct s3c_names *names, const char *path);
+/* Frees the node, and then its parents, when they hold nothing. */
+void s3c_node_prune(struct s3c_names *names, struct s3c_node *node);
+void s3c_node_forget(struct s3c_names *names, struct s3c_node *node);
+/* Takes the reference. entry NULL: absent. fetched_ns: when the store was asked. */
+void s3c_node_know(struct s3c_names *names, struct s3c_node *node, struct s3c_entry *entry,
+		   int64_t fetched_ns);
+/* Is what the node knows still valid, and in accord with the listing? Forgets it otherwise (when
+   only ttl ended it stays, for the next lookup's use). */
+bool s3c_node_valid(struct s3c_names *names, struct s3c_node *node);
+void s3c_node_change(struct s3c_names *names, struct s3c_node *node, enum s3c_change change);
+const char *s3c_node_name(const struct s3c_node *node);
+/* True the first time that the hash is seen in the ring. */
+bool s3c_ring_first(uint64_t *ring, size_t count, unsigned *next, uint64_t hash);
+uint64_t s3c_hash_text(const char *text, uint64_t seed);
+/* ETags are compared without quotes and weak marks; 0 for an unknown one. */
+uint64_t s3c_hash_etag(const char *etag);
+bool s3c_etag_equal(const char *a, const char *b);
+/* Is path at or below root? */
+bool s3c_path_below(const char *path, const char *root);
+/* Of a path that is not the root; the caller frees. NULL: no memory. */
+char *s3c_path_parent(const char *path);
+const char *s3c_path_name(const char *path);
+
+/*
+ * Keeps other operations on names off the given paths; waits for its turn. All holds of one
+ * operation are taken in one call. Takes the lock itself.
+ */
+int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
+		   unsigned count);
+void s3c_hold_end(struct s3c_engine *engine, struct s3c_hold *holds, unsigned count);
+
+/* listing.c */
+
+enum s3c_listed { S3C_LISTED_UNKNOWN, S3C_LISTED_ABSENT, S3C_LISTED_FILE, S3C_LISTED_DIR };
+/* What the valid listing of the parent (and what was done since) says. detail may be NULL; it is
+   filled for files: known_size tells whether size and etag_hash count. Lock held. */
+enum s3c_listed s3c_listed_find(struct s3c_names *names, const char *path,
+				struct s3c_detail *ret_detail);
+/* The node of the parent when its listing is valid, with the index of name in snap (SIZE_MAX: not
+   in it). Lock held. */
+struct s3c_dir *s3c_listed_index(struct s3c_names *names, const char *path, size_t *ret_index);
+void s3c_dir_forget(struct s3c_names *names, struct s3c_node *node);
+/* Names change in a directory: its view has to be made again. Lock held. */
+void s3c_dir_changed(struct s3c_node *node);
+/* The directory was just made: it is known to be empty. Takes the lock itself. */
+void s3c_dir_set_empty(struct s3c_engine *engine, const char *path);
+/* Starts loading when nothing runs. Lock held. max_pages 0: all. */
+int s3c_dir_load(struct s3c_names *names, struct s3c_node *node, unsigned max_pages);
+/* Does the valid listing name anything but name? For what the last name of a directory needs. Takes
+   the lock itself. */
+bool s3c_dir_has_others(struct s3c_engine *engine, const char *path, const char *name);
+/* 1: has names, by what is known here (local ones, a valid listing); 0: not known to have. Takes
+   the lock itself. */
+int s3c_dir_known_nonempty(struct s3c_engine *engine, const char *path);
+
+/* names.c: after a directory was renamed; entries are not kept, names that exist only here are. */
+void s3c_names_rebase(struct s3c_engine *engine, const char *from, const char *to);
+
+/* lookup.c */
+void s3c_flights_stale(struct s3c_names *names, const char *path, bool below);
+void s3c_flights_close(struct s3c_names *names);
+
+/* keys.c */
+/* Is it a name that a directory entry can have? root: of the mount's root. */
+bool s3c_name_valid(const char *name, size_t len, bool root);
+/* -ENAMETOOLONG a name, -EPERM one that is not allowed, -EINVAL a slash too many. */
+int s3c_path_check(const char *path);
+/* Prefix of the keys in a directory: ends in '/', or is empty. The caller frees. */
+int s3c_dir_prefix(struct s3c_engine *engine, const char *path, char **ret_prefix);
+/* Does this mount write sealed objects? */
+bool s3c_sealed_mode(const struct s3c_engine *engine);
+int s3c_writable(const struct s3c_engine *engine);
+static inline void s3c_ssec_wipe(struct s3c_ssec *ssec)
+{
+	s3c_wipe(ssec, sizeof(*ssec));
+}
+#define cleanup_ssec __attribute__((cleanup(s3c_ssec_wipe)))
+#define cleanup_reply __attribute__((cleanup(s3c_store_reply_free)))
+static inline void s3c_entry_putp(struct s3c_entry **p)
+{
+	s3c_entry_put(*p);
+}
+#define cleanup_entry __attribute__((cleanup(s3c_entry_putp)))
+/* The operation id of an object without envelope, when it has one. */
+void s3c_plain_op_id(const struct s3c_meta *meta, uint8_t ret_op_id[static S3C_OP_ID_LEN]);
+/* Blocking request with the deadline of an operation from now on. The op of a change must be NULL:
+   what has begun is not interrupted. */
+int s3c_request(struct s3c_engine *engine, struct s3c_store_request *rq, struct s3c_op *op,
+		struct s3c_store_reply *ret_reply);
+/* The outcome of a change is not known: the answer was lost. */
+bool s3c_result_lost(int result);
+
+/* entry.c */
+#define S3C_BUILD_QUIET_ROLLBACK 1u /* -EREMCHG instead of a log line: look again first */
+/*
+ * s3c_entry_make with the entry that was known before (or NULL): a trailer need not be read again
+ * while the content is the same, and content that was brought once stays.
+ */
+int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
+		    const struct s3c_stat *st, const void *tail, size_t tail_len,
+		    const struct s3c_entry *prior, unsigned flags, struct s3c_entry **ret_entry);
+/* The verified header of an object by its key; of a trailer only what the metadata says. */
+int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		  struct s3c_header *ret_header);
+int s3c_entry_implicit(struct s3c_engine *engine, const char *path, struct s3c_entry **ret_entry);
+/* An entry for what we wrote ourselves. tail_of: its tail is taken over; may be NULL. */
+int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
+		    const struct s3c_header *header, const struct s3c_version *version,
+		    uint64_t stored_size, const struct s3c_entry *tail_of,
+		    struct s3c_entry **ret_entry);
+struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry);
+/* The generation for the next header of key, after one with seen. */
+uint64_t s3c_next_generation(struct s3c_engine *engine, const char *key, uint64_t seen);
+void s3c_note_generation(struct s3c_engine *engine, const char *key,
+			 const struct s3c_header *header, bool deleted);
+
+/* copy.c */
+struct s3c_copy {
+	const char *from, *to;            /* full keys; may be the same */
+	const struct s3c_header *old;     /* verified, of the source */
+	struct s3c_header header;         /* for the target; op id and generation are drawn */
+	const struct s3c_version *source; /* ETag of the source */
+	uint64_t stored_size;
+	bool noreplace; /* the target must not exist */
+};
+/* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: noreplace. Nothing
+   was logged yet for those two. */
+int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
+		    struct s3c_version *ret_version);
+
+/* attrs.c */
+/* Writes the marker of a directory. prior: its present entry or NULL. exclusive: it must not exist
+   (-EEXIST). */
+int s3c_marker_put(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs,
+		   const struct s3c_entry *prior, bool exclusive, struct s3c_entry **ret_entry);
+/* Before the last name of a directory goes: a directory without an object gets one. */
+int s3c_keep_parent(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+
+/* mutate.c */
+/* -ENOTEMPTY, -ENOENT (no directory at all), 0. ret_marker: there is a marker. */
+int s3c_dir_check_empty(struct s3c_engine *engine, const char *path, bool *ret_marker);
+/* DELETE of one key. if_match may be NULL. */
+int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *if_match);
+
+/* rename_dir.c. The target, when it exists, is a directory. Logs what it leaves half done. */
+int s3c_rename_dir(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
+		   const struct s3c_entry *source, bool target_exists);

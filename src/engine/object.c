@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+#include "engine/content.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/log.h"
+
+#define CACHED_MAX 4096u /* closed objects that are kept */
+
+bool s3c_same_content(const struct s3c_entry *a, const struct s3c_entry *b)
+{
+	if (a->is_dir != b->is_dir || a->implicit != b->implicit ||
+	    a->header.layout != b->header.layout || a->stored_size != b->stored_size)
+		return false;
+	if (a->header.layout == S3C_LAYOUT_PLAIN)
+		return strcmp(a->version.etag, b->version.etag) == 0;
+	return memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0;
+}
+
+bool s3c_path_is_below(const char *path, const char *root)
+{
+	size_t len = strlen(root);
+
+	return !len || (strncmp(path, root, len) == 0 && (path[len] == '/' || !path[len]));
+}
+
+static void object_free(struct s3c_object *object)
+{
+	struct s3c_objects *objects = object->objects;
+
+	s3c_object_unhash(object);
+	if (object->cached) {
+		TAILQ_REMOVE(&objects->cached, object, cached_link);
+		objects->cached_count--;
+	}
+	s3c_chunks_drop(object, 0);
+	LIST_REMOVE(object, all);
+	s3c_entry_put(object->base);
+	s3c_entry_put(object->detached_base);
+	s3c_crypt_put(object->crypt);
+	s3c_target_put(object->target);
+	free(object->path);
+	free(object);
+	s3c_waitq_wake_all(&objects->idle);
+}
+
+/* With a reference of a user. entry NULL: created here. */
+static int object_new(struct s3c_engine *engine, const char *path, struct s3c_target *target,
+		      struct s3c_entry *entry, const struct s3c_attrs *attrs,
+		      struct s3c_object **ret_object)
+{
+	struct s3c_objects *objects = engine->objects;
+	struct s3c_object *object = calloc(1, sizeof(*object));
+	struct s3c_info info;
+	int r;
+
+	if (!object)
+		return -ENOMEM;
+	object->engine = engine;
+	object->objects = objects;
+	s3c_waitq_init(&object->waitq);
+	r = s3c_object_hash(object, path);
+	if (r < 0) {
+		free(object->path);
+		free(object);
+		return r;
+	}
+	LIST_INSERT_HEAD(&objects->all, object, all);
+	object->target = s3c_target_ref(target);
+	object->attrs = *attrs;
+	object->attrs.known = true;
+	if (entry) {
+		object->base = s3c_entry_ref(entry);
+		object->size = object->base_visible = entry->header.size;
+		s3c_entry_info(engine, entry, &info);
+		memcpy(object->token, info.content_token, sizeof(object->token));
+	} else {
+		s3c_random(object->token, sizeof(object->token));
+		object->seq = object->content_seq = 1;
+	}
+	object->users = 1;
+	objects->open++;
+	*ret_object = object;
+	return 0;
+}
+
+bool s3c_object_is_dirty(const struct s3c_object *object)
+{
+	return !object->detached && object->seq != object->clean_seq;
+}
+
+bool s3c_object_is_frozen(const struct s3c_object *object)
+{
+	const struct s3c_frozen_path *frozen;
+
+	if (object->frozen)
+		return true;
+	LIST_FOREACH(frozen, &object->objects->frozen, link)
+		if (s3c_path_is_below(object->path, frozen->path))
+			return true;
+	return false;
+}
+
+void s3c_object_unhash(struct s3c_object *object)
+{
+	if (!object->hashed)
+		return;
+	HASH_DEL(object->objects->by_path, object);
+	object->hashed = false;
+}
+
+static struct s3c_object *find_hashed(struct s3c_objects *objects, const char *path)
+{
+	struct s3c_object *object;
+
+	HASH_FIND_STR(objects->by_path, path, object);
+	return object;
+}
+
+int s3c_object_hash(struct s3c_object *object, const char *path)
+{
+	cleanup_free char *copy = strdup(path);
+
+	if (!copy)
+		return -ENOMEM;
+	if (find_hashed(object->objects, path))
+		return -EEXIST;
+	free(object->path);
+	object->path = steal_ptr(copy);
+	HASH_ADD_KEYPTR(hh, object->objects->by_path, object->path, strlen(object->path), object);
+	if (!object->hh.tbl)
+		return -ENOMEM;
+	object->hashed = true;
+	return 0;
+}
+
+void s3c_object_hold(struct s3c_object *object)
+{
+	object->refs++;
+}
+
+static bool is_idle(const struct s3c_object *object)
+{
+	return !object->users && !object->refs;
+}
+
+/* Nobody has it open: kept for the next open, or freed. */
+static void object_settle(struct s3c_object *object)
+{
+	struct s3c_objects *objects = object->objects;
+	/* What could not be sent is not thrown away before the end. */
+	bool keep = s3c_object_is_dirty(object) && !object->lost && !objects->stop;
+
+	if (!is_idle(object) || keep)
+		return;
+	if (object->hashed && object->base && !object->lost && !objects->closing) {
+		if (!object->cached) {
+			object->cached = true;
+			TAILQ_INSERT_TAIL(&objects->cached, object, cached_link);
+			if (++objects->cached_count > CACHED_MAX)
+				s3c_cache_shrink(objects);
+		}
+		return;
+	}
+	object_free(object);
+}
+
+void s3c_object_release(struct s3c_object *object)
+{
+	if (--object->refs == 0)
+		s3c_waitq_wake_all(&object->objects->idle);
+	object_settle(object);
+}
+
+bool s3c_cache_shrink(struct s3c_objects *objects)
+{
+	struct s3c_object *object;
+
+	TAILQ_FOREACH(object, &objects->cached, cached_link)
+		if (is_idle(object) && !s3c_object_is_dirty(object)) {
+			object_free(object);
+			return true;
+		}
+	return false;
+}
+
+void s3c_object_cache_drop(struct s3c_objects *objects, const char *path, bool below)
+{
+	struct s3c_object *object, *next;
+
+	for (object = TAILQ_FIRST(&objects->cached); object; object = next) {
+		bool hit = below ? s3c_path_is_below(object->path, path) :
+				   strcmp(object->path, path) == 0;
+
+		next = TAILQ_NEXT(object, cached_link);
+		if (!hit)
+			continue;
+		s3c_object_unhash(object);
+		if (is_idle(object))
+			object_free(object);
+	}
+}
+
+static void object_use(struct s3c_object *object)
+{
+	struct s3c_objects *objects = object->objects;
+
+	if (object->cached) {
+		TAILQ_REMOVE(&objects->cached, object, cached_link);
+		objects->cached_count--;
+		object->cached = false;
+	}
+	if (object->users++ == 0)
+		objects->open++;
+}
+
+void s3c_object_set_base(struct s3c_object *object, struct s3c_entry *entry)
+{
+	struct s3c_entry *old = object->base;
+
+	if (old == entry)
+		return;
+	if (!old || !entry || !s3c_same_content(old, entry)) {
+		s3c_crypt_put(object->crypt);
+		object->crypt = NULL;
+	}
+	object->base = entry ? s3c_entry_ref(entry) : NULL;
+	if (entry) {
+		struct s3c_info info;
+
+		/* The content is the view's: from here on a lookup shows it under this token. */
+		s3c_entry_info(object->engine, entry, &info);
+		memcpy(object->token, info.content_token, sizeof(object->token));
+	}
+	s3c_entry_put(old);
+}
+
+/* An object that is known here: what it holds itself counts more than what the store says. */
+static struct s3c_object *find_current(struct s3c_objects *objects, const char *path)
+{
+	struct s3c_object *object = find_hashed(objects, path);
+
+	if (object && (s3c_object_is_dirty(object) || object->committing || !object->base))
+		return object;
+	return NULL;
+}
+
+/* Is what the object holds the content of entry? Takes entry over as its base then. */
+static bool object_accept(struct s3c_object *object, struct s3c_entry *entry)
+{
+	const struct s3c_header *ours = &object->base->header, *theirs = &entry->header;
+
+	if (s3c_same_content(object->base, entry)) {
+		if (ours->layout == S3C_LAYOUT_PLAIN || theirs->generation >= ours->generation) {
+			s3c_object_set_base(object, entry);
+			object->attrs = theirs->attrs;
+			object->attrs.known = true;
+		}
+		return true;
+	}
+	/* A look that began before our own last commit. */
+	return ours->layout != S3C_LAYOUT_PLAIN && theirs->layout != S3C_LAYOUT_PLAIN &&
+	       theirs->generation < ours->generation;
+}
+
+static int open_entry(struct s3c_engine *engine, const char *path, struct s3c_entry *entry,
+		      struct s3c_target *target, struct s3c_object **ret_object)
+{
+	struct s3c_object *object = find_current(engine->objects, path);
+
+	if (!object) {
+		object = find_hashed(engine->objects, path);
+		if (object && !object_accept(object, entry)) {
+			s3c_object_unhash(object);
+			object_settle(object);
+			object = NULL;
+		}
+	}
+	if (object) {
+		object_use(object);
+		*ret_object = object;
+		return 0;
+	}
+	return object_new(engine, path, target, entry, &entry->header.attrs, ret_object);
+}
+
+int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		    struct s3c_object **ret_object)
+{
+	struct s3c_target *target = NULL;
+	struct s3c_object *object;
+	struct s3c_entry *entry;
+	int r;
+
+	s3c_mutex_lock(&engine->lock);
+	object = find_current(engine->objects, path);
+	if (object)
+		object_use(object);
+	s3c_mutex_unlock(&engine->lock);
+	if (object) {
+		*ret_object = object;
+		return 0;
+	}
+	r = s3c_names_lookup(engine, op, path, false, &entry);
+	if (r < 0)
+		return r;
+	r = entry->is_dir ? -EISDIR : s3c_target_new(engine, path, &target);
+	if (r == 0) {
+		s3c_mutex_lock(&engine->lock);
+		r = open_entry(engine, path, entry, target, ret_object);
+		s3c_mutex_unlock(&engine->lock);
+	}
+	s3c_target_put(target);
+	s3c_entry_put(entry);
+	return r;
+}
+
+int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      const struct s3c_attrs *attrs, struct s3c_object **ret_object)
+{
+	struct s3c_target *target;
+	struct s3c_object *object;
+	struct s3c_entry *entry;
+	int r;
+
+	if (engine->config.read_only)
+		return -EROFS;
+	s3c_mutex_lock(&engine->lock);
+	object = find_current(engine->objects, path);
+	s3c_mutex_unlock(&engine->lock);
+	if (object)
+		return -EEXIST;
+	r = s3c_names_lookup(engine, op, path, false, &entry);
+	if (r == 0) {
+		s3c_entry_put(entry);
+		return -EEXIST;
+	}
+	if (r != -ENOENT)
+		return r;
+	r = s3c_target_new(engine, path, &target);
+	if (r < 0)
+		return r;
+	s3c_mutex_lock(&engine->lock);
+	/* Whatever is still kept under this name is gone from the store. */
+	object = find_hashed(engine->objects, path);
+	if (object && !find_current(engine->objects, path)) {
+		s3c_object_unhash(object);
+		object_settle(object);
+	}
+	r = object_new(engine, path, target, NULL, attrs, &object);
+	s3c_mutex_unlock(&engine->lock);
+	s3c_target_put(target);
+	if (r < 0)
+		return r;
+	s3c_names_add_local(engine, path, attrs->mode & S_IFMT ? attrs->mode & S_IFMT : S_IFREG);
+	*ret_object = object;
+	return 0;
+}
+
+struct s3c_object *s3c_object_find(struct s3c_engine *engine, const char *path)
+{
+	struct s3c_object *object;
+
+	s3c_mutex_lock(&engine->lock);
+	object = find_hashed(engine->objects, path);
+	/* One that is only kept for the next open is none: that compares it with the store. */
+	if (object && !object->users && !s3c_object_is_dirty(object) && !object->committing)
+		object = NULL;
+	if (object)
+		object_use(object);
+	s3c_mutex_unlock(&engine->lock);
+	return object;
+}
+
+void s3c_object_ref(struct s3c_object *object)
+{
+	s3c_mutex_lock(&object->engine->lock);
+	object_use(object);
+	s3c_mutex_unlock(&object->engine->lock);
+}
+
+void s3c_object_close(struct s3c_object *object)
+{
+	struct s3c_engine *engine = object->engine;
+	cleanup_free char *path = NULL;
+
+	s3c_mutex_lock(&engine->lock);
+	if (--object->users == 0) {
+		engine->objects->open--;
+		s3c_object_hold(object);
+		if (s3c_object_is_dirty(object)) {
+			/* One that failed waits for its time, whoever looks at it meanwhile. */
+			if (!object->retry_ns && !object->hopeless)
+				s3c_commit_start(object);
+		} else if (!object->base && !object->detached) {
+			path = strdup(object->path);
+		}
+		s3c_object_release(object);
+	}
+	s3c_mutex_unlock(&engine->lock);
+	if (path)
+		s3c_names_drop_local(engine, path);
+}
+
+void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info)
+{
+	struct s3c_engine *engine = object->engine;
+	const struct s3c_attrs *attrs = &object->attrs;
+	struct s3c_info info;
+
+	s3c_mutex_lock(&engine->lock);
+	info = (struct s3c_info){
+		.mode = attrs->mode & S_IFMT ? attrs->mode : attrs->mode | S_IFREG,
+		.uid = attrs->uid,
+		.gid = attrs->gid,
+		.size = object->size,
+		.stored = object->base ? object->base->stored_size : 0,
+		.mtime_ns = attrs->mtime_ns,
+		.atime_ns = attrs->atime_ns,
+		.ctime_ns = attrs->ctime_ns,
+	};
+	if (object->base && !s3c_object_is_dirty(object))
+		info.valid_ns = object->base->fetched_ns +
+				(int64_t)(engine->config.ttl_s * S3C_NSEC_PER_SEC);
+	memcpy(info.content_token, object->token, sizeof(info.content_token));
+	s3c_mutex_unlock(&engine->lock);
+	*ret_info = info;
+}
+
+bool s3c_object_dirty(struct s3c_object *object)
+{
+	bool dirty;
+
+	s3c_mutex_lock(&object->engine->lock);
+	dirty = s3c_object_is_dirty(object);
+	s3c_mutex_unlock(&object->engine->lock);
+	return dirty;
+}
+
+int s3c_objects_new(struct s3c_engine *engine, struct s3c_objects **ret_objects)
+{
+	const struct s3c_engine_config *config = &engine->config;
+	struct s3c_objects *objects = calloc(1, sizeof(*objects));
+	int r;
+
+	if (!objects)
+		return -ENOMEM;
+	objects->engine = engine;
+	LIST_INIT(&objects->all);
+	LIST_INIT(&objects->fetches);
+	LIST_INIT(&objects->frozen);
+	TAILQ_INIT(&objects->cached);
+	s3c_waitq_init(&objects->thaw_wait);
+	s3c_waitq_init(&objects->idle);
+	s3c_waitq_init(&objects->retry_wait);
+	s3c_memory_init(&objects->mem, config->memory, s3c_slot_evict);
+	r = s3c_spill_new(config->cache_dir, config->cache_size, &objects->spill);
+	if (r == 0)
+		r = s3c_pool_new("s3c-parts", 1, S3C_MAX(config->parallel, 2u), &objects->parts);
+	if (r == 0 && !config->read_only)
+		r = s3c_retrier_start(objects);
+	if (r < 0) {
+		s3c_pool_free(objects->parts);
+		s3c_spill_free(objects->spill);
+		s3c_memory_destroy(&objects->mem);
+		free(objects);
+		return r;
+	}
+	*ret_objects = objects;
+	return 0;
+}
+
+static bool any_committing(struct s3c_objects *objects)
+{
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+		if (object->committing)
+			return true;
+	return false;
+}
+
+static bool any_held(struct s3c_objects *objects)
+{
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+		if (object->refs)
+			return true;
+	return false;
+}
+
+static void commit_all(struct s3c_objects *objects)
+{
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+		if (!object->retry_ns && !object->hopeless)
+			s3c_commit_start(object);
+}
+
+/* Every object is committed until it is clean or has failed once more. Lock held, released. */
+static void finish_all(struct s3c_objects *objects)
+{
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+		object->retry_ns = 0;
+	commit_all(objects);
+	while (any_committing(objects)) {
+		s3c_waitq_wait(&objects->idle, &objects->engine->lock, NULL);
+		commit_all(objects);
+	}
+	/* What is still being read nobody waits for. */
+	objects->stop = true;
+	s3c_fetch_cancel_all(objects);
+	while (any_held(objects))
+		s3c_waitq_wait(&objects->idle, &objects->engine->lock, NULL);
+}
+
+void s3c_objects_free(struct s3c_engine *engine, struct s3c_objects *objects)
+{
+	struct s3c_object *object;
+
+	if (!objects)
+		return;
+	s3c_retrier_stop(objects);
+	s3c_mutex_lock(&engine->lock);
+	objects->closing = true;
+	while (!LIST_EMPTY(&objects->frozen)) {
+		struct s3c_frozen_path *frozen = LIST_FIRST(&objects->frozen);
+
+		LIST_REMOVE(frozen, link);
+		free(frozen->path);
+		free(frozen);
+	}
+	finish_all(objects);
+	while ((object = LIST_FIRST(&objects->all))) {
+		if (s3c_object_is_dirty(object) && (object->content_seq != object->content_clean))
+			s3c_error("%s: changes could not be stored and are lost", object->path);
+		object_free(object);
+	}
+	s3c_mutex_unlock(&engine->lock);
+	s3c_pool_free(objects->parts);
+	s3c_spill_free(objects->spill);
+	s3c_memory_destroy(&objects->mem);
+	free(objects);
+}
+
+void s3c_objects_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_stats)
+{
+	struct s3c_objects *objects = engine->objects;
+	struct s3c_object *object;
+
+	s3c_mutex_lock(&engine->lock);
+	ret_stats->dirty_bytes = (uint64_t)objects->mem.used[S3C_PAGE_DIRTY] * S3C_CHUNK_SIZE;
+	ret_stats->clean_bytes = (uint64_t)objects->mem.used[S3C_PAGE_READ] * S3C_CHUNK_SIZE;
+	ret_stats->spilled_bytes = s3c_spill_used(objects->spill);
+	ret_stats->transfer_bytes = objects->mem.transfer_used;
+	ret_stats->objects_open = objects->open;
+	ret_stats->objects_dirty = 0;
+	LIST_FOREACH(object, &objects->all, all)
+		ret_stats->objects_dirty += s3c_object_is_dirty(object);
+	s3c_mutex_unlock(&engine->lock);
+}

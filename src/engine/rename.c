@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Renaming. A file is copied onto its new key, sealed for it, and the old key is
+ * deleted when the copy is known to be right: at every moment one of the two is
+ * whole. A file that the store has never seen only changes where its first commit
+ * goes. Directories: rename_dir.c.
+ */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define COMMITS_MAX 3
+
+struct rename {
+	struct s3c_engine *engine;
+	struct s3c_op *op;
+	const char *from, *to;
+	bool noreplace;
+	/* References; an object is there when its name is open. */
+	struct s3c_object *source, *target;
+	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
+	bool target_detached;
+};
+
+static void rename_free(struct rename *rn)
+{
+	if (rn->source)
+		s3c_object_close(rn->source);
+	if (rn->target)
+		s3c_object_close(rn->target);
+	s3c_entry_put(rn->source_entry);
+	s3c_entry_put(rn->target_entry);
+}
+
+static int find_names(struct rename *rn)
+{
+	struct s3c_engine *engine = rn->engine;
+	int r = 0;
+
+	rn->source = s3c_object_find(engine, rn->from);
+	if (!rn->source)
+		r = s3c_names_lookup(engine, rn->op, rn->from, false, &rn->source_entry);
+	if (r < 0)
+		return r;
+	rn->target = s3c_object_find(engine, rn->to);
+	if (!rn->target)
+		r = s3c_names_lookup(engine, rn->op, rn->to, false, &rn->target_entry);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int check_types(const struct rename *rn)
+{
+	bool from_dir = rn->source_entry && rn->source_entry->is_dir;
+	bool to_dir = rn->target_entry && rn->target_entry->is_dir;
+
+	if (!rn->target && !rn->target_entry)
+		return 0;
+	if (rn->noreplace)
+		return -EEXIST;
+	if (from_dir && !to_dir)
+		return -ENOTDIR;
+	return !from_dir && to_dir ? -EISDIR : 0;
+}
+
+/* The file that is replaced lives on for those who have it open. */
+static int detach_target(struct rename *rn)
+{
+	int r;
+
+	if (!rn->target)
+		return 0;
+	r = s3c_object_freeze(rn->target, rn->op);
+	if (r < 0)
+		return r;
+	rn->target_entry = s3c_object_base(rn->target);
+	r = s3c_object_detach(rn->target, rn->op);
+	s3c_object_thaw(rn->target);
+	rn->target_detached = r == 0;
+	return r;
+}
+
+static void reattach_target(struct rename *rn)
+{
+	if (rn->target_detached && s3c_object_reattach(rn->target, rn->to) < 0)
+		s3c_error("%s: it was to be replaced and was not, and was opened anew meanwhile: "
+			  "what the former opening writes is lost",
+			  rn->to);
+}
+
+/* The source is frozen and was never stored. */
+static int rename_local(struct rename *rn)
+{
+	struct s3c_info info;
+	int r = detach_target(rn);
+
+	if (r < 0)
+		return r;
+	s3c_object_info(rn->source, &info);
+	r = s3c_object_rekey(rn->source, rn->to, rn->target_entry);
+	if (r < 0) {
+		reattach_target(rn);
+		return r;
+	}
+	s3c_names_remove(rn->engine, rn->from);
+	if (!rn->target_entry)
+		s3c_names_add_local(rn->engine, rn->to, info.mode);
+	return 0;
+}
+
+static bool same_content(const struct s3c_entry *a, const struct s3c_entry *b)
+{
+	return a->header.layout == b->header.layout && a->stored_size == b->stored_size &&
+	       (a->header.layout == S3C_LAYOUT_PLAIN ||
+		memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0);
+}
+
+static int copy_entry(struct rename *rn, const char *from_key, const char *to_key,
+		      struct s3c_entry **ret_entry)
+{
+	const struct s3c_entry *entry = rn->source_entry;
+	struct s3c_version version;
+	struct s3c_copy copy = {
+		.from = from_key,
+		.to = to_key,
+		.old = &entry->header,
+		.header = entry->header,
+		.source = &entry->version,
+		.stored_size = entry->stored_size,
+		.noreplace = rn->noreplace,
+	};
+	int r;
+
+	copy.header.attrs.ctime_ns = s3c_clock_realtime_ns();
+	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
+	r = s3c_copy_object(rn->engine, &copy, &version);
+	return r < 0 ? r
+		     : s3c_entry_local(rn->engine, rn->to, false, &copy.header, &version,
+				       entry->stored_size, entry, ret_entry);
+}
+
+/* The source was changed by another machine: what it is now, when that can be renamed as well. */
+static int look_again(struct rename *rn)
+{
+	cleanup_entry struct s3c_entry *now = NULL;
+	int r = s3c_names_lookup(rn->engine, rn->op, rn->from, true, &now);
+
+	if (r < 0)
+		return r;
+	if (now->is_dir || (rn->source && !same_content(now, rn->source_entry)))
+		return -ESTALE;
+	s3c_entry_put(rn->source_entry);
+	rn->source_entry = steal_ptr(now);
+	return 0;
+}
+
+static int copy_source(struct rename *rn, const char *from_key, const char *to_key,
+		       struct s3c_entry **ret_entry)
+{
+	int r = copy_entry(rn, from_key, to_key, ret_entry);
+
+	if (r == -ESTALE) {
+		r = look_again(rn);
+		if (r == 0)
+			r = copy_entry(rn, from_key, to_key, ret_entry);
+		if (r == -ESTALE)
+			s3c_error("%s was not renamed: another machine changes it", rn->from);
+	}
+	return r;
+}
+
+/* The source's entry is known; its object, when there is one, is frozen. */
+static int rename_stored(struct rename *rn)
+{
+	struct s3c_engine *engine = rn->engine;
+	cleanup_free char *from_key = NULL;
+	cleanup_free char *to_key = NULL;
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r = s3c_key_of(engine, rn->from, false, &from_key);
+
+	if (r == 0)
+		r = s3c_key_of(engine, rn->to, false, &to_key);
+	if (r == 0)
+		r = s3c_keep_parent(engine, rn->op, rn->from);
+	if (r == 0)
+		r = detach_target(rn);
+	if (r < 0)
+		return r;
+	r = copy_source(rn, from_key, to_key, &entry);
+	if (r < 0) {
+		reattach_target(rn);
+		s3c_names_invalidate(engine, rn->to, false);
+		return r;
+	}
+	r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
+	if (r < 0) {
+		s3c_error("%s was copied to %s and could not be deleted: both exist", rn->from,
+			  rn->to);
+		s3c_names_invalidate(engine, rn->from, false);
+		s3c_names_set(engine, entry);
+		return r;
+	}
+	s3c_note_generation(engine, from_key, &rn->source_entry->header, true);
+	s3c_names_remove(engine, rn->from);
+	s3c_names_set(engine, entry);
+	if (rn->source)
+		s3c_object_moved(rn->source, entry);
+	return 0;
+}
+
+/*
+ * The open source is brought into the store first, so that nothing is on its way to the old key.
+ * What is written after that goes to the new one with the next commit.
+ */
+static int rename_open(struct rename *rn)
+{
+	int r;
+
+	for (int commits = 0;; commits++) {
+		r = s3c_object_freeze(rn->source, rn->op);
+		if (r < 0)
+			return r;
+		rn->source_entry = s3c_object_base(rn->source);
+		if (!rn->source_entry || commits == COMMITS_MAX || !s3c_object_dirty(rn->source))
+			break;
+		s3c_object_thaw(rn->source);
+		s3c_entry_put(steal_ptr(rn->source_entry));
+		r = s3c_object_commit(rn->source, rn->op);
+		if (r < 0)
+			return r;
+	}
+	r = rn->source_entry ? rename_stored(rn) : rename_local(rn);
+	s3c_object_thaw(rn->source);
+	return r;
+}
+
+static int rename_held(struct rename *rn)
+{
+	int r = find_names(rn);
+
+	if (r == 0)
+		r = check_types(rn);
+	if (r < 0)
+		return r;
+	if (rn->source)
+		return rename_open(rn);
+	if (!rn->source_entry->is_dir)
+		return rename_stored(rn);
+	return s3c_rename_dir(rn->engine, rn->op, rn->from, rn->to, rn->source_entry,
+			      rn->target_entry);
+}
+
+static int check_paths(struct s3c_engine *engine, const char *from, const char *to)
+{
+	cleanup_free char *key = NULL;
+	int r = s3c_writable(engine);
+
+	if (r < 0)
+		return r;
+	if (!*from || !*to)
+		return -EBUSY;
+	if (strcmp(from, to) != 0 && s3c_path_below(to, from))
+		return -EINVAL;
+	return s3c_key_of(engine, to, false, &key);
+}
+
+int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
+		      const char *to, bool noreplace)
+{
+	struct s3c_hold holds[] = {
+		{ .path = from, .below = true },
+		{ .path = to, .below = true },
+	};
+	struct rename rn = {
+		.engine = engine,
+		.op = op,
+		.from = from,
+		.to = to,
+		.noreplace = noreplace,
+	};
+	struct s3c_info info;
+	int r = check_paths(engine, from, to);
+
+	if (r < 0)
+		return r;
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	if (strcmp(from, to) == 0) {
+		r = s3c_engine_lookup(engine, op, from, &info);
+		return r == 0 && noreplace ? -EEXIST : r;
+	}
+	r = s3c_hold_begin(engine, op, holds, 2);
+	if (r < 0)
+		return r;
+	r = rename_held(&rn);
+	rename_free(&rn);
+	s3c_hold_end(engine, holds, 2);
+	return r;
+}

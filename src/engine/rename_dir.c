@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Renaming a directory: every object below it is copied to its new key, sealed
+ * for it, and deleted under the old one.
+ *
+ *	round 1		LIST, copy all (in parallel)
+ *	round 2		LIST, delete in batches what still has the version that was copied,
+ *			copy what is new or has changed
+ *	...		until a LIST is empty
+ *
+ * Nothing is deleted before all that the first LIST showed is copied; a failure
+ * until then takes the copies back. After that both trees hold whole objects,
+ * and a log line says so. Objects are handled by key: names that the mount does
+ * not show move as well.
+ */
+#include "engine/names.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define ROUNDS_MAX 16
+#define COPIES_MAX 32u
+#define BATCH 1000u
+#define ENTRIES_KEPT 50000u
+
+/* One object of the tree. */
+struct item {
+	char *key;
+	UT_hash_handle hh;
+	uint64_t size, etag_hash;
+	uint64_t copied_etag; /* etag_hash of the version that was copied */
+	bool listed, copied;
+	enum s3c_layout layout; /* of the source as copied, for the journal */
+	uint64_t generation;
+	struct s3c_entry *entry; /* of the copy; NULL: not known well enough */
+};
+
+struct tree {
+	struct s3c_engine *engine;
+	const char *from, *to;         /* paths */
+	char *from_prefix, *to_prefix; /* keys: end in '/' */
+	struct item *by_key;
+	size_t count;
+	bool deleting; /* some are gone from the old tree */
+	bool target_marker;
+};
+
+/* Copies under way. Reference-counted: a job that starts late finds it closed. */
+struct work {
+	struct tree *tree;
+	struct item **items;
+	size_t count;
+	atomic_size_t next;
+	atomic_int result;
+
+	struct s3c_mutex lock;
+	unsigned refs, running; /* guarded by lock, as the rest */
+	bool closed;
+	struct s3c_waitq idle;
+};
+
+struct work_job {
+	struct s3c_job job;
+	struct work *work;
+};
+
+static void tree_free(struct tree *tree)
+{
+	struct item *item, *next;
+
+	HASH_ITER (hh, tree->by_key, item, next) {
+		HASH_DEL(tree->by_key, item);
+		s3c_entry_put(item->entry);
+		free(item->key);
+		free(item);
+	}
+	free(tree->from_prefix);
+	free(tree->to_prefix);
+}
+
+static char *new_key(const struct tree *tree, const char *key)
+{
+	return s3c_asprintf("%s%s", tree->to_prefix, key + strlen(tree->from_prefix));
+}
+
+/* The path of a key of the old tree, at root: that of the old or the new one. NULL: none. */
+static char *path_of(const struct tree *tree, const char *key, const char *root)
+{
+	const char *rest = key + strlen(tree->from_prefix);
+	size_t len = strlen(rest);
+
+	for (const char *p = rest; *p;) {
+		size_t part = strcspn(p, "/");
+
+		if (!s3c_name_valid(p, part, false))
+			return NULL;
+		p += part + (p[part] == '/');
+	}
+	if (!len)
+		return strdup(root);
+	return s3c_asprintf("%s/%.*s", root, (int)(len - (rest[len - 1] == '/')), rest);
+}
+
+static int item_add(struct tree *tree, const struct s3c_list_entry *from)
+{
+	size_t len = strlen(from->key);
+	struct item *item;
+
+	if (len - strlen(tree->from_prefix) + strlen(tree->to_prefix) > S3C_STORE_KEY_MAX)
+		return -ENAMETOOLONG;
+	HASH_FIND(hh, tree->by_key, from->key, len, item);
+	if (!item) {
+		item = calloc(1, sizeof(*item));
+		if (!item)
+			return -ENOMEM;
+		item->key = strdup(from->key);
+		if (item->key)
+			HASH_ADD_KEYPTR(hh, tree->by_key, item->key, len, item);
+		if (!item->key || !item->hh.tbl) {
+			free(item->key);
+			free(item);
+			return -ENOMEM;
+		}
+		tree->count++;
+	}
+	item->listed = true;
+	item->size = from->size;
+	item->etag_hash = s3c_hash_etag(from->etag);
+	return 0;
+}
+
+static int list_tree(struct tree *tree, size_t *ret_listed)
+{
+	struct s3c_engine *engine = tree->engine;
+	cleanup_free char *token = NULL;
+	struct item *item, *next;
+	size_t listed = 0;
+
+	HASH_ITER (hh, tree->by_key, item, next)
+		item->listed = false;
+	do {
+		cleanup_reply struct s3c_store_reply reply = { 0 };
+		struct s3c_store_request rq = {
+			.op = S3C_STORE_LIST,
+			.prefix = tree->from_prefix,
+			.token = token,
+			.max_keys = BATCH,
+		};
+		int r = s3c_request(engine, &rq, NULL, &reply);
+
+		if (r < 0)
+			return s3c_engine_fail(engine, "list", tree->from_prefix, r, reply.message);
+		for (size_t i = 0; i < reply.list.count; i++) {
+			r = item_add(tree, &reply.list.entries[i]);
+			if (r < 0)
+				return r;
+		}
+		listed += reply.list.count;
+		free(token);
+		token = steal_ptr(reply.list.next_token);
+	} while (token);
+	*ret_listed = listed;
+	return 0;
+}
+
+/* What is cached about the object, when that is the version that was listed. */
+static struct s3c_entry *cached_entry(struct tree *tree, const struct item *item)
+{
+	struct s3c_engine *engine = tree->engine;
+	cleanup_free char *path = path_of(tree, item->key, tree->from);
+	bool is_dir = item->key[strlen(item->key) - 1] == '/';
+	struct s3c_entry *entry = NULL;
+	struct s3c_node *node;
+
+	if (!path)
+		return NULL;
+	s3c_mutex_lock(&engine->lock);
+	node = s3c_node_find(engine->names, path);
+	if (node && s3c_node_valid(engine->names, node) && node->entry &&
+	    node->entry->is_dir == is_dir && !node->entry->implicit &&
+	    node->entry->stored_size == item->size &&
+	    s3c_hash_etag(node->entry->version.etag) == item->etag_hash)
+		entry = s3c_entry_ref(node->entry);
+	s3c_mutex_unlock(&engine->lock);
+	return entry;
+}
+
+static int head_object(struct s3c_engine *engine, const char *key, struct s3c_header *ret_header,
+		       struct s3c_version *ret_version, uint64_t *ret_size)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_ssec struct s3c_ssec ssec;
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key };
+	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
+
+	if (r == 0)
+		r = s3c_request(engine, &rq, NULL, &reply);
+	if (r == -ENOENT)
+		return r;
+	if (r < 0)
+		return s3c_engine_fail(engine, "look up", key, r, reply.message);
+	*ret_version = reply.stat.version;
+	*ret_size = reply.stat.size;
+	return s3c_header_of(engine, key, &reply.stat, ret_header);
+}
+
+/* The entry of the copy, when all of it is known: then it is kept. */
+static int keep_entry(struct tree *tree, struct item *item, const struct s3c_copy *copy,
+		      const struct s3c_version *version, const struct s3c_entry *source)
+{
+	bool whole = source || copy->header.layout != S3C_LAYOUT_TRAILER;
+	bool is_dir = item->key[strlen(item->key) - 1] == '/';
+	cleanup_free char *path = path_of(tree, item->key, tree->to);
+
+	s3c_entry_put(steal_ptr(item->entry));
+	if (!path || !whole || tree->count > ENTRIES_KEPT)
+		return 0;
+	return s3c_entry_local(tree->engine, path, is_dir, &copy->header, version, item->size,
+			       source, &item->entry);
+}
+
+static int copy_item(struct tree *tree, struct item *item)
+{
+	cleanup_entry struct s3c_entry *source = cached_entry(tree, item);
+	cleanup_free char *to = new_key(tree, item->key);
+	struct s3c_version version, copied;
+	struct s3c_copy copy = { .from = item->key, .to = to, .source = &version };
+	struct s3c_header header;
+	int r = 0;
+
+	if (!to)
+		return -ENOMEM;
+	if (source) {
+		header = source->header;
+		version = source->version;
+		copy.stored_size = source->stored_size;
+	} else {
+		r = head_object(tree->engine, item->key, &header, &version, &copy.stored_size);
+	}
+	if (r == -ENOENT)
+		return 0; /* gone meanwhile: the next LIST tells */
+	if (r < 0)
+		return r;
+	copy.old = &header;
+	copy.header = header;
+	/* Without the footer the copy's mtime stays the footer's. */
+	if (source)
+		copy.header.attrs_final = header.layout == S3C_LAYOUT_TRAILER;
+	r = s3c_copy_object(tree->engine, &copy, &copied);
+	if (r == -ESTALE)
+		return 0; /* changed meanwhile: the next round copies what it is then */
+	if (r < 0)
+		return r;
+	item->copied = true;
+	item->copied_etag = s3c_hash_etag(version.etag);
+	item->layout = header.layout;
+	item->generation = header.generation;
+	return keep_entry(tree, item, &copy, &copied, source);
+}
+
+static void work_unref(struct work *work)
+{
+	bool last;
+
+	s3c_mutex_lock(&work->lock);
+	last = --work->refs == 0;
+	s3c_mutex_unlock(&work->lock);
+	if (!last)
+		return;
+	s3c_mutex_destroy(&work->lock);
+	free(work->items);
+	free(work);
+}
+
+static void work_do(struct work *work)
+{
+	size_t i;
+
+	while (!atomic_load(&work->result) &&
+	       (i = atomic_fetch_add(&work->next, 1)) < work->count) {
+		int none = 0;
+		int r = copy_item(work->tree, work->items[i]);
+
+		if (r < 0)
+			atomic_compare_exchange_strong(&work->result, &none, r);
+	}
+}
+
+static void work_run(struct s3c_job *job)
+{
+	struct work_job *wj = container_of(job, struct work_job, job);
+	struct work *work = wj->work;
+	bool closed;
+
+	free(wj);
+	s3c_mutex_lock(&work->lock);
+	closed = work->closed;
+	work->running += !closed;
+	s3c_mutex_unlock(&work->lock);
+	if (!closed) {
+		work_do(work);
+		s3c_mutex_lock(&work->lock);
+		if (--work->running == 0)
+			s3c_waitq_wake_all(&work->idle);
+		s3c_mutex_unlock(&work->lock);
+	}
+	work_unref(work);
+}
+
+/* Copies all items, on threads of the pool besides the caller's as far as there are any. */
+static int copy_items(struct tree *tree, struct item **items, size_t count)
+{
+	struct work *work = calloc(1, sizeof(*work));
+	int r;
+
+	if (!work) {
+		free(items);
+		return -ENOMEM;
+	}
+	work->tree = tree;
+	work->items = items;
+	work->count = count;
+	work->refs = 1;
+	s3c_mutex_init(&work->lock);
+	s3c_waitq_init(&work->idle);
+	for (size_t i = 1; i < S3C_MIN(count, (size_t)COPIES_MAX); i++) {
+		struct work_job *wj = calloc(1, sizeof(*wj));
+
+		if (!wj)
+			break;
+		wj->job.run = work_run;
+		wj->work = work;
+		s3c_mutex_lock(&work->lock);
+		work->refs++;
+		s3c_mutex_unlock(&work->lock);
+		s3c_pool_submit(tree->engine->tasks, &wj->job);
+	}
+	work_do(work);
+	s3c_mutex_lock(&work->lock);
+	work->closed = true;
+	while (work->running)
+		s3c_waitq_wait(&work->idle, &work->lock, NULL);
+	s3c_mutex_unlock(&work->lock);
+	r = atomic_load(&work->result);
+	work_unref(work);
+	return r;
+}
+
+static bool needs_copy(const struct item *item)
+{
+	return item->listed && (!item->copied || item->copied_etag != item->etag_hash);
+}
+
+static int copy_round(struct tree *tree)
+{
+	struct item **items = calloc(tree->count + 1, sizeof(struct item *));
+	struct item *item, *next;
+	size_t count = 0;
+
+	if (!items)
+		return -ENOMEM;
+	HASH_ITER (hh, tree->by_key, item, next)
+		if (needs_copy(item))
+			items[count++] = item;
+	return copy_items(tree, items, count);
+}
+
+static int delete_batch(struct s3c_engine *engine, const char *const *keys, size_t count)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_DELETE_MANY,
+		.keys = keys,
+		.key_count = count,
+	};
+	int r = s3c_request(engine, &rq, NULL, &reply);
+
+	if (r == 0)
+		return 0;
+	return s3c_engine_fail(engine, "delete",
+			       reply.failed_index < count ? keys[reply.failed_index] : keys[0], r,
+			       reply.message);
+}
+
+/* Deletes what the last LIST showed in the version that was copied. */
+static int delete_round(struct tree *tree)
+{
+	const char *keys[BATCH];
+	struct item *item, *next;
+	size_t count = 0;
+	int r = 0;
+
+	HASH_ITER (hh, tree->by_key, item, next) {
+		struct s3c_header gone = { .layout = item->layout, .generation = item->generation };
+
+		if (!item->listed || !item->copied || needs_copy(item))
+			continue;
+		keys[count++] = item->key;
+		s3c_note_generation(tree->engine, item->key, &gone, true);
+		if (count < BATCH)
+			continue;
+		tree->deleting = true;
+		r = delete_batch(tree->engine, keys, count);
+		if (r < 0)
+			return r;
+		count = 0;
+	}
+	if (!count)
+		return 0;
+	tree->deleting = true;
+	return delete_batch(tree->engine, keys, count);
+}
+
+/* Takes the copies back: nothing was deleted yet, and the target held no names. */
+static void undo(struct tree *tree)
+{
+	struct item *item, *next;
+
+	HASH_ITER (hh, tree->by_key, item, next) {
+		cleanup_free char *key = item->copied ? new_key(tree, item->key) : NULL;
+
+		if (key && (item->key[strlen(tree->from_prefix)] || !tree->target_marker))
+			s3c_delete_key(tree->engine, key, NULL);
+	}
+}
+
+static int move_tree(struct tree *tree)
+{
+	size_t listed = 1;
+	int r = 0;
+
+	for (int round = 0; r == 0 && listed; round++) {
+		r = list_tree(tree, &listed);
+		if (r == 0 && round == ROUNDS_MAX && listed)
+			r = -EBUSY;
+		if (r == 0 && round)
+			r = delete_round(tree);
+		if (r == 0)
+			r = copy_round(tree);
+	}
+	if (r < 0 && tree->deleting)
+		s3c_error("renaming %s to %s stopped half-way: both exist, and together they hold "
+			  "all files",
+			  tree->from, tree->to);
+	else if (r < 0)
+		undo(tree);
+	return r;
+}
+
+/* The store is done: caches and open files follow. */
+static void follow(struct tree *tree, const struct s3c_entry *source)
+{
+	struct s3c_engine *engine = tree->engine;
+	cleanup_entry struct s3c_entry *dir = NULL;
+	struct item *item, *next;
+
+	s3c_names_rebase(engine, tree->from, tree->to);
+	if (source->implicit && !tree->target_marker &&
+	    s3c_entry_implicit(engine, tree->to, &dir) == 0)
+		s3c_names_set(engine, dir);
+	HASH_ITER (hh, tree->by_key, item, next) {
+		cleanup_free char *path = path_of(tree, item->key, tree->from);
+		struct s3c_object *object = path ? s3c_object_find(engine, path) : NULL;
+
+		if (item->entry)
+			s3c_names_set(engine, item->entry);
+		if (object && item->entry && !item->entry->is_dir)
+			s3c_object_moved(object, item->entry);
+		if (object)
+			s3c_object_close(object);
+	}
+	s3c_objects_rebase(engine, tree->from, tree->to);
+}
+
+static int prepare(struct tree *tree, struct s3c_op *op, bool target_exists)
+{
+	struct s3c_engine *engine = tree->engine;
+	int r = s3c_dir_prefix(engine, tree->from, &tree->from_prefix);
+
+	if (r == 0)
+		r = s3c_dir_prefix(engine, tree->to, &tree->to_prefix);
+	if (r == 0 && target_exists) {
+		r = s3c_dir_check_empty(engine, tree->to, &tree->target_marker);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	if (r == 0)
+		r = s3c_keep_parent(engine, op, tree->from);
+	return r;
+}
+
+int s3c_rename_dir(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
+		   const struct s3c_entry *source, bool target_exists)
+{
+	__attribute__((cleanup(tree_free))) struct tree tree = {
+		.engine = engine,
+		.from = from,
+		.to = to,
+	};
+	int r = prepare(&tree, op, target_exists);
+
+	if (r == 0)
+		r = s3c_objects_commit_below(engine, op, from);
+	if (r == 0)
+		r = s3c_objects_freeze_below(engine, op, from);
+	if (r < 0)
+		return r;
+	r = move_tree(&tree);
+	if (r == 0) {
+		follow(&tree, source);
+	} else {
+		s3c_names_invalidate(engine, from, true);
+		s3c_names_invalidate(engine, to, true);
+	}
+	s3c_objects_thaw_below(engine, from);
+	return r;
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* Making room for dirty chunks, and trying again what could not be stored. */
+#include "engine/content.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define RETRY_TICK_S 5.0
+
+static struct s3c_page *oldest(struct s3c_memory *mem)
+{
+	/* Chunks in parts that wait for Complete are needed again only if that fails. */
+	struct s3c_page *page = TAILQ_FIRST(&mem->lists[S3C_LIST_SENT]);
+
+	return page ? page : TAILQ_FIRST(&mem->lists[S3C_LIST_DIRTY]);
+}
+
+/* All chunks of an uploaded segment that nobody uses; the rest of them stays. */
+static bool drop_segment(struct s3c_object *object, struct s3c_segment *segment)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < S3C_SEGMENT_CHUNKS; i++) {
+		struct s3c_slot *slot = &segment->slots[i];
+
+		if (slot->state != S3C_CHUNK_SENT || slot->waiters || slot->busy ||
+		    (slot->page && slot->page->pins) || (!slot->page && !slot->spill))
+			continue;
+		if (slot->page)
+			s3c_slot_evict(slot->page);
+		s3c_slot_unspill(object, slot);
+		any = true;
+	}
+	if (any)
+		segment->dropped = object->upload->dropped = true;
+	return any;
+}
+
+/* The spill file is full: a stream goes on without the chunks that are in the store. */
+static bool drop_sent(struct s3c_objects *objects)
+{
+	struct s3c_segment *segment, *tmp;
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+	{
+		if (!object->upload || object->upload->cancel || object->committing)
+			continue;
+		HASH_ITER(hh, object->segments, segment, tmp)
+		if (segment->uploaded && !segment->dropped && drop_segment(object, segment))
+			return true;
+	}
+	return false;
+}
+
+/* After the write: the page can go, unless somebody uses it. */
+static int spilled(struct s3c_page *page, uint32_t spill, int r)
+{
+	struct s3c_object *object = page->object;
+	struct s3c_objects *objects = object->objects;
+	struct s3c_segment *segment;
+	struct s3c_slot *slot = s3c_slot_find(object, page->chunk, &segment);
+	bool dirty = slot->state == S3C_CHUNK_DIRTY || slot->state == S3C_CHUNK_SENT;
+
+	object->busy--;
+	page->spilling = false;
+	if (r < 0 || !dirty) {
+		s3c_spill_give(objects->spill, spill);
+		s3c_page_unpin(&objects->mem, page);
+	} else {
+		slot->spill = spill + 1;
+		s3c_page_to_read(&objects->mem, page);
+		s3c_page_unpin(&objects->mem, page);
+		if (!page->pins)
+			s3c_slot_evict(page);
+	}
+	s3c_waitq_wake_all(&object->waitq);
+	s3c_waitq_wake_all(&objects->mem.dirty_wait);
+	s3c_object_release(object);
+	return r;
+}
+
+/* 0: a page of the dirty pool became free; -EAGAIN: none is idle; -ENOSPC. */
+static int spill_one(struct s3c_objects *objects)
+{
+	struct s3c_page *page = oldest(&objects->mem);
+	struct s3c_object *object;
+	uint64_t nonce;
+	uint32_t spill;
+	int r;
+
+	if (!page)
+		return -EAGAIN;
+	r = s3c_spill_take(objects->spill, &spill, &nonce);
+	if (r == -ENOSPC && drop_sent(objects))
+		return 0;
+	if (r < 0)
+		return r;
+	object = page->object;
+	s3c_object_hold(object);
+	object->busy++;
+	s3c_page_pin(&objects->mem, page);
+	page->spilling = true;
+	s3c_mutex_unlock(&objects->engine->lock);
+	r = s3c_spill_write(objects->spill, spill, nonce, page->data);
+	s3c_mutex_lock(&objects->engine->lock);
+	r = spilled(page, spill, r);
+	if (r == -ENOSPC && drop_sent(objects))
+		return 0;
+	return r;
+}
+
+/* Somebody's commit makes room: the writer's own object, or the one with the oldest chunk. */
+static struct s3c_object *commit_victim(struct s3c_object *object)
+{
+	struct s3c_page *page = oldest(&object->objects->mem);
+
+	if (s3c_object_is_dirty(object) && !s3c_object_is_frozen(object))
+		return object;
+	if (page && s3c_object_is_dirty(page->object) && !s3c_object_is_frozen(page->object))
+		return page->object;
+	return NULL;
+}
+
+static bool anything_runs(const struct s3c_objects *objects)
+{
+	const struct s3c_object *object;
+
+	if (objects->uploading)
+		return true;
+	LIST_FOREACH(object, &objects->all, all)
+		if (object->committing || object->writing || object->busy ||
+		    (object->upload && object->upload->creating))
+			return true;
+	return false;
+}
+
+int s3c_room_wait(struct s3c_object *object, struct s3c_op *op)
+{
+	struct s3c_objects *objects = object->objects;
+	struct s3c_mutex *lock = &objects->engine->lock;
+	struct s3c_object *victim;
+	int r;
+
+	if (s3c_memory_dirty_room(&objects->mem, 1))
+		return 0;
+	r = spill_one(objects);
+	if (r == 0)
+		return 0;
+	if (r != -ENOSPC && r != -EAGAIN)
+		return r;
+	if (r == -EAGAIN || anything_runs(objects))
+		return s3c_waitq_wait(&objects->mem.dirty_wait, lock, op);
+	/* Memory and spill file are full of changes that nobody sends yet. */
+	victim = commit_victim(object);
+	if (!victim)
+		return -ENOSPC;
+	s3c_object_hold(victim);
+	s3c_mutex_unlock(lock);
+	r = s3c_object_commit(victim, op);
+	s3c_mutex_lock(lock);
+	s3c_object_release(victim);
+	if (r < 0 && r != -EINTR && r != -ETIMEDOUT) {
+		s3c_error("%s: there is no room for more changes in memory and cache_dir: raise "
+			  "cache_size",
+			  object->path);
+		r = -ENOSPC;
+	}
+	return r;
+}
+
+static void retry_due(struct s3c_objects *objects)
+{
+	int64_t now = s3c_clock_monotonic_ns();
+	struct s3c_object *object;
+
+	LIST_FOREACH(object, &objects->all, all)
+		if (!object->users && object->retry_ns <= now && s3c_object_is_dirty(object) &&
+		    !object->hopeless)
+			s3c_commit_start(object);
+}
+
+static void *retrier(void *arg)
+{
+	struct s3c_objects *objects = arg;
+	struct s3c_mutex *lock = &objects->engine->lock;
+
+	s3c_mutex_lock(lock);
+	while (!objects->retrier_ends) {
+		struct s3c_op op;
+
+		s3c_op_init(&op, s3c_deadline_after(RETRY_TICK_S));
+		s3c_waitq_wait(&objects->retry_wait, lock, &op);
+		s3c_op_destroy(&op);
+		if (objects->retrier_ends)
+			break;
+		retry_due(objects);
+		if (s3c_spill_shrink_begin(objects->spill)) {
+			s3c_mutex_unlock(lock);
+			s3c_spill_shrink(objects->spill);
+			s3c_mutex_lock(lock);
+			s3c_spill_shrink_end(objects->spill);
+			s3c_waitq_wake_all(&objects->mem.dirty_wait);
+		}
+	}
+	s3c_mutex_unlock(lock);
+	return NULL;
+}
+
+int s3c_retrier_start(struct s3c_objects *objects)
+{
+	int r = s3c_thread_start(&objects->retrier, "s3c-retry", retrier, objects);
+
+	objects->retrier_runs = r == 0;
+	return r;
+}
+
+void s3c_retrier_stop(struct s3c_objects *objects)
+{
+	if (!objects->retrier_runs)
+		return;
+	s3c_mutex_lock(&objects->engine->lock);
+	objects->retrier_ends = true;
+	s3c_waitq_wake_all(&objects->retry_wait);
+	s3c_mutex_unlock(&objects->engine->lock);
+	pthread_join(objects->retrier, NULL);
+}

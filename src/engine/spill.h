@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * The spill file: where chunks that exist nowhere else go when memory is short.
+ *
+ * One unlinked file, never synced, in slots of S3C_CHUNK_STRIDE bytes: AES-256-GCM
+ * under a key that is drawn for this file and kept in secret memory only, nonce =
+ * a 96-bit counter that no two writes share, AAD = the slot's number. So nobody
+ * can read it, and what comes back is what was written.
+ *
+ * Slots are guarded by engine->lock; write and read want it released.
+ */
+#pragma once
+
+#include "object/geometry.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct s3c_spill;
+
+/* limit: bytes of the file at most. The file is made with the first write. */
+int s3c_spill_new(const char *dir, uint64_t limit, struct s3c_spill **ret_spill);
+void s3c_spill_free(struct s3c_spill *spill);
+/* A slot and the nonce of the write that must follow. -ENOSPC: full; -EAGAIN: being shrunk. */
+int s3c_spill_take(struct s3c_spill *spill, uint32_t *ret_slot, uint64_t *ret_nonce);
+void s3c_spill_give(struct s3c_spill *spill, uint32_t slot);
+/* Of the write that is in the slot. */
+uint64_t s3c_spill_nonce(const struct s3c_spill *spill, uint32_t slot);
+uint64_t s3c_spill_used(const struct s3c_spill *spill); /* bytes */
+/* The space of a file without used slots goes back to the disk. Lock held; false: nothing to do.
+   Then s3c_spill_shrink without it, then s3c_spill_shrink_end with it. */
+bool s3c_spill_shrink_begin(struct s3c_spill *spill);
+void s3c_spill_shrink(struct s3c_spill *spill);
+void s3c_spill_shrink_end(struct s3c_spill *spill);
+
+/* S3C_CHUNK_SIZE bytes. -ENOSPC: the disk is full. Without the lock. */
+int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, const void *data);
+/* data takes S3C_CHUNK_STRIDE bytes. -EIO, logged: not what was written. Without the lock. */
+int s3c_spill_read(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, void *data);

@@ -1,0 +1,1124 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+#include "engine_fixture.h"
+
+#include <pthread.h>
+
+#include "engine/content.h"
+
+#define CHUNK ((size_t)S3C_CHUNK_SIZE)
+#define SEG ((size_t)S3C_SEGMENT_SIZE)
+#define MIB ((size_t)1 << 20)
+
+static const struct s3c_attrs new_attrs = {
+	.known = true, .mode = S_IFREG | 0644, .uid = 1, .gid = 2
+};
+
+static uint64_t rng_state = 1;
+static uint64_t rng(void)
+{
+	rng_state ^= rng_state << 13;
+	rng_state ^= rng_state >> 7;
+	rng_state ^= rng_state << 17;
+	return rng_state;
+}
+
+/* Bytes that tell where they belong. */
+static void fill(uint8_t *data, uint64_t offset, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint64_t at = offset + i;
+
+		data[i] = (uint8_t)((at * 167 + (at >> 8) * 13 + (at >> 16) * 71 + seed * 29) ^
+				    (at >> 23));
+	}
+}
+
+static uint8_t *pattern(size_t len, unsigned seed)
+{
+	uint8_t *data = malloc(len + 1);
+
+	assert_non_null(data);
+	fill(data, 0, len, seed);
+	return data;
+}
+
+static void check(struct fx *fx)
+{
+	char why[256] = "";
+
+	if (s3c_objects_check(fx->engine, why, sizeof(why)) < 0)
+		fail_msg("%s", why);
+}
+
+static struct s3c_object *create(struct fx *fx, const char *path)
+{
+	struct s3c_object *object;
+
+	assert_int_equal(s3c_object_create(fx->engine, NULL, path, &new_attrs, &object), 0);
+	return object;
+}
+
+static struct s3c_object *open_path(struct fx *fx, const char *path)
+{
+	struct s3c_object *object;
+
+	assert_int_equal(s3c_object_open(fx->engine, NULL, path, &object), 0);
+	return object;
+}
+
+static void write_all(struct s3c_object *object, uint64_t offset, const uint8_t *data, size_t len,
+		      size_t step)
+{
+	while (len) {
+		size_t part = S3C_MIN(len, step);
+
+		assert_int_equal(s3c_object_write(object, NULL, offset, data, part, false), 0);
+		offset += part;
+		data += part;
+		len -= part;
+	}
+}
+
+static void read_equal(struct fx *fx, struct s3c_object *object, uint64_t offset,
+		       const uint8_t *expect, size_t len, struct s3c_readahead *ra)
+{
+	struct s3c_pages pages;
+	size_t done = 0;
+
+	assert_int_equal(s3c_object_read(object, NULL, offset, len, ra, &pages), 0);
+	for (unsigned i = 0; i < pages.count; i++) {
+		if (memcmp(pages.iov[i].iov_base, expect + done, pages.iov[i].iov_len) != 0)
+			fail_msg("wrong bytes in [%ju, +%zu)", (uintmax_t)(offset + done),
+				 pages.iov[i].iov_len);
+		done += pages.iov[i].iov_len;
+	}
+	assert_int_equal(done, pages.len);
+	assert_int_equal(pages.len, len);
+	s3c_pages_release(fx->engine, &pages);
+}
+
+static void content_equal(struct fx *fx, struct s3c_object *object, const uint8_t *expect,
+			  size_t len, size_t step)
+{
+	struct s3c_readahead ra = { 0 };
+	struct s3c_pages pages;
+	struct s3c_info info;
+
+	s3c_object_info(object, &info);
+	assert_int_equal(info.size, len);
+	for (size_t at = 0; at < len; at += step)
+		read_equal(fx, object, at, expect + at, S3C_MIN(step, len - at), &ra);
+	assert_int_equal(s3c_object_read(object, NULL, len, 100, &ra, &pages), 0);
+	assert_int_equal(pages.len, 0);
+}
+
+/* The same store with another engine, which knows nothing. */
+static void reopen(struct fx *fx, struct fx_options *o)
+{
+	char dir[sizeof(fx->dir)];
+
+	strcpy(dir, fx->dir);
+	fx_stop(fx);
+	o->dir = dir;
+	fx_open(fx, o);
+	fx_start(fx, o);
+	o->dir = NULL;
+}
+
+static void test_sizes(void **state)
+{
+	static const size_t sizes[] = {
+		0,   1,       CHUNK - 1,   CHUNK,       CHUNK + 1, 2 * CHUNK,   SEG - 1,
+		SEG, SEG + 1, SEG + CHUNK, 2 * SEG - 1, 2 * SEG,   2 * SEG + 1, 3 * SEG + 12345
+	};
+	static const enum s3c_enc modes[] = { S3C_ENC_CSE_KEY, S3C_ENC_NONE };
+	cleanup_free uint8_t *data = pattern(4 * SEG, 1);
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_LEN(modes); m++) {
+		struct fx_options o = { .enc = modes[m] };
+		struct fx fx;
+
+		fx_open(&fx, &o);
+		fx_start(&fx, &o);
+		for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+			cleanup_free char *path = s3c_asprintf("f%u", i);
+			struct s3c_object *object = create(&fx, path);
+
+			write_all(object, 0, data, sizes[i], 131072);
+			content_equal(&fx, object, data, sizes[i], MIB);
+			assert_true(s3c_object_dirty(object));
+			assert_int_equal(s3c_object_commit(object, NULL), 0);
+			assert_false(s3c_object_dirty(object));
+			check(&fx);
+			content_equal(&fx, object, data, sizes[i], 100000);
+			s3c_object_close(object);
+		}
+		reopen(&fx, &o);
+		for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+			cleanup_free char *path = s3c_asprintf("f%u", i);
+			struct s3c_object *object = open_path(&fx, path);
+
+			content_equal(&fx, object, data, sizes[i], 131072);
+			check(&fx);
+			s3c_object_close(object);
+		}
+		fx_end(&fx);
+	}
+}
+
+static void test_small_requests(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_listing *listing;
+	struct s3c_object *object;
+	struct s3c_pages pages;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	assert_int_equal(s3c_engine_list(fx.engine, NULL, "", &listing), 0);
+	s3c_listing_put(listing);
+	fx_requests(&fx);
+	object = create(&fx, "a");
+	write_all(object, 0, (const uint8_t *)"hello", 5, 5);
+	assert_requests(&fx, "");
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_requests(&fx, "PUT 1");
+	s3c_object_close(object);
+	/* Warm: the closed object is still there. */
+	object = open_path(&fx, "a");
+	read_equal(&fx, object, 0, (const uint8_t *)"hello", 5, NULL);
+	s3c_object_close(object);
+	assert_requests(&fx, "");
+	reopen(&fx, &o);
+	assert_int_equal(s3c_engine_list(fx.engine, NULL, "", &listing), 0);
+	s3c_listing_put(listing);
+	fx_requests(&fx);
+	object = open_path(&fx, "a");
+	assert_int_equal(s3c_object_read(object, S3C_NOWAIT, 0, 5, NULL, &pages), -EINPROGRESS);
+	read_equal(&fx, object, 0, (const uint8_t *)"hello", 5, NULL);
+	assert_requests(&fx, "GET 1");
+	assert_int_equal(s3c_object_read(object, S3C_NOWAIT, 0, 5, NULL, &pages), 0);
+	assert_int_equal(pages.len, 5);
+	s3c_pages_release(fx.engine, &pages);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_sequential_and_random(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 256 * MIB };
+	cleanup_free uint8_t *data = pattern(8 * SEG, 2);
+	struct s3c_readahead ra = { 0 };
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "big");
+	write_all(object, 0, data, 8 * SEG, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "big");
+	fx_requests(&fx);
+	/* Random: one small GET each, and no more. */
+	read_equal(&fx, object, 5 * SEG + 100000, data + 5 * SEG + 100000, 4096, &ra);
+	assert_requests(&fx, "GET 1");
+	read_equal(&fx, object, 2 * SEG + 300, data + 2 * SEG + 300, 4096, &ra);
+	assert_requests(&fx, "GET 1");
+	assert_true(fx.engine->objects->mem.used[S3C_PAGE_READ] <= 2);
+	ra = (struct s3c_readahead){ 0 };
+	/* In sequence: the first small, the second to the end of segment 1, with the two chunks
+	   that are there already 8 more. */
+	content_equal(&fx, object, data, 8 * SEG, 131072);
+	assert_true(s3c_store_fault_count(fx.store, S3C_STORE_GET) - fx.seen[S3C_STORE_GET] <= 12);
+	fx_requests(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_sparse(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	cleanup_free uint8_t *data = pattern(CHUNK, 3);
+	cleanup_free uint8_t *zero = calloc(1, CHUNK);
+	uint64_t size = UINT64_C(1) << 40, at = (UINT64_C(1) << 39) + 12345;
+	struct s3c_object *object;
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "sparse");
+	assert_int_equal(s3c_object_truncate(object, NULL, size), 0);
+	assert_int_equal(s3c_object_write(object, NULL, at, data, CHUNK, false), 0);
+	fx_requests(&fx);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_requests(&fx, "CREATE 1 PART 1 COMPLETE 1");
+	s3c_object_info(object, &info);
+	assert_true(info.stored <= 8 * MIB + 512 * 1024 + (UINT64_C(1) << 40) / SEG * 16 + 4096);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "sparse");
+	read_equal(&fx, object, at, data, CHUNK, NULL);
+	read_equal(&fx, object, 4096, zero, CHUNK, NULL);
+	read_equal(&fx, object, size - 100, zero, 100, NULL);
+	/* More of it, in another hole. */
+	assert_int_equal(s3c_object_write(object, NULL, size - 150, data, 100, false), 0);
+	fx_requests(&fx);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_requests(&fx, "CREATE 1 PART 1 PARTCOPY 1 COMPLETE 1");
+	read_equal(&fx, object, at, data, CHUNK, NULL);
+	read_equal(&fx, object, size - 150, data, 100, NULL);
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_partial(void **state)
+{
+	static const bool caps[] = { true, false };
+	size_t size = 5 * SEG + 777;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(caps); i++) {
+		struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 256 * MIB };
+		cleanup_free uint8_t *data = pattern(size, 4);
+		struct s3c_object *object;
+		struct fx fx;
+
+		fx_open(&fx, &o);
+		fx_start(&fx, &o);
+		object = create(&fx, "f");
+		write_all(object, 0, data, size, MIB);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		s3c_object_close(object);
+		reopen(&fx, &o);
+		fx.store->caps.part_copy = caps[i];
+		object = open_path(&fx, "f");
+		fill(data + 2 * SEG + 5000, 1, 4096, 99);
+		fx_requests(&fx);
+		assert_int_equal(s3c_object_write(object, NULL, 2 * SEG + 5000,
+						  data + 2 * SEG + 5000, 4096, false),
+				 0);
+		assert_requests(&fx, "GET 1");
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		/* The rest of the segment; the last one from the tail of the lookup. */
+		if (caps[i])
+			assert_requests(&fx, "GET 1 CREATE 1 PART 2 PARTCOPY 2 COMPLETE 1");
+		check(&fx);
+		s3c_object_close(object);
+		reopen(&fx, &o);
+		object = open_path(&fx, "f");
+		content_equal(&fx, object, data, size, MIB);
+		/* Growing over the end of a segment, shrinking into one. */
+		assert_int_equal(s3c_object_truncate(object, NULL, 3 * SEG + 10), 0);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		assert_int_equal(s3c_object_truncate(object, NULL, size), 0);
+		memset(data + 3 * SEG + 10, 0, size - 3 * SEG - 10);
+		content_equal(&fx, object, data, size, MIB);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		content_equal(&fx, object, data, size, MIB);
+		assert_int_equal(s3c_object_truncate(object, NULL, SEG), 0);
+		fx_requests(&fx);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		s3c_object_close(object);
+		reopen(&fx, &o);
+		fx.store->caps.part_copy = caps[i];
+		object = open_path(&fx, "f");
+		content_equal(&fx, object, data, SEG, MIB);
+		/* From one full segment to two: it is copied. */
+		assert_int_equal(s3c_object_write(object, NULL, SEG, data, 5, false), 0);
+		fx_requests(&fx);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		if (caps[i])
+			assert_requests(&fx, "CREATE 1 PART 1 PARTCOPY 1 COMPLETE 1");
+		s3c_object_close(object);
+		reopen(&fx, &o);
+		object = open_path(&fx, "f");
+		memcpy(data + SEG, data, 5);
+		content_equal(&fx, object, data, SEG + 5, MIB);
+		s3c_object_close(object);
+		fx_end(&fx);
+	}
+}
+
+static void stream_test(enum s3c_enc enc, uint64_t memory, uint64_t cache_size, size_t size)
+{
+	struct fx_options o = { .enc = enc, .memory = memory, .cache_size = cache_size };
+	cleanup_free uint8_t *data = pattern(size, 5);
+	struct s3c_object *object;
+	char expect[128];
+	struct fx fx;
+
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "stream");
+	fx_requests(&fx);
+	for (size_t at = 0; at < size; at += 131072) {
+		size_t len = S3C_MIN(size - at, (size_t)131072);
+
+		assert_int_equal(s3c_object_write(object, NULL, at, data + at, len, false), 0);
+		if (at % (4 * MIB) == 0)
+			check(&fx);
+	}
+	/* It has begun long before the end. */
+	assert_true(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_PART) > 0);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	/* Plain: mtime was fixed when it began, and is corrected. */
+	snprintf(expect, sizeof(expect), "%sCREATE 1 PART %zu COMPLETE 1",
+		 enc == S3C_ENC_NONE ? "COPY 1 " : "", DIV_ROUND_UP(size, SEG));
+	assert_requests(&fx, expect);
+	check(&fx);
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "stream");
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_stream(void **state)
+{
+	(void)state;
+	stream_test(S3C_ENC_CSE_KEY, 16 * MIB, 512 * MIB, 100 * MIB + 5);
+	stream_test(S3C_ENC_CSE_KEY, 512 * MIB, 512 * MIB, 40 * MIB);
+	stream_test(S3C_ENC_NONE, 16 * MIB, 512 * MIB, 50 * MIB + 5);
+	/* The spill file is far too small: sent chunks are dropped. */
+	stream_test(S3C_ENC_CSE_KEY, 16 * MIB, 12 * MIB, 100 * MIB + 5);
+}
+
+/* What was streamed is written again, read, and cut. */
+static void test_stream_changes(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	size_t size = 4 * SEG + 100;
+	cleanup_free uint8_t *data = pattern(size, 6);
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "s");
+	write_all(object, 0, data, size, MIB);
+	fill(data + SEG + 10, 3, 1000, 44);
+	assert_int_equal(s3c_object_write(object, NULL, SEG + 10, data + SEG + 10, 1000, false), 0);
+	content_equal(&fx, object, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	content_equal(&fx, object, data, size, MIB);
+	/* From the start again, over what is there. */
+	fill(data, 7, 3 * SEG + 50, 45);
+	write_all(object, 0, data, 3 * SEG + 50, MIB);
+	content_equal(&fx, object, data, size, MIB);
+	assert_int_equal(s3c_object_truncate(object, NULL, 2 * SEG + 9), 0);
+	content_equal(&fx, object, data, 2 * SEG + 9, MIB);
+	check(&fx);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	/* Emptied, and streamed again. */
+	assert_int_equal(s3c_object_truncate(object, NULL, 0), 0);
+	fill(data, 9, size, 46);
+	write_all(object, 0, data, size, MIB);
+	fx_requests(&fx);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "s");
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* Attributes that are set after a stream has begun are there at the end. */
+static void test_stream_attrs(void **state)
+{
+	struct s3c_attrs attrs = { .mode = 0755, .mtime_ns = INT64_C(1234567890123456789) };
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	cleanup_free uint8_t *data = pattern(3 * SEG, 7);
+	struct s3c_object *object;
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "s");
+	write_all(object, 0, data, 3 * SEG, MIB);
+	while (s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_CREATE) == 0)
+		usleep(1000);
+	assert_true(s3c_object_fold_attrs(object, S3C_SET_MODE | S3C_SET_MTIME, &attrs));
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_info(object, &info);
+	assert_int_equal(info.mode, S_IFREG | 0755);
+	assert_int_equal(info.mtime_ns, attrs.mtime_ns);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	assert_int_equal(s3c_engine_lookup(fx.engine, NULL, "s", &info), 0);
+	assert_int_equal(info.mode, S_IFREG | 0755);
+	assert_int_equal(info.mtime_ns, attrs.mtime_ns);
+	object = open_path(&fx, "s");
+	content_equal(&fx, object, data, 3 * SEG, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* More changes than memory holds, in an order that no stream has. */
+static void test_spill(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 16 * MIB };
+	size_t size = 5 * SEG, chunks = size / CHUNK;
+	cleanup_free uint8_t *data = pattern(size, 8);
+	struct s3c_engine_stats stats;
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "s");
+	for (size_t i = 0; i < chunks; i++) {
+		size_t at = (i * 237) % chunks * CHUNK;
+
+		write_all(object, at, data + at, CHUNK, CHUNK);
+	}
+	check(&fx);
+	s3c_engine_stats(fx.engine, &stats);
+	assert_true(stats.spilled_bytes > 20 * MIB);
+	assert_true(stats.dirty_bytes <= 8 * MIB);
+	content_equal(&fx, object, data, size, MIB);
+	/* Parts of spilled chunks. */
+	for (unsigned i = 0; i < 200; i++) {
+		size_t at = rng() % (size - 5000);
+
+		fill(data + at, i, 5000, i);
+		write_all(object, at, data + at, 5000, 5000);
+	}
+	check(&fx);
+	content_equal(&fx, object, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	check(&fx);
+	s3c_engine_stats(fx.engine, &stats);
+	assert_int_equal(stats.spilled_bytes, 0);
+	assert_int_equal(stats.dirty_bytes, 0);
+	content_equal(&fx, object, data, size, MIB);
+	/* Without room in the spill file the writer's own object is committed. */
+	s3c_object_close(object);
+	o.cache_size = 4 * MIB;
+	reopen(&fx, &o);
+	object = open_path(&fx, "s");
+	fill(data, 77, size, 9);
+	for (size_t i = 0; i < chunks; i++) {
+		size_t at = (i * 237) % chunks * CHUNK;
+
+		write_all(object, at, data + at, CHUNK, CHUNK);
+	}
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	content_equal(&fx, object, data, size, MIB);
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void fault(struct fx *fx, enum s3c_store_opcode op, enum s3c_fault_kind kind, int result,
+		  uint64_t offset, unsigned after, unsigned times)
+{
+	struct s3c_fault_rule rule = { .op = op,
+				       .kind = kind,
+				       .result = result,
+				       .offset = offset,
+				       .after = after,
+				       .times = times };
+
+	assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
+}
+
+static void test_failures(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	size_t size = 4 * SEG + 100;
+	cleanup_free uint8_t *data = pattern(size, 10);
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	/* A part of a stream fails once: it is sent again. */
+	object = create(&fx, "a");
+	fault(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ECONNRESET, 0, 1, 1);
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_store_fault_clear(fx.store);
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	/* Parts fail for good: an error, nothing is lost, and the next commit does it. */
+	object = create(&fx, "b");
+	fault(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ECONNRESET, 0, 0, 0);
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), -EIO);
+	assert_true(s3c_object_dirty(object));
+	check(&fx);
+	content_equal(&fx, object, data, size, MIB);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	/* So does the one PUT of a small file. */
+	object = create(&fx, "c");
+	fault(&fx, S3C_STORE_PUT, S3C_FAULT_FAIL, -EAGAIN, 0, 0, 0);
+	write_all(object, 0, data, 100000, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), -EIO);
+	assert_true(s3c_object_dirty(object));
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	/* Replies that are lost: what was done counts. */
+	object = create(&fx, "d");
+	fault(&fx, S3C_STORE_PUT, S3C_FAULT_LOST, -ECONNRESET, 0, 0, 1);
+	write_all(object, 0, data, 100000, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_false(s3c_object_dirty(object));
+	s3c_store_fault_clear(fx.store);
+	fault(&fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_LOST, -ETIMEDOUT, 0, 0, 1);
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_store_fault_clear(fx.store);
+	/* A lost reply and a failed look: the next commit finds its own earlier one. */
+	read_equal(&fx, object, 0, data, 1000, NULL);
+	fault(&fx, S3C_STORE_PUT, S3C_FAULT_LOST, -ECONNRESET, 0, 0, 1);
+	fault(&fx, S3C_STORE_GET, S3C_FAULT_FAIL, -ECONNRESET, 0, 0, 1);
+	assert_int_equal(s3c_object_truncate(object, NULL, 1000), 0);
+	assert_int_equal(s3c_object_commit(object, NULL), -EIO);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_object_write(object, NULL, 5, "x", 1, false), 0);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "b");
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	object = open_path(&fx, "d");
+	data[5] = 'x';
+	content_equal(&fx, object, data, 1000, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_corruption(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	size_t size = 3 * SEG;
+	cleanup_free uint8_t *data = pattern(size, 11);
+	struct s3c_object *object;
+	struct s3c_pages pages;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t at = (uint64_t)i * 9 % 384 * CHUNK;
+
+		fault(&fx, S3C_STORE_GET, S3C_FAULT_CORRUPT, 0, rng() % S3C_CHUNK_STRIDE, 0, 1);
+		assert_int_equal(s3c_object_read(object, NULL, at, 4096, NULL, &pages), -EIO);
+		s3c_store_fault_clear(fx.store);
+		read_equal(&fx, object, at, data + at, 4096, NULL);
+	}
+	/* A body that ends early. */
+	fault(&fx, S3C_STORE_GET, S3C_FAULT_CUT, -ECONNRESET, 100000, 0, 1);
+	assert_int_equal(s3c_object_read(object, NULL, 2 * SEG, 900000, NULL, &pages), -EIO);
+	s3c_store_fault_clear(fx.store);
+	read_equal(&fx, object, 2 * SEG, data + 2 * SEG, 900000, NULL);
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+struct reader {
+	struct fx *fx;
+	struct s3c_object *object;
+	const uint8_t *data;
+	struct s3c_op op;
+	int result;
+};
+
+static void *reader_run(void *arg)
+{
+	struct reader *reader = arg;
+	struct s3c_pages pages;
+
+	reader->result = s3c_object_read(reader->object, &reader->op, 0, 65536, NULL, &pages);
+	if (reader->result == 0) {
+		if (pages.len != 65536 || memcmp(pages.iov[0].iov_base, reader->data, 65536) != 0)
+			reader->result = -1;
+		s3c_pages_release(reader->fx->engine, &pages);
+	}
+	return NULL;
+}
+
+static void test_waiting(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .timeout_s = 3 };
+	cleanup_free uint8_t *data = pattern(2 * SEG, 12);
+	struct reader readers[4];
+	pthread_t threads[4];
+	struct s3c_object *object;
+	struct fx fx;
+	int64_t start;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, 2 * SEG, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	fx_requests(&fx);
+	fault(&fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0, 0, 1);
+	start = s3c_clock_monotonic_ns();
+	for (unsigned i = 0; i < 4; i++) {
+		readers[i] = (struct reader){ .fx = &fx, .object = object, .data = data };
+		s3c_op_init(&readers[i].op, i == 3 ? s3c_deadline_after(0.3) : INT64_MAX);
+		pthread_create(&threads[i], NULL, reader_run, &readers[i]);
+	}
+	usleep(100000);
+	s3c_op_interrupt(&readers[2].op);
+	pthread_join(threads[2], NULL);
+	assert_int_equal(readers[2].result, -EINTR);
+	pthread_join(threads[3], NULL);
+	assert_int_equal(readers[3].result, -ETIMEDOUT);
+	assert_true(s3c_clock_monotonic_ns() - start < 2 * S3C_NSEC_PER_SEC);
+	s3c_store_fault_release(fx.store);
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(readers[i].result, 0);
+	}
+	assert_requests(&fx, "GET 1");
+	s3c_store_fault_clear(fx.store);
+	/* Nobody lets it go: the request's own deadline ends it. */
+	fault(&fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0, 0, 1);
+	readers[0].op.deadline_ns = INT64_MAX;
+	{
+		struct s3c_pages pages;
+
+		assert_int_equal(s3c_object_read(object, &readers[0].op, SEG, 100, NULL, &pages),
+				 -ETIMEDOUT);
+	}
+	s3c_store_fault_clear(fx.store);
+	check(&fx);
+	for (unsigned i = 0; i < 4; i++)
+		s3c_op_destroy(&readers[i].op);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_detach(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 16 * MIB };
+	size_t size = 2 * SEG + 5;
+	cleanup_free uint8_t *data = pattern(size, 13);
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	memset(data + 70000, 1, 100);
+	write_all(object, 70000, data + 70000, 100, 100);
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "f"), 0);
+	assert_false(hand_exists(&fx, "f"));
+	content_equal(&fx, object, data, size, MIB);
+	memset(data + SEG, 2, 100);
+	write_all(object, SEG, data + SEG, 100, 100);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	content_equal(&fx, object, data, size, MIB);
+	check(&fx);
+	s3c_object_close(object);
+	assert_false(hand_exists(&fx, "f"));
+	/* Back again, when the delete did not happen. */
+	object = create(&fx, "g");
+	write_all(object, 0, data, 100000, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_int_equal(s3c_object_detach(object, NULL), 0);
+	assert_int_equal(s3c_object_reattach(object, "g"), 0);
+	write_all(object, 50, data, 50, 50);
+	memcpy(data + 50, data, 50);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "g");
+	content_equal(&fx, object, data, 100000, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void test_rename_open(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	size_t size = 2 * SEG + 5;
+	cleanup_free uint8_t *data = pattern(size, 14);
+	struct s3c_attrs attrs = { .mode = 0600 };
+	struct s3c_object *object, *other;
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "f", "g", false), 0);
+	memset(data + 100, 7, 100);
+	write_all(object, 100, data + 100, 100, 100);
+	other = open_path(&fx, "g");
+	assert_ptr_equal(object, other);
+	s3c_object_close(other);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_int_equal(
+		s3c_engine_setattr(fx.engine, NULL, "g", object, S3C_SET_MODE, &attrs, &info), 0);
+	assert_int_equal(info.mode, S_IFREG | 0600);
+	content_equal(&fx, object, data, size, MIB);
+	assert_int_equal(
+		s3c_engine_mkdir(fx.engine, NULL, "d",
+				 &(struct s3c_attrs){ .known = true, .mode = S_IFDIR | 0755 }),
+		0);
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "g", "d/h", false), 0);
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "d", "e", false), 0);
+	memset(data + 200, 8, 100);
+	write_all(object, 200, data + 200, 100, 100);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	check(&fx);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "e/h");
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* Another machine changes a file that is open here. */
+static void test_conflict(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY }, o2 = { .enc = S3C_ENC_CSE_KEY };
+	cleanup_free uint8_t *data = pattern(3 * SEG, 15);
+	struct s3c_object *object, *other;
+	struct s3c_listing *listing;
+	struct s3c_pages pages;
+	bool found = false;
+	struct fx fx, fx2;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, 3 * SEG, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	read_equal(&fx, object, 0, data, 100, NULL);
+	o2.dir = fx.dir;
+	o2.state = "state2";
+	fx_open(&fx2, &o2);
+	fx_start(&fx2, &o2);
+	/* New metadata is no new content: reading goes on. */
+	assert_int_equal(s3c_engine_setattr(fx2.engine, NULL, "f", NULL, S3C_SET_MODE,
+					    &(struct s3c_attrs){ .mode = 0600 },
+					    &(struct s3c_info){ 0 }),
+			 0);
+	read_equal(&fx, object, 100000, data + 100000, 100, NULL);
+	assert_int_equal(s3c_object_write(object, NULL, 0, "mine", 4, false), 0);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	other = open_path(&fx2, "f");
+	assert_int_equal(s3c_object_truncate(other, NULL, 0), 0);
+	assert_int_equal(s3c_object_write(other, NULL, 0, "other", 5, false), 0);
+	s3c_names_invalidate(fx2.engine, "f", false);
+	/* fx2 has an old base by now: its commit is the one that is refused. */
+	assert_int_equal(s3c_object_commit(other, NULL), -ESTALE);
+	s3c_object_close(other);
+	assert_int_equal(s3c_engine_list(fx2.engine, NULL, "", &listing), 0);
+	for (size_t i = 0; i < listing->count; i++)
+		found |= strncmp(listing->items[i].name, "f.conflict-", 11) == 0;
+	s3c_listing_put(listing);
+	assert_true(found);
+	/* Replaced for good: what was not read yet cannot be read any more. */
+	other = open_path(&fx2, "f");
+	assert_int_equal(s3c_object_truncate(other, NULL, 0), 0);
+	assert_int_equal(s3c_object_write(other, NULL, 0, "other", 5, false), 0);
+	assert_int_equal(s3c_object_commit(other, NULL), 0);
+	s3c_object_close(other);
+	assert_int_equal(s3c_object_read(object, NULL, 2 * SEG, 100, NULL, &pages), -ESTALE);
+	check(&fx);
+	s3c_object_close(object);
+	fx_stop(&fx2);
+	fx_end(&fx);
+}
+
+static void test_nowait(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 16 * MIB };
+	cleanup_free uint8_t *data = pattern(MIB, 16);
+	struct s3c_object *object;
+	unsigned n = 0;
+	struct fx fx;
+	int r;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	while ((r = s3c_object_write(object, S3C_NOWAIT, n * MIB, data, MIB, false)) == 0)
+		n++;
+	assert_int_equal(r, -EINPROGRESS);
+	assert_true(n >= 2);
+	check(&fx);
+	assert_int_equal(s3c_object_commit(object, S3C_NOWAIT), -EINPROGRESS);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_int_equal(s3c_object_commit(object, S3C_NOWAIT), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	/* A part of a chunk that is not here; a whole one needs nothing. */
+	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, 10, data, 10, false), -EINPROGRESS);
+	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, CHUNK, data, CHUNK, false), 0);
+	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, n * MIB + 10, data, 10, true), 0);
+	assert_int_equal(s3c_object_truncate(object, S3C_NOWAIT, 0), 0);
+	assert_int_equal(s3c_object_write(object, NULL, S3C_FILE_SIZE_MAX, data, 1, false), -EFBIG);
+	assert_int_equal(s3c_object_truncate(object, NULL, S3C_FILE_SIZE_MAX + 1), -EFBIG);
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static size_t near_boundary(size_t max)
+{
+	static const size_t units[] = { 1, 4096, CHUNK, SEG };
+	size_t unit = units[rng() % 4], at = rng() % (max / unit + 1) * unit;
+
+	at += rng() % 3 ? 0 : rng() % 5;
+	at -= at && rng() % 3 == 0 ? 1 : 0;
+	return S3C_MIN(at, max);
+}
+
+static void fuzz(unsigned ops, size_t max, struct fx_options o)
+{
+	uint64_t seed = getenv("S3C_TEST_SEED") ? strtoull(getenv("S3C_TEST_SEED"), NULL, 0)
+						: (uint64_t)s3c_clock_realtime_ns() | 1;
+	cleanup_free uint8_t *shadow = calloc(1, max + MIB);
+	cleanup_free uint8_t *data = malloc(MIB);
+	struct s3c_readahead ra = { 0 };
+	struct s3c_object *object;
+	size_t size = 0, at, len;
+	struct fx fx;
+
+	printf("# seed %ju, %u operations, files of up to %zu bytes\n", (uintmax_t)seed, ops, max);
+	rng_state = seed;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	for (unsigned i = 0; i < ops; i++) {
+		unsigned what = (unsigned)(rng() % 1000);
+
+		at = near_boundary(max);
+		len = rng() % 4 ? rng() % 9000 : rng() % 4 ? rng() % 200000 : rng() % MIB;
+		if (what < 400) {
+			len = S3C_MIN(len, max - at);
+			fill(data, at, len, i);
+			assert_int_equal(s3c_object_write(object, NULL, at, data, len, false), 0);
+			memcpy(shadow + at, data, len);
+			size = len ? S3C_MAX(size, at + len) : size;
+		} else if (what < 440) {
+			/* In sequence from the start: streams. */
+			size_t end = at;
+
+			for (at = 0; at < end; at += len) {
+				len = S3C_MIN(end - at, (size_t)131072);
+				fill(data, at, len, i);
+				assert_int_equal(
+					s3c_object_write(object, NULL, at, data, len, false), 0);
+				memcpy(shadow + at, data, len);
+			}
+			size = S3C_MAX(size, end);
+		} else if (what < 500) {
+			assert_int_equal(s3c_object_truncate(object, NULL, at), 0);
+			if (at < size)
+				memset(shadow + at, 0, size - at);
+			size = at;
+		} else if (what < 960) {
+			at = size ? rng() % size : 0;
+			if (size)
+				read_equal(&fx, object, at, shadow + at, S3C_MIN(len, size - at),
+					   rng() % 2 ? &ra : NULL);
+		} else if (what < 980) {
+			assert_int_equal(s3c_object_commit(object, NULL), 0);
+		} else if (what < 990) {
+			s3c_object_close(object);
+			object = open_path(&fx, "f");
+		} else if (what < 995 && size <= max / 4) {
+			content_equal(&fx, object, shadow, size, MIB);
+		} else if (what >= 998) {
+			s3c_object_close(object);
+			reopen(&fx, &o);
+			object = open_path(&fx, "f");
+		}
+		if (i % 50 == 0)
+			check(&fx);
+	}
+	content_equal(&fx, object, shadow, size, MIB);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	content_equal(&fx, object, shadow, size, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static unsigned fuzz_ops(unsigned ops)
+{
+	return getenv("S3C_TEST_OPS") ? (unsigned)atoi(getenv("S3C_TEST_OPS")) : ops;
+}
+
+static void test_fuzz(void **state)
+{
+	(void)state;
+	fuzz(fuzz_ops(12000), 5 * CHUNK, (struct fx_options){ .enc = S3C_ENC_CSE_KEY });
+	fuzz(fuzz_ops(4000), 3 * SEG, (struct fx_options){ .enc = S3C_ENC_CSE_KEY });
+	fuzz(fuzz_ops(3000), 5 * SEG / 2,
+	     (struct fx_options){ .enc = S3C_ENC_CSE_KEY, .memory = 16 * MIB });
+	fuzz(fuzz_ops(1000), 5 * SEG / 2,
+	     (struct fx_options){ .enc = S3C_ENC_NONE, .memory = 16 * MIB });
+}
+
+/* Several threads at once on one object: each has bytes of its own. */
+struct worker {
+	struct fx *fx;
+	struct s3c_object *object;
+	unsigned id;
+	int failed; /* a line; asserts are for the main thread alone */
+};
+#define WORKERS 4u
+#define STRIPE 50000u
+#define STRIPES 80u
+
+static bool stripe_equal(struct worker *w, uint64_t at, const uint8_t *expect)
+{
+	struct s3c_pages pages;
+	size_t done = 0;
+	bool equal = true;
+
+	if (s3c_object_read(w->object, NULL, at, STRIPE, NULL, &pages) != 0)
+		return false;
+	for (unsigned i = 0; i < pages.count; i++) {
+		equal &= memcmp(pages.iov[i].iov_base, expect + done, pages.iov[i].iov_len) == 0;
+		done += pages.iov[i].iov_len;
+	}
+	s3c_pages_release(w->fx->engine, &pages);
+	return equal && done == STRIPE;
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+	uint8_t *mine = calloc(STRIPES, STRIPE), *data = malloc(STRIPE);
+	bool written[STRIPES] = { false };
+	unsigned seed = w->id;
+
+	for (unsigned i = 0; i < 300 && !w->failed; i++) {
+		unsigned k = (unsigned)rand_r(&seed) % STRIPES, what = (unsigned)rand_r(&seed) % 8;
+		uint64_t at = ((uint64_t)k * WORKERS + w->id) * STRIPE;
+
+		if (what == 0 && i % 40 == 0) {
+			if (s3c_object_commit(w->object, NULL) != 0)
+				w->failed = __LINE__;
+		} else if (what <= 3) {
+			fill(data, at, STRIPE, i);
+			memcpy(mine + (size_t)k * STRIPE, data, STRIPE);
+			written[k] = true;
+			if (s3c_object_write(w->object, NULL, at, data, STRIPE, false) != 0)
+				w->failed = __LINE__;
+		} else if (written[k] && !stripe_equal(w, at, mine + (size_t)k * STRIPE)) {
+			w->failed = __LINE__;
+		}
+	}
+	free(mine);
+	free(data);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY,
+				.memory = 16 * MIB,
+				.cache_size = 128 * MIB };
+	struct worker workers[WORKERS];
+	pthread_t threads[WORKERS];
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	for (unsigned i = 0; i < WORKERS; i++) {
+		workers[i] = (struct worker){ .fx = &fx, .object = object, .id = i };
+		pthread_create(&threads[i], NULL, worker_run, &workers[i]);
+	}
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < WORKERS; i++)
+		assert_int_equal(workers[i].failed, 0);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* An argument chooses tests by a pattern. */
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_small_requests),
+		cmocka_unit_test(test_sequential_and_random),
+		cmocka_unit_test(test_sparse),
+		cmocka_unit_test(test_partial),
+		cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_stream_changes),
+		cmocka_unit_test(test_stream_attrs),
+		cmocka_unit_test(test_spill),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_corruption),
+		cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_detach),
+		cmocka_unit_test(test_rename_open),
+		cmocka_unit_test(test_conflict),
+		cmocka_unit_test(test_nowait),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_fuzz),
+	};
+
+	assert_int_equal(s3c_secret_init(), 0);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
