@@ -14,13 +14,16 @@ unit_tests = \
 	tests/unit/test_engine_rename \
 	tests/unit/test_engine_volume \
 	tests/unit/test_format_example \
+	tests/unit/test_fs_inode \
 	tests/unit/test_geometry \
 	tests/unit/test_header \
 	tests/unit/test_http \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
+	tests/unit/test_options \
 	tests/unit/test_retry \
 	tests/unit/test_sigv4 \
+	tests/unit/test_source \
 	tests/unit/test_store_fault \
 	tests/unit/test_store_file \
 	tests/unit/test_store_s3 \
@@ -77,7 +80,7 @@ endif
 if !FUZZERS
 check_PROGRAMS += $(fuzz_targets)
 endif
-TESTS += tests/check-layers.sh tests/check-tests.sh
+TESTS += tests/check-docs.sh tests/check-layers.sh tests/check-tests.sh
 
 TEST_EXTENSIONS = .sh .tap
 tap_driver = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
@@ -88,15 +91,35 @@ TAP_LOG_COMPILER = $(top_srcdir)/tests/run-tap
 AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; S3C_TEST_DATA='$(abs_top_srcdir)/tests'; \
 	export CMOCKA_MESSAGE_OUTPUT S3C_TEST_DATA;
 
+tests/check-docs.log: s3cryptfs$(EXEEXT) s3cryptfsctl$(EXEEXT)
 tests/contract/fault.log: tests/contract/contract$(EXEEXT)
 
 EXTRA_DIST += \
+	tests/check-docs.sh \
 	tests/check-layers.sh \
 	tests/check-tests.sh \
 	tests/contract/fault.tap \
 	tests/no-cmocka.sh \
 	tests/run-tap \
 	tests/unit/engine_fixture.h \
+	tests/unit/fake_engine.h \
 	tests/unit/http_server.h \
 	tests/unit/object_fixture.h \
+	tests/bench/bench.py \
+	tests/e2e/conftest.py \
+	tests/e2e/decoder.py \
+	tests/e2e/harness.py \
+	tests/e2e/test_bad_input.py \
+	tests/e2e/test_budget.py \
+	tests/e2e/test_decoder.py \
+	tests/e2e/test_faults.py \
+	tests/e2e/test_files.py \
+	tests/e2e/test_large.py \
+	tests/e2e/test_s3.py \
+	tests/servers/__init__.py \
+	tests/servers/base.py \
+	tests/servers/proxy.conf \
+	tests/servers/proxy.py \
+	tests/servers/radosgw.py \
+	tests/servers/versitygw.py \
 	tests/vectors/sigv4.json

@@ -193,14 +193,6 @@ static int set_stored(struct s3c_engine *engine, struct s3c_op *op, const char *
 	return r;
 }
 
-static bool same_content(const struct s3c_entry *a, const struct s3c_entry *b)
-{
-	if (a->header.layout != b->header.layout || a->stored_size != b->stored_size)
-		return false;
-	return a->header.layout == S3C_LAYOUT_PLAIN ||
-	       memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0;
-}
-
 /* Of an open object: with its next commit when it has one to make, else at once. */
 static int set_object(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		      struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
@@ -222,7 +214,7 @@ static int set_object(struct s3c_engine *engine, struct s3c_op *op, const char *
 	r = set_stored(engine, op, path, base, which, attrs, &entry);
 	if (r == 0) {
 		s3c_names_set(engine, entry);
-		if (!base || same_content(base, entry))
+		if (!base || s3c_entry_same_content(base, entry))
 			s3c_object_moved(object, entry);
 	}
 	s3c_object_thaw(object);

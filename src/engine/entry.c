@@ -376,6 +376,14 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 	return 0;
 }
 
+bool s3c_entry_same_content(const struct s3c_entry *a, const struct s3c_entry *b)
+{
+	if (a->header.layout != b->header.layout || a->stored_size != b->stored_size)
+		return false;
+	return a->header.layout == S3C_LAYOUT_PLAIN ||
+	       memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0;
+}
+
 uint64_t s3c_next_generation(struct s3c_engine *engine, const char *key, uint64_t seen)
 {
 	struct s3c_journal *journal = engine->config.journal;

@@ -266,6 +266,8 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 		    uint64_t stored_size, const struct s3c_entry *tail_of,
 		    struct s3c_entry **ret_entry);
 struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry);
+/* Is it the same content under perhaps other attributes? Of plain objects only the size tells. */
+bool s3c_entry_same_content(const struct s3c_entry *a, const struct s3c_entry *b);
 /* The generation for the next header of key, after one with seen. */
 uint64_t s3c_next_generation(struct s3c_engine *engine, const char *key, uint64_t seen);
 void s3c_note_generation(struct s3c_engine *engine, const char *key,

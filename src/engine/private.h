@@ -6,12 +6,10 @@
  * never held across a request, a disk access, cryptography or a copy of content;
  * who needs more pins what it needs, lets go, works, and looks again.
  *
- *	names.c   entries and listings: what the store holds
- *	object.c  the table of open objects, their life
- *	memory.c  chunk buffers, budgets, LRU          spill.c   the spill file
- *	fetch.c   single-flight fetches, read-ahead    write.c   writes, truncation
- *	commit.c  small and whole-object commits       upload.c  multipart uploads
- *	mutate.c  mkdir, unlink, rename, attributes    mount.c   volume, pins
+ *	names half, see names.h		names, listing, lookup, entry, keys, copy, attrs,
+ *					mutate, rename, rename_dir
+ *	content half, see content.h	object, memory, spill, fetch, read, write, commit, upload
+ *	both				engine.c, mount.c (volume, pins)
  */
 #pragma once
 
@@ -43,7 +41,7 @@ void s3c_entry_put(struct s3c_entry *entry); /* NULL is legal */
 void s3c_entry_info(struct s3c_engine *engine, const struct s3c_entry *entry,
 		    struct s3c_info *ret_info);
 
-/* names.c */
+/* names.c, lookup.c, entry.c. All take engine->lock themselves. */
 
 /*
  * The entry of a path, from the cache while valid, else from the store (GET of the last

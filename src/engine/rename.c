@@ -109,13 +109,6 @@ static int rename_local(struct rename *rn)
 	return 0;
 }
 
-static bool same_content(const struct s3c_entry *a, const struct s3c_entry *b)
-{
-	return a->header.layout == b->header.layout && a->stored_size == b->stored_size &&
-	       (a->header.layout == S3C_LAYOUT_PLAIN ||
-		memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0);
-}
-
 static int copy_entry(struct rename *rn, const char *from_key, const char *to_key,
 		      struct s3c_entry **ret_entry)
 {
@@ -148,7 +141,7 @@ static int look_again(struct rename *rn)
 
 	if (r < 0)
 		return r;
-	if (now->is_dir || (rn->source && !same_content(now, rn->source_entry)))
+	if (now->is_dir || (rn->source && !s3c_entry_same_content(now, rn->source_entry)))
 		return -ESTALE;
 	s3c_entry_put(rn->source_entry);
 	rn->source_entry = steal_ptr(now);

@@ -181,6 +181,34 @@ static void test_check(void **state)
 	s3c_buf_free(&body);
 }
 
+/*
+ * Another key opens the volume, but the active one is not what the slot of its name was made for:
+ * what it wraps could be read by no other machine.
+ */
+static void test_active_liar(void **state)
+{
+	static const char *const rings[] = {
+		"[a]\nsecret=" KEY_C "\nstate=active\n[b]\nsecret=" KEY_B "\n",
+		"[b]\nsecret=" KEY_B "\n[a]\nsecret=" KEY_C "\nstate=active\n",
+	};
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_AB, NULL);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rings); i++) {
+		cleanup_keyring struct s3c_keyring *ring = keyring_of(rings[i]);
+		struct s3c_volume *volume = NULL;
+		struct s3c_err err = { 0 };
+
+		assert_int_equal(s3c_volume_open(body.data, body.len, ring, &err, &volume),
+				 -EKEYREJECTED);
+		assert_null(volume);
+		assert_non_null(strstr(err.text, "the key a "));
+	}
+	/* An old key that lies is found out by the objects that name it. */
+	assert_int_equal(try_open(&body, RING_B "[a]\nsecret=" KEY_C "\n"), 0);
+	s3c_buf_free(&body);
+}
+
 /* A slot of another volume, wrapped under the same master key, does not open this one. */
 static void test_swapped_slots(void **state)
 {
@@ -313,6 +341,28 @@ static void test_add_keys(void **state)
 	s3c_volume_free(made);
 }
 
+/* The active key can have no slot: reading is possible, writing is refused before it begins. */
+static void test_add_unfit(void **state)
+{
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, NULL), more = { 0 };
+	cleanup_keyring struct s3c_keyring *ring =
+		keyring_of(RING_SHARED "[a]\nsecret=" KEY_A "\n");
+	struct s3c_err err = { 0 };
+	struct s3c_volume *v;
+	size_t added = 99;
+
+	(void)state;
+	assert_int_equal(s3c_volume_open(body.data, body.len, ring, NULL, &v), 0);
+	assert_false(v->active_slot);
+	s3c_volume_free(v);
+	assert_int_equal(s3c_volume_add_keys(body.data, body.len, ring, &err, &added, &more),
+			 -EKEYREJECTED);
+	assert_non_null(strstr(err.text, "use = sse-c"));
+	assert_int_equal(added, 99);
+	assert_int_equal(more.len, 0);
+	s3c_buf_free(&body);
+}
+
 static void test_garbage(void **state)
 {
 	static const char *const texts[] = {
@@ -342,11 +392,13 @@ int main(void)
 		cmocka_unit_test(test_bits),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_active_liar),
 		cmocka_unit_test(test_swapped_slots),
 		cmocka_unit_test(test_ssec),
 		cmocka_unit_test(test_ssec_key_used),
 		cmocka_unit_test(test_create_refuses),
 		cmocka_unit_test(test_add_keys),
+		cmocka_unit_test(test_add_unfit),
 		cmocka_unit_test(test_garbage),
 	};
 

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+#include "cli/access.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "fuse/session.h"
+
+#define CAPS_MAX_AGE_S 86400 /* what a store honours is asked again after a day */
+#define PROBE_MAX_S 60       /* a mount says sooner than a read that nobody answers */
+#define LOCK_POLL_NS (100 * S3C_NSEC_PER_MSEC)
+
+void s3c_access_init(struct s3c_access *access, const struct s3c_options *options,
+		     const struct s3c_source *from, bool look)
+{
+	memset(access, 0, sizeof(*access));
+	access->options = options;
+	access->from = from;
+	access->look = look;
+	access->read_only = look || options->read_only;
+}
+
+static int64_t deadline_of(const struct s3c_access *access)
+{
+	return s3c_deadline_after((double)S3C_MIN(access->options->timeout_s, PROBE_MAX_S));
+}
+
+int s3c_access_keys(struct s3c_access *access, struct s3c_err *err)
+{
+	cleanup_free char *path = NULL;
+
+	if (access->options->enc == S3C_ENC_NONE)
+		return 0;
+	path = access->options->keyring ? strdup(access->options->keyring)
+					: s3c_keyring_default_path();
+	if (!path)
+		return s3c_err_set(
+			err, -ENOENT,
+			"there is no home folder to look for a keyring in: give keyring=FILE");
+	return s3c_keyring_load(path, err, &access->keyring);
+}
+
+int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err)
+{
+	const struct s3c_options *o = access->options;
+	int r;
+
+	if (access->from->dir) {
+		r = s3c_store_file_new(access->from->dir, create, err, &access->store);
+	} else {
+		const struct s3c_store_s3_config config = {
+			.bucket = access->from->bucket,
+			.endpoint = o->endpoint,
+			.region = o->region,
+			.profile = o->profile,
+			.ca_file = o->ca_file,
+			.addressing = o->addressing,
+			.checksum = o->checksum,
+			.allow_http = o->allow_http,
+			.requester_pays = o->requester_pays,
+			.storage_class = o->storage_class,
+			.parallel = o->parallel,
+			.retries = o->retries,
+		};
+
+		r = s3c_store_s3_new(&config, err, &access->store);
+	}
+	if (r < 0)
+		return r;
+	/* The endpoint may have come from the environment or a profile, past the options' check. */
+	if (o->enc == S3C_ENC_SSE_C && !access->store->tls)
+		return s3c_err_set(err, -EPERM,
+				   "enc=sse-c sends the key to the store and never does so over "
+				   "plain HTTP: use an https:// endpoint");
+	access->source = s3c_asprintf("%s|%s", access->store->identity, access->from->prefix);
+	return access->source ? 0 : -ENOMEM;
+}
+
+bool s3c_path_inside(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	if (len == 1 && dir[0] == '/')
+		return true;
+	return !strncmp(path, dir, len) && (path[len] == '/' || path[len] == '\0');
+}
+
+/* root: SYSTEM/s3cryptfs/ID; others: $VARIABLE or ~/HOME_PART, then the same. */
+static char *default_dir(const char *system, const char *variable, const char *home_part,
+			 const char *id)
+{
+	const char *base = getenv(variable), *home;
+	struct passwd *user;
+
+	if (geteuid() == 0)
+		return s3c_asprintf("%s/s3cryptfs/%s", system, id);
+	if (base && base[0] == '/') /* relative ones are to be ignored: XDG Base Directory */
+		return s3c_asprintf("%s/s3cryptfs/%s", base, id);
+	home = getenv("HOME");
+	if (!home || home[0] != '/') {
+		user = getpwuid(geteuid());
+		home = user ? user->pw_dir : NULL;
+	}
+	return home ? s3c_asprintf("%s/%s/s3cryptfs/%s", home, home_part, id) : NULL;
+}
+
+static int choose_dirs(struct s3c_access *access, struct s3c_err *err)
+{
+	const struct s3c_options *o = access->options;
+	char id[33];
+	int r;
+
+	r = s3c_source_id(access->store->identity, access->from->prefix, id);
+	if (r < 0)
+		return r;
+	access->cache_dir = o->cache_dir
+				    ? strdup(o->cache_dir)
+				    : default_dir("/var/cache", "XDG_CACHE_HOME", ".cache", id);
+	if (o->state_dir)
+		access->state_dir = strdup(o->state_dir);
+	else if (o->cache_dir)
+		access->state_dir = s3c_asprintf("%s/state", o->cache_dir);
+	else
+		access->state_dir = default_dir("/var/lib", "XDG_STATE_HOME", ".local/state", id);
+	if (!access->cache_dir || !access->state_dir)
+		return s3c_err_set(
+			err, -ENOENT,
+			"there is no home folder for local state: give cache_dir=DIR and "
+			"state_dir=DIR");
+	for (unsigned i = 0; i < 2; i++) {
+		const char *dir = i ? access->state_dir : access->cache_dir;
+
+		if (access->from->dir && s3c_path_inside(dir, access->from->dir))
+			return s3c_err_set(
+				err, -EINVAL,
+				"local folder %s lies in the store %s: give cache_dir and "
+				"state_dir outside of it",
+				dir, access->from->dir);
+	}
+	return 0;
+}
+
+/* mkdir -p, 0700, that remembers what it made. */
+static int make_dirs(struct s3c_access *access, const char *path, struct s3c_err *err)
+{
+	cleanup_free char *part = strdup(path);
+	struct stat st;
+
+	if (!part)
+		return -ENOMEM;
+	for (char *p = part + 1;; p++) {
+		char end = *p;
+
+		if (end != '/' && end != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(part, 0700) == 0) {
+			if (access->made_count < S3C_ACCESS_MADE_MAX) {
+				access->made[access->made_count] = strdup(part);
+				access->made_count += access->made[access->made_count] != NULL;
+			}
+		} else if (errno != EEXIST && (stat(part, &st) < 0 || !S_ISDIR(st.st_mode))) {
+			return s3c_err_set(
+				err, -errno,
+				"folder %s cannot be made: %s; make it or name another by "
+				"cache_dir and state_dir",
+				part, strerror(errno));
+		}
+		*p = end;
+		if (end == '\0')
+			break;
+	}
+	if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+		return s3c_err_set(err, -ENOTDIR, "%s is not a folder", path);
+	if (!(st.st_mode & (S_IWGRP | S_IWOTH)) || (st.st_mode & S_ISVTX))
+		return 0;
+	return s3c_err_set(err, -EPERM,
+			   "folder %s can be written by others, who could change what is known of "
+			   "the store: chmod go-w it or name another",
+			   path);
+}
+
+static int open_journal(struct s3c_access *access, struct s3c_err *err)
+{
+	int64_t give_up = s3c_deadline_after((double)access->options->timeout_s);
+
+	for (;;) {
+		const struct timespec pause = { .tv_nsec = LOCK_POLL_NS };
+		cleanup_free char *mountpoint = NULL;
+		struct s3c_err why = { 0 };
+		pid_t pid;
+		int r = s3c_journal_open(access->state_dir, &why, &access->journal);
+
+		/* A holder without a mount is ending (or beginning: then it soon has one). */
+		if (r != -EBUSY || s3c_clock_monotonic_ns() > give_up ||
+		    s3c_journal_holder(access->state_dir, &pid, &mountpoint) < 0 ||
+		    s3c_mountpoint_is_ours(mountpoint)) {
+			if (r < 0)
+				s3c_err_set(err, r, "%s", s3c_err_text(&why, r));
+			return r;
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
+int s3c_access_state(struct s3c_access *access, struct s3c_err *err)
+{
+	int r = choose_dirs(access, err);
+
+	if (r < 0)
+		return r;
+	if (access->look) {
+		r = s3c_journal_open_readonly(access->state_dir, err, &access->journal);
+	} else {
+		r = make_dirs(access, access->cache_dir, err);
+		if (r == 0)
+			r = make_dirs(access, access->state_dir, err);
+		if (r == 0)
+			r = open_journal(access, err);
+	}
+	return r < 0 ? r : s3c_journal_use(access->journal, access->source);
+}
+
+/* sse-c: any key shows whether the store encrypts; the objects of a probe are removed again. */
+static int probe_write(struct s3c_access *access, struct s3c_err *err)
+{
+	cleanup_secret struct s3c_ssec *ssec = NULL;
+
+	if (access->options->enc == S3C_ENC_SSE_C) {
+		ssec = s3c_secret_alloc(sizeof(*ssec));
+		if (!ssec)
+			return -ENOMEM;
+		s3c_random(ssec->key, sizeof(ssec->key));
+	}
+	return s3c_store_probe(access->store, access->from->prefix, ssec, deadline_of(access), err);
+}
+
+int s3c_access_probe(struct s3c_access *access, struct s3c_err *err)
+{
+	const char *mode = access->options->enc_name;
+	struct s3c_store_caps caps;
+	int r;
+
+	if (access->read_only)
+		return s3c_store_probe_read(access->store, access->from->prefix,
+					    deadline_of(access), err);
+	if (s3c_journal_caps_get(access->journal, access->source, mode, CAPS_MAX_AGE_S, &caps) ==
+	    0) {
+		access->store->caps = caps;
+		return s3c_store_probe_read(access->store, access->from->prefix,
+					    deadline_of(access), err);
+	}
+	r = probe_write(access, err);
+	if (r < 0)
+		return r;
+	return s3c_journal_caps_set(access->journal, access->source, mode, &access->store->caps);
+}
+
+int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err)
+{
+	const struct s3c_options *o = access->options;
+	const struct s3c_volume_request request = {
+		.store = access->store,
+		.prefix = access->from->prefix,
+		.enc = o->enc,
+		.ssec_shared = o->ssec_shared,
+		.create = !access->read_only,
+		.force_init = force_init,
+		.read_only = access->read_only,
+		.accept_plain = o->accept & S3C_ACCEPT_PLAIN,
+		.keyring = access->keyring,
+		.journal = access->journal,
+		.source = access->source,
+		.expect_id = o->has_volume_id ? o->volume_id : NULL,
+		.deadline_ns = deadline_of(access),
+	};
+	int r = s3c_engine_volume(&request, err, &access->volume, &access->volume_prefix);
+
+	if (r == 0) /* from here on there is something to remember */
+		access->keep = true;
+	return r;
+}
+
+int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
+{
+	const struct s3c_options *o = access->options;
+	const mode_t mask = o->has_umask ? o->umask : 022;
+	const struct s3c_engine_config config = {
+		.store = access->store,
+		.prefix = access->from->prefix,
+		.enc = o->enc,
+		.accept = o->accept,
+		.keyring = access->keyring,
+		.volume = access->volume,
+		.volume_prefix = access->volume_prefix ? access->volume_prefix : "",
+		.journal = access->journal,
+		.source = access->source,
+		.cache_dir = access->look ? "/tmp" : access->cache_dir,
+		.memory = o->memory,
+		.cache_size = o->cache_size,
+		.parallel = o->parallel,
+		.timeout_s = (double)o->timeout_s,
+		.ttl_s = (double)o->ttl_s,
+		.read_only = access->read_only,
+		.consistency_open = o->consistency_open,
+		.rollback_deny = o->rollback_deny,
+		.default_uid = o->has_uid ? o->uid : getuid(),
+		.default_gid = o->has_gid ? o->gid : getgid(),
+		.default_file_mode = 0666 & ~mask,
+		.default_dir_mode = 0777 & ~mask,
+	};
+	int r = s3c_engine_new(&config, err, &access->engine);
+
+	if (r == 0) {
+		access->store = NULL;
+		access->volume = NULL;
+	}
+	return r;
+}
+
+/* Journal and folders that a failed mount made: nothing was learned that is worth keeping. */
+static void remove_made(struct s3c_access *access)
+{
+	static const char *const files[] = { "journal.db", "journal.db-wal", "journal.db-shm",
+					     "lock" };
+
+	for (unsigned i = access->made_count; i-- > 0;) {
+		const char *dir = access->made[i];
+
+		if (access->state_dir && !strcmp(dir, access->state_dir)) {
+			for (unsigned k = 0; k < ARRAY_LEN(files); k++) {
+				cleanup_free char *path = s3c_asprintf("%s/%s", dir, files[k]);
+
+				if (path)
+					unlink(path);
+			}
+		}
+		rmdir(dir);
+	}
+}
+
+void s3c_access_close(struct s3c_access *access)
+{
+	s3c_engine_free(access->engine);
+	s3c_volume_free(access->volume);
+	s3c_store_free(access->store);
+	s3c_journal_close(access->journal);
+	s3c_keyring_free(access->keyring);
+	if (!access->keep)
+		remove_made(access);
+	while (access->made_count)
+		free(access->made[--access->made_count]);
+	free(access->source);
+	free(access->cache_dir);
+	free(access->state_dir);
+	free(access->volume_prefix);
+	memset(access, 0, sizeof(*access));
+}

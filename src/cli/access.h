@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * The way from options and a source to a running engine, step by step; a mount
+ * and a command take the same one. Each step needs those before it and says in a
+ * sentence what is wrong.
+ *
+ *	keys    the keyring, where the mode has one
+ *	store   the object store; nothing is sent yet
+ *	state   local folders, the journal and its lock
+ *	probe   is the store there, does it do what the mode needs
+ *	volume  which volume is there, do our keys open it
+ *	engine
+ *
+ * One thread.
+ */
+#pragma once
+
+#include "cli/options.h"
+#include "cli/source.h"
+
+#define S3C_ACCESS_MADE_MAX 32
+
+struct s3c_access {
+	const struct s3c_options *options; /* borrowed */
+	const struct s3c_source *from;     /* borrowed */
+	bool read_only;
+	bool look; /* a command that looks: no lock, no local folder, no spill kept */
+	struct s3c_keyring *keyring;
+	struct s3c_store *store; /* the engine's, once there is one */
+	char *source;            /* names store and prefix in the journal */
+	char *cache_dir, *state_dir;
+	struct s3c_journal *journal;
+	struct s3c_volume *volume; /* likewise */
+	char *volume_prefix;
+	struct s3c_engine *engine;
+	/* Folders that were made on the way; taken away again when no volume was reached. */
+	char *made[S3C_ACCESS_MADE_MAX];
+	unsigned made_count;
+	bool keep;
+};
+
+/* Sets the borrowed fields; look: for a command that changes nothing here. */
+void s3c_access_init(struct s3c_access *access, const struct s3c_options *options,
+		     const struct s3c_source *from, bool look);
+int s3c_access_keys(struct s3c_access *access, struct s3c_err *err);
+/* create: a folder that is missing is made (s3cryptfsctl init). */
+int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err);
+/* Waits, up to the timeout, for a predecessor that is unmounted and about to end. */
+int s3c_access_state(struct s3c_access *access, struct s3c_err *err);
+int s3c_access_probe(struct s3c_access *access, struct s3c_err *err);
+/* force_init: also on a prefix that holds objects. */
+int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err);
+int s3c_access_engine(struct s3c_access *access, struct s3c_err *err);
+/* Frees what there is, the engine (which commits) first. */
+void s3c_access_close(struct s3c_access *access);
+#define cleanup_access __attribute__((cleanup(s3c_access_close)))
+
+/* True when path is dir or lies below it; both absolute and without symlinks as far as they exist.
+ */
+bool s3c_path_inside(const char *path, const char *dir);

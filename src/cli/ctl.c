@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+#include "cli/ctl.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/secret.h"
+#include "cli/cli.h"
+
+struct command {
+	const char *name;
+	int (*run)(struct s3c_ctl *ctl); /* NULL: not in this version */
+	const char *usage;
+	const char *help;
+	bool on_store; /* SOURCE comes first */
+	int min, max;  /* arguments after it; max -1: any number */
+};
+
+static const struct command commands[] = {
+	{ "init", s3c_ctl_init, "[-o OPTION,...] SOURCE",
+	  "make the volume, also where objects are already", true, 0, 0 },
+	{ "ls", s3c_ctl_ls, "[-l] [-o OPTION,...] SOURCE [PATH...]", "list folders", true, 0, -1 },
+	{ "stat", s3c_ctl_stat, "[-o OPTION,...] SOURCE PATH...",
+	  "mode, key id, content version, sizes and ETag of objects", true, 1, -1 },
+	{ "cat", s3c_ctl_cat, "[-o OPTION,...] SOURCE PATH...",
+	  "decrypt objects to standard output", true, 1, -1 },
+	{ "key", s3c_ctl_key, "new|list [-o keyring=FILE] [ID]",
+	  "make a keyring with one key; list the keys of one", false, 1, 2 },
+	{ .name = "du" },
+	{ .name = "fsck" },
+	{ .name = "adopt" },
+	{ .name = "rekey" },
+	{ .name = "recover" },
+	{ .name = "volume" },
+	{ .name = "status" },
+	{ .name = "sync" },
+	{ .name = "retry" },
+	{ .name = "discard" },
+	{ .name = "save" },
+};
+
+void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int code)
+{
+	fflush(stdout);
+	fprintf(stderr, "s3cryptfsctl: %s: %s\n", ctl->command, s3c_err_text(err, code));
+}
+
+static void print_usage(FILE *out)
+{
+	fputs("usage: s3cryptfsctl COMMAND ...\n"
+	      "\n"
+	      "Works on a store or a keyring without a mount.\n"
+	      "\n",
+	      out);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (commands[i].run)
+			fprintf(out, "  %s %s\n        %s\n", commands[i].name, commands[i].usage,
+				commands[i].help);
+	fputs("\n"
+	      "SOURCE and OPTION are those of s3cryptfs; s3cryptfs --help lists them.\n"
+	      "  -h, --help     print this\n"
+	      "  -V, --version  print the version\n"
+	      "Exit: 0 good, 1 failed, 2 wrong usage.\n"
+	      "Not in this version:",
+	      out);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (!commands[i].run)
+			fprintf(out, " %s", commands[i].name);
+	fputc('\n', out);
+}
+
+static int usage_error(const struct command *command, const char *text)
+{
+	if (command)
+		fprintf(stderr, "s3cryptfsctl: %s; usage: s3cryptfsctl %s %s\n", text,
+			command->name, command->usage);
+	else
+		fprintf(stderr, "s3cryptfsctl: %s (s3cryptfsctl --help tells the usage)\n", text);
+	return S3C_EXIT_USAGE;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+	const char *best = "";
+	unsigned least = ~0u;
+
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		unsigned distance = s3c_edit_distance(name, commands[i].name);
+
+		if (distance < least) {
+			least = distance;
+			best = commands[i].name;
+		}
+	}
+	fprintf(stderr,
+		"s3cryptfsctl: unknown command '%s': did you mean '%s'? (--help lists all)\n", name,
+		best);
+	return S3C_EXIT_USAGE;
+}
+
+static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, char **argv)
+{
+	const char *shorts = command->run == s3c_ctl_ls ? "o:hl" : "o:h";
+	struct s3c_err err = { 0 };
+	int c, r;
+
+	r = s3c_options_init(&ctl->options, &err);
+	while (r == 0 && (c = getopt(argc, argv, shorts)) != -1) {
+		if (c == 'o')
+			r = s3c_options_parse(&ctl->options, optarg, &err);
+		else if (c == 'h')
+			ctl->options.help = true;
+		else if (c == 'l')
+			ctl->long_list = true;
+		else
+			return usage_error(command, "wrong usage");
+	}
+	if (r == 0 && ctl->options.help)
+		return S3C_EXIT_OK;
+	if (r == 0)
+		r = s3c_options_check(&ctl->options, &err);
+	if (r == 0 && command->on_store) {
+		if (optind == argc)
+			return usage_error(command, "SOURCE is missing");
+		r = s3c_source_parse(argv[optind++], &err, &ctl->source);
+	}
+	if (r < 0) {
+		s3c_ctl_complain(ctl, &err, r);
+		return S3C_EXIT_USAGE;
+	}
+	ctl->args = argv + optind;
+	ctl->arg_count = argc - optind;
+	if (ctl->arg_count < command->min)
+		return usage_error(command, "something is missing");
+	if (command->max >= 0 && ctl->arg_count > command->max)
+		return usage_error(command, "too many arguments");
+	return S3C_EXIT_OK;
+}
+
+/* Sentences go to stderr anyway; of the log only what they do not tell. */
+static int prepare(struct s3c_ctl *ctl)
+{
+	const struct s3c_options *o = &ctl->options;
+	int r = 0;
+
+	s3c_log_set_level(o->log_level == S3C_LOG_INFO ? S3C_LOG_WARN : o->log_level);
+	if (o->log)
+		r = s3c_log_open(o->log);
+	if (r == 0)
+		r = s3c_secret_init();
+	if (r < 0)
+		s3c_ctl_complain(ctl, NULL, r);
+	return r;
+}
+
+int s3c_cli_ctl(int argc, char **argv)
+{
+	const struct command *command;
+	struct s3c_ctl ctl = { 0 };
+	int status;
+
+	if (argc < 2)
+		return usage_error(NULL, "a command is missing");
+	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+		print_usage(stdout);
+		return fflush(stdout) ? S3C_EXIT_FAILED : S3C_EXIT_OK;
+	}
+	if (!strcmp(argv[1], "-V") || !strcmp(argv[1], "--version")) {
+		printf("s3cryptfsctl %s\n", PACKAGE_VERSION);
+		return S3C_EXIT_OK;
+	}
+	command = find_command(argv[1]);
+	if (!command)
+		return unknown_command(argv[1]);
+	if (!command->run) {
+		fprintf(stderr, "s3cryptfsctl: %s is not in this version\n", command->name);
+		return S3C_EXIT_USAGE;
+	}
+	ctl.command = command->name;
+	status = parse(&ctl, command, argc - 1, argv + 1);
+	if (status == S3C_EXIT_OK && ctl.options.help)
+		printf("usage: s3cryptfsctl %s %s\n", command->name, command->usage);
+	else if (status == S3C_EXIT_OK)
+		status = prepare(&ctl) < 0 ? S3C_EXIT_FAILED : command->run(&ctl);
+	s3c_options_free(&ctl.options);
+	s3c_source_free(&ctl.source);
+	if (fflush(stdout) && status == S3C_EXIT_OK) {
+		s3c_ctl_complain(&ctl, NULL, -errno);
+		status = S3C_EXIT_FAILED;
+	}
+	return status;
+}

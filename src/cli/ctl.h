@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* The commands of s3cryptfsctl. Each returns an exit code and has said what failed. */
+#pragma once
+
+#include "cli/options.h"
+#include "cli/source.h"
+
+struct s3c_ctl {
+	const char *command;
+	struct s3c_options options;
+	struct s3c_source source; /* of commands on a store */
+	char **args;              /* what follows it; NULL-terminated */
+	int arg_count;
+	bool long_list; /* ls -l */
+};
+
+/* Prints "s3cryptfsctl: COMMAND: SENTENCE". */
+void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int code);
+
+int s3c_ctl_key(struct s3c_ctl *ctl);
+int s3c_ctl_init(struct s3c_ctl *ctl);
+int s3c_ctl_ls(struct s3c_ctl *ctl);
+int s3c_ctl_stat(struct s3c_ctl *ctl);
+int s3c_ctl_cat(struct s3c_ctl *ctl);

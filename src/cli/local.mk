@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+libs3cryptfs_a_SOURCES += \
+	src/cli/access.c \
+	src/cli/access.h \
+	src/cli/cli.h \
+	src/cli/ctl.c \
+	src/cli/ctl.h \
+	src/cli/ctl_key.c \
+	src/cli/ctl_store.c \
+	src/cli/mount.c \
+	src/cli/options.c \
+	src/cli/options.h \
+	src/cli/options_table.c \
+	src/cli/options_table.h \
+	src/cli/source.c \
+	src/cli/source.h

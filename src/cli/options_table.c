@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+#include "cli/options_table.h"
+
+#include "cli/options.h"
+
+#define AT(member) .offset = offsetof(struct s3c_options, member)
+#define GIB (UINT64_C(1) << 30)
+#define MIB (UINT64_C(1) << 20)
+
+static const struct s3c_choice enc_choices[] = {
+	{ "cse-key", S3C_ENC_CSE_KEY, false },
+	{ "sse-c", S3C_ENC_SSE_C, false },
+	{ "none", S3C_ENC_NONE, false },
+	{ "cse-kms", 0, true },
+	{ "sse-s3", 0, true },
+	{ "sse-kms", 0, true },
+	{ "dsse-kms", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice accept_choices[] = {
+	{ "sealed", S3C_ACCEPT_SEALED, false },
+	{ "plain", S3C_ACCEPT_PLAIN, false },
+	{ "s3ec", 0, true },
+	{ "s3ec-v1", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice format_choices[] = {
+	{ "chunked", 0, false },
+	{ "s3ec-v2", 0, true },
+	{ "s3ec-v3", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice names_choices[] = {
+	{ "plain", 0, false },
+	{ "encrypted", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice rollback_choices[] = {
+	{ "log", 0, false },
+	{ "deny", 1, false },
+	{ 0 },
+};
+static const struct s3c_choice ssec_key_choices[] = {
+	{ "per-object", 0, false },
+	{ "shared", 1, false },
+	{ 0 },
+};
+static const struct s3c_choice addressing_choices[] = {
+	{ "auto", S3C_ADDRESSING_AUTO, false },
+	{ "path", S3C_ADDRESSING_PATH, false },
+	{ "virtual", S3C_ADDRESSING_VIRTUAL, false },
+	{ 0 },
+};
+static const struct s3c_choice checksum_choices[] = {
+	{ "auto", S3C_CHECKSUM_AUTO, false },
+	{ "crc32c", S3C_CHECKSUM_CRC32C, false },
+	{ "crc64nvme", S3C_CHECKSUM_CRC64NVME, false },
+	{ "off", S3C_CHECKSUM_OFF, false },
+	{ 0 },
+};
+static const struct s3c_choice consistency_choices[] = {
+	{ "ttl", 0, false },
+	{ "open", 1, false },
+	{ 0 },
+};
+static const struct s3c_choice commit_choices[] = {
+	{ "close", 0, false },
+	{ "fsync", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice excl_choices[] = {
+	{ "close", 0, false },
+	{ "open", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice hardlinks_choices[] = {
+	{ "off", 0, false },
+	{ "on", 0, true },
+	{ 0 },
+};
+static const struct s3c_choice log_level_choices[] = {
+	{ "error", S3C_LOG_ERROR, false },
+	{ "warn", S3C_LOG_WARN, false },
+	{ "info", S3C_LOG_INFO, false },
+	{ "debug", S3C_LOG_DEBUG, false },
+	{ 0 },
+};
+
+const char *const s3c_option_group_titles[] = {
+	[S3C_GROUP_ENCRYPTION] = "Encryption:",
+	[S3C_GROUP_STORE] = "Store:",
+	[S3C_GROUP_LOCAL] = "Local state:",
+	[S3C_GROUP_BEHAVIOUR] = "Behaviour:",
+	[S3C_GROUP_GENERIC] = "Generic mount options:",
+};
+
+#define IGNORED(option_name, text)                                                                 \
+	{                                                                                          \
+		.name = (option_name), .group = S3C_GROUP_GENERIC, .kind = S3C_OPTION_IGNORED,     \
+		.help = (text),                                                                    \
+	}
+#define FUSE_FLAG(option_name, text)                                                               \
+	{                                                                                          \
+		.name = (option_name), .group = S3C_GROUP_GENERIC, .kind = S3C_OPTION_FUSE_FLAG,   \
+		.help = (text),                                                                    \
+	}
+#define LATER(option_name, option_group, option_metavar, text, reason)                             \
+	{                                                                                          \
+		.name = (option_name), .group = (option_group), .metavar = (option_metavar),       \
+		.help = (text), .later = (reason),                                                 \
+	}
+
+const struct s3c_option s3c_option_table[] = {
+	{ "enc", S3C_GROUP_ENCRYPTION, S3C_OPTION_CHOICE, AT(enc), .metavar = "MODE",
+	  .help = "who encrypts: cse-key (this program, under a key of the keyring), sse-c (the "
+		  "store, with our key), none",
+	  .preset = "cse-key", .choices = enc_choices },
+	{ "accept", S3C_GROUP_ENCRYPTION, S3C_OPTION_SET, AT(accept), .metavar = "LIST",
+	  .help = "which objects are read, joined by ':': sealed, plain",
+	  .shown = "sealed for cse-key, else plain", .choices = accept_choices },
+	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "FORMAT",
+	  .help = "format of what is written: chunked", .preset = "chunked",
+	  .choices = format_choices },
+	{ "names", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "plain",
+	  .help = "names of files in the store: plain", .preset = "plain",
+	  .choices = names_choices },
+	{ "rollback", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(rollback_deny),
+	  .metavar = "log|deny", .help = "what to do with an older version than was seen before",
+	  .preset = "log", .choices = rollback_choices },
+	{ "volume_id", S3C_GROUP_ENCRYPTION, S3C_OPTION_VOLUME_ID, .metavar = "HEX",
+	  .help = "mount only the volume with this id", .shown = "the one seen first" },
+	{ "keyring", S3C_GROUP_ENCRYPTION, S3C_OPTION_PATH, AT(keyring), .metavar = "FILE",
+	  .help = "the keyring, a file that only its owner may read",
+	  .shown = "/etc/s3cryptfs/keyring; for users ~/.config/s3cryptfs/keyring" },
+	{ "ssec_key", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(ssec_shared),
+	  .metavar = "per-object|shared",
+	  .help = "sse-c: a key derived for each object, or the key marked use = sse-c as it is",
+	  .preset = "per-object", .choices = ssec_key_choices },
+	LATER("key_command", S3C_GROUP_ENCRYPTION, "COMMAND", "a program that prints the keyring",
+	      "keys come from a keyring file"),
+	LATER("kms_key_id", S3C_GROUP_ENCRYPTION, "ID", "KMS key that encrypts",
+	      "there is no mode with KMS"),
+	LATER("kms_endpoint", S3C_GROUP_ENCRYPTION, "URL", "endpoint of the KMS",
+	      "there is no mode with KMS"),
+	LATER("kms_context", S3C_GROUP_ENCRYPTION, "PAIRS", "encryption context: k=v;k=v",
+	      "there is no mode with KMS"),
+	LATER("kms_reuse", S3C_GROUP_ENCRYPTION, "N", "objects that share a KMS data key",
+	      "there is no mode with KMS"),
+	LATER("kms_read_keys", S3C_GROUP_ENCRYPTION, "ARNS", "further KMS keys that may decrypt",
+	      "there is no mode with KMS"),
+	LATER("kms_cache", S3C_GROUP_ENCRYPTION, "SECONDS", "how long unwrapped keys are kept",
+	      "there is no mode with KMS"),
+	LATER("bucket_key", S3C_GROUP_ENCRYPTION, "on|off", "S3 bucket keys for sse-kms",
+	      "there is no mode with KMS"),
+
+	{ "endpoint", S3C_GROUP_STORE, S3C_OPTION_TEXT, AT(endpoint), .metavar = "URL",
+	  .help = "URL of the S3 service", .shown = "AWS_ENDPOINT_URL_S3, the profile, or AWS" },
+	{ "region", S3C_GROUP_STORE, S3C_OPTION_TEXT, AT(region), .metavar = "NAME",
+	  .help = "region of the bucket", .shown = "AWS_REGION, the profile, or asked for" },
+	{ "addressing", S3C_GROUP_STORE, S3C_OPTION_CHOICE, AT(addressing),
+	  .metavar = "auto|path|virtual", .help = "bucket in the path or in the host name",
+	  .preset = "auto", .choices = addressing_choices },
+	{ "ca_file", S3C_GROUP_STORE, S3C_OPTION_PATH, AT(ca_file), .metavar = "FILE",
+	  .help = "certificates (PEM) to trust for the endpoint", .shown = "the system's" },
+	{ "allow_http", S3C_GROUP_STORE, S3C_OPTION_FLAG, AT(allow_http),
+	  .help = "allow a plain HTTP endpoint (never for sse-c)" },
+	{ "profile", S3C_GROUP_STORE, S3C_OPTION_TEXT, AT(profile), .metavar = "NAME",
+	  .help = "profile of the AWS configuration files", .shown = "AWS_PROFILE, or default" },
+	{ "requester_pays", S3C_GROUP_STORE, S3C_OPTION_FLAG, AT(requester_pays),
+	  .help = "agree to pay for the requests" },
+	{ "storage_class", S3C_GROUP_STORE, S3C_OPTION_TEXT, AT(storage_class), .metavar = "CLASS",
+	  .help = "storage class of what is written", .shown = "the bucket's" },
+	{ "checksum", S3C_GROUP_STORE, S3C_OPTION_CHOICE, AT(checksum),
+	  .metavar = "auto|crc32c|crc64nvme|off", .help = "checksum sent with bodies",
+	  .preset = "auto", .choices = checksum_choices },
+
+	{ "cache_dir", S3C_GROUP_LOCAL, S3C_OPTION_PATH, AT(cache_dir), .metavar = "DIR",
+	  .help = "folder of the spill file",
+	  .shown = "/var/cache/s3cryptfs/ID; for users $XDG_CACHE_HOME/s3cryptfs/ID" },
+	{ "cache_size", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(cache_size), .metavar = "BYTES",
+	  .help = "most that may be spilled to cache_dir", .preset = "10G", .min = 16 * MIB,
+	  .max = UINT64_C(1) << 50 },
+	LATER("cache_key", S3C_GROUP_LOCAL, "wrapped|file|ephemeral", "key of the local cache",
+	      "nothing is cached on disk; the spill file's key never leaves memory"),
+	{ "state_dir", S3C_GROUP_LOCAL, S3C_OPTION_PATH, AT(state_dir), .metavar = "DIR",
+	  .help = "folder of the journal and the lock",
+	  .shown = "CACHE_DIR/state when cache_dir is given; else /var/lib/s3cryptfs/ID; for "
+		   "users $XDG_STATE_HOME/s3cryptfs/ID" },
+	LATER("journal_size", S3C_GROUP_LOCAL, "BYTES", "limit of the local journal",
+	      "no content is kept in the journal"),
+	{ "memory", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(memory), .metavar = "BYTES",
+	  .help = "buffers in memory, all together", .preset = "256M", .min = 64 * MIB,
+	  .max = 1024 * GIB },
+
+	{ "ttl", S3C_GROUP_BEHAVIOUR, S3C_OPTION_NUMBER, AT(ttl_s), .metavar = "SECONDS",
+	  .help = "how long what is known of the store stays valid", .preset = "60",
+	  .max = 10 * 365 * 86400 },
+	{ "consistency", S3C_GROUP_BEHAVIOUR, S3C_OPTION_BOOL_CHOICE, AT(consistency_open),
+	  .metavar = "ttl|open", .help = "open: ask the store at each open as well",
+	  .preset = "ttl", .choices = consistency_choices },
+	{ "commit", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "close",
+	  .help = "close and fsync return when the store has confirmed", .preset = "close",
+	  .choices = commit_choices },
+	LATER("writeback", S3C_GROUP_BEHAVIOUR, NULL, "close returns when the local journal has it",
+	      "close and fsync wait for the store"),
+	{ "excl", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "close",
+	  .help = "when two machines creating one name are told apart", .preset = "close",
+	  .choices = excl_choices },
+	{ "hardlinks", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "off",
+	  .help = "hard links: link(2) answers EPERM", .preset = "off",
+	  .choices = hardlinks_choices },
+	{ "parallel", S3C_GROUP_BEHAVIOUR, S3C_OPTION_UNSIGNED, AT(parallel), .metavar = "N",
+	  .help = "transfers of content at once", .preset = "32", .min = 1, .max = 1024 },
+	{ "timeout", S3C_GROUP_BEHAVIOUR, S3C_OPTION_NUMBER, AT(timeout_s), .metavar = "SECONDS",
+	  .help = "bound of a whole operation, retries included", .preset = "120", .min = 1,
+	  .max = 86400 },
+	{ "retries", S3C_GROUP_BEHAVIOUR, S3C_OPTION_UNSIGNED, AT(retries), .metavar = "N",
+	  .help = "repeats of one request", .preset = "8", .max = 100 },
+	{ "log", S3C_GROUP_BEHAVIOUR, S3C_OPTION_LOG, AT(log), .metavar = "FILE|syslog|stderr",
+	  .help = "where the log goes", .shown = "stderr with -f, else syslog" },
+	{ "log_level", S3C_GROUP_BEHAVIOUR, S3C_OPTION_CHOICE, AT(log_level),
+	  .metavar = "error|warn|info|debug", .help = "how much is logged", .preset = "info",
+	  .choices = log_level_choices },
+	{ "config", S3C_GROUP_BEHAVIOUR, S3C_OPTION_CONFIG, .metavar = "FILE",
+	  .help = "further options, one a line" },
+	{ "help", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FLAG, AT(help), .help = "print this list" },
+
+	{ "ro", S3C_GROUP_GENERIC, S3C_OPTION_FLAG, AT(read_only), .help = "read only" },
+	{ "rw", S3C_GROUP_GENERIC, S3C_OPTION_READ_WRITE, .help = "read and write, the default" },
+	{ "uid", S3C_GROUP_GENERIC, S3C_OPTION_UID, .metavar = "NUMBER",
+	  .help = "owner of objects that name none", .shown = "who mounts" },
+	{ "gid", S3C_GROUP_GENERIC, S3C_OPTION_GID, .metavar = "NUMBER",
+	  .help = "group of objects that name none", .shown = "who mounts" },
+	{ "umask", S3C_GROUP_GENERIC, S3C_OPTION_UMASK, .metavar = "OCTAL",
+	  .help = "permission bits that objects without a mode do not have", .shown = "022" },
+	FUSE_FLAG("nonempty", "mount over a folder that is not empty"),
+	FUSE_FLAG("allow_other", "let other users in"),
+	FUSE_FLAG("allow_root", "let root in"),
+	IGNORED("default_permissions", "the kernel checks permissions; always on"),
+	{ "max_read", S3C_GROUP_GENERIC, S3C_OPTION_FUSE_VALUE, .metavar = "BYTES",
+	  .help = "largest read request of the kernel" },
+	FUSE_FLAG("suid", "honour set-user-id bits"),
+	FUSE_FLAG("nosuid", "do not"),
+	FUSE_FLAG("dev", "honour device files"),
+	FUSE_FLAG("nodev", "do not"),
+	FUSE_FLAG("exec", "allow programs to be run"),
+	FUSE_FLAG("noexec", "do not"),
+	FUSE_FLAG("sync", "synchronous, as the kernel understands it"),
+	FUSE_FLAG("async", "the default"),
+	FUSE_FLAG("dirsync", "synchronous changes of directories"),
+	FUSE_FLAG("noatime", "reading does not change access times (it never does)"),
+	FUSE_FLAG("nodiratime", "likewise for directories"),
+	IGNORED("atime", "accepted; access times are not kept"),
+	IGNORED("diratime", "likewise"),
+	IGNORED("relatime", "likewise"),
+	IGNORED("norelatime", "likewise"),
+	IGNORED("strictatime", "likewise"),
+	IGNORED("nostrictatime", "likewise"),
+	IGNORED("lazytime", "likewise"),
+	IGNORED("nolazytime", "likewise"),
+	IGNORED("auto", "for mount -a"),
+	IGNORED("noauto", "not for mount -a"),
+	IGNORED("_netdev", "needs the network, for mount and systemd"),
+	IGNORED("nofail", "a failure does not stop the boot"),
+	IGNORED("defaults", "nothing"),
+	IGNORED("user", "users may mount it; for mount(8)"),
+	IGNORED("users", "likewise"),
+	IGNORED("nouser", "likewise"),
+	IGNORED("nousers", "likewise"),
+	IGNORED("owner", "likewise"),
+	IGNORED("noowner", "likewise"),
+	IGNORED("group", "likewise"),
+	IGNORED("nogroup", "likewise"),
+	IGNORED("comment", "a comment"),
+	IGNORED("silent", "accepted"),
+	IGNORED("loud", "accepted"),
+	IGNORED("x-*", "comments and systemd's options"),
+	IGNORED("X-*", "comments of users"),
+	LATER("remount", S3C_GROUP_GENERIC, NULL, "change a mount in place",
+	      "unmount and mount again"),
+	{ 0 },
+};

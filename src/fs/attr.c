@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* Attributes of inodes. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "base/util.h"
+#include "fs/private.h"
+
+#define XATTR_PREFIX "user.s3cryptfs."
+#define PATH_TRIES 4 /* lookups under a path that a rename takes away meanwhile */
+
+/* What can still be said of a file that has neither name nor content here. */
+static int info_of_removed_locked(const struct s3c_inode *inode, struct s3c_info *ret_info)
+{
+	if (inode->stale || !S_ISDIR(inode->mode))
+		return -ESTALE;
+	memset(ret_info, 0, sizeof(*ret_info));
+	ret_info->mode = inode->mode;
+	ret_info->uid = inode->uid;
+	ret_info->gid = inode->gid;
+	return 0;
+}
+
+/* Without the store: of an open file, or of what was removed. -EAGAIN: has to be looked up. */
+static int info_here_locked(const struct s3c_inode *inode, char ret_path[static S3C_PATH_MAX],
+			    struct s3c_sight *ret_sight, struct s3c_info *ret_info)
+{
+	int r;
+
+	if (inode->object) {
+		s3c_object_info(inode->object, ret_info);
+		return 0;
+	}
+	if (inode->detached)
+		return info_of_removed_locked(inode, ret_info);
+	r = s3c_inode_path_locked(inode, NULL, ret_path);
+	if (r < 0)
+		return r;
+	s3c_sight_take_locked(inode, ret_sight);
+	return -EAGAIN;
+}
+
+static int get_info(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		    struct s3c_info *ret_info)
+{
+	struct s3c_info info;
+	int r = -ESTALE;
+
+	for (int i = 0; i < PATH_TRIES; i++) {
+		char path[S3C_PATH_MAX];
+		struct s3c_sight sight;
+
+		s3c_mutex_lock(&fs->inodes.lock);
+		r = info_here_locked(inode, path, &sight, &info);
+		s3c_mutex_unlock(&fs->inodes.lock);
+		if (r != -EAGAIN)
+			break;
+		r = s3c_engine_lookup(fs->engine, op, path, &info);
+		if (r == -ENOENT && s3c_fs_path_changed(fs, inode, path))
+			continue;
+		if (r < 0)
+			break;
+		s3c_mutex_lock(&fs->inodes.lock);
+		/* Another version, another kind of file: for the kernel that is another inode. */
+		if (inode->nodeid != S3C_FS_ROOT &&
+		    ((inode->mode & S_IFMT) != (info.mode & S_IFMT) ||
+		     s3c_sight_foreign_locked(&sight, inode, &info))) {
+			inode->stale = true;
+			r = -ESTALE;
+		}
+		s3c_mutex_unlock(&fs->inodes.lock);
+		break;
+	}
+	if (r == 0)
+		*ret_info = info;
+	return r;
+}
+
+int s3c_fs_getattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid,
+		   struct s3c_fs_attr *ret_attr)
+{
+	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
+	struct s3c_info info;
+	int r;
+
+	if (!inode)
+		return -ESTALE;
+	r = get_info(fs, op, inode, &info);
+	s3c_mutex_lock(&fs->inodes.lock);
+	if (r == 0) {
+		s3c_fs_learn_locked(inode, &info);
+		s3c_fs_fill_locked(fs, inode, &info, ret_attr);
+	}
+	s3c_inode_put_locked(&fs->inodes, inode, 0);
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
+/* Changes attributes; object is the inode's, or NULL. */
+static int set_attrs(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		     struct s3c_object *object, const struct s3c_fs_change *change,
+		     struct s3c_info *ret_info)
+{
+	struct s3c_attrs attrs = change->attrs;
+	char path[S3C_PATH_MAX];
+	int r;
+
+	r = s3c_fs_path(fs, inode, NULL, path);
+	/* An open file without a name is its object alone. */
+	if (r == -ESTALE && object)
+		path[0] = '\0';
+	else if (r < 0)
+		return r;
+	s3c_mutex_lock(&fs->inodes.lock);
+	attrs.known = true;
+	attrs.mode = (inode->mode & S_IFMT) | (attrs.mode & 07777);
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return s3c_engine_setattr(fs->engine, op, path, object, change->which, &attrs, ret_info);
+}
+
+/* A change of size, with or without other attributes. by_path: committed at the end. */
+static int set_size(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		    const struct s3c_fs_change *change, bool by_path, struct s3c_info *ret_info)
+{
+	struct s3c_object *object;
+	bool keep;
+	int r;
+
+	if (S_ISDIR(inode->mode))
+		return -EISDIR;
+	if (!S_ISREG(inode->mode))
+		return -EINVAL;
+	if (change->size > INT64_MAX)
+		return -EFBIG;
+	if (by_path && op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = s3c_fs_object_acquire(fs, op, inode, &object, &keep);
+	if (r < 0)
+		return r;
+	r = s3c_object_truncate(object, op, change->size);
+	if (r == 0 && change->which)
+		r = set_attrs(fs, op, inode, object, change, ret_info);
+	if (r == 0 && by_path)
+		r = s3c_object_commit(object, op);
+	if (r == 0)
+		s3c_object_info(object, ret_info);
+	s3c_fs_object_release(fs, inode);
+	return r;
+}
+
+int s3c_fs_setattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, struct s3c_file *file,
+		   const struct s3c_fs_change *change, struct s3c_fs_attr *ret_attr)
+{
+	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
+	struct s3c_object *object = NULL;
+	struct s3c_info info;
+	int r;
+
+	if (!inode)
+		return -ESTALE;
+	if (change->set_size) {
+		r = set_size(fs, op, inode, change, !file, &info);
+		if (r == 0 && file)
+			__atomic_store_n(&file->touched, true, __ATOMIC_RELAXED);
+	} else if (change->which) {
+		object = s3c_fs_object_hold(fs, inode);
+		r = set_attrs(fs, op, inode, object, change, &info);
+		if (object)
+			s3c_fs_object_release(fs, inode);
+	} else {
+		r = get_info(fs, op, inode, &info);
+	}
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	if (r == 0) {
+		/* Times that were set count, until an entry changes again. */
+		if (change->which & S3C_SET_MTIME)
+			inode->changed_ns = INT64_MIN;
+		s3c_fs_learn_locked(inode, &info);
+		s3c_fs_fill_locked(fs, inode, &info, ret_attr);
+	}
+	s3c_inode_put_locked(&fs->inodes, inode, 0);
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
+int s3c_fs_readlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, char *ret_target,
+		    size_t size)
+{
+	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
+	char path[S3C_PATH_MAX];
+	int r;
+
+	if (!inode)
+		return -ESTALE;
+	r = s3c_fs_path(fs, inode, NULL, path);
+	if (r == 0)
+		r = s3c_engine_readlink(fs->engine, op, path, ret_target, size);
+	s3c_fs_put(fs, inode);
+	return r;
+}
+
+int s3c_fs_getxattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, const char *name,
+		    char *ret_value, size_t size)
+{
+	struct s3c_object *object;
+	struct s3c_inode *inode;
+	struct s3c_info info;
+	char token[2 * sizeof(info.content_token) + 1];
+	bool dirty = false;
+	int r;
+
+	/* The kernel asks for security.capability before each write: no more than this compare. */
+	if (strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)
+		return -ENODATA;
+	name += strlen(XATTR_PREFIX);
+	inode = s3c_fs_inode(fs, nodeid);
+	if (!inode)
+		return -ESTALE;
+	r = get_info(fs, op, inode, &info);
+	object = s3c_fs_object_hold(fs, inode);
+	if (object) {
+		dirty = s3c_object_dirty(object);
+		s3c_fs_object_release(fs, inode);
+	}
+	s3c_fs_put(fs, inode);
+	if (r < 0)
+		return r;
+	s3c_hex_encode(info.content_token, sizeof(info.content_token), token);
+	if (!strcmp(name, "stored"))
+		r = snprintf(ret_value, size, "%" PRIu64, info.stored);
+	else if (!strcmp(name, "state"))
+		r = snprintf(ret_value, size, "%s", dirty ? "dirty" : "stored");
+	else if (!strcmp(name, "version") && S_ISREG(info.mode))
+		r = snprintf(ret_value, size, "%s", token);
+	else
+		return -ENODATA;
+	return r < 0 || (size_t)r >= size ? -ERANGE : 0;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * What changes names. The engine does it first; then the table of inodes follows.
+ * The kernel keeps others away from the two names meanwhile.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "fs/private.h"
+
+/* The parent with a reference and the path of a new name in it. */
+static int begin(struct s3c_fs *fs, uint64_t parent_id, const char *name, int hidden,
+		 struct s3c_inode **ret_parent, char ret_path[static S3C_PATH_MAX])
+{
+	struct s3c_inode *parent;
+	int r;
+
+	r = s3c_fs_check_name(parent_id, name, hidden);
+	if (r < 0)
+		return r;
+	parent = s3c_fs_inode(fs, parent_id);
+	if (!parent)
+		return -ESTALE;
+	r = s3c_fs_path(fs, parent, name, ret_path);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		return r;
+	}
+	*ret_parent = parent;
+	return 0;
+}
+
+/* A name was made: what it is, is looked up. Drops the parent. */
+static int end_new(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *parent, const char *name,
+		   struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_inode *old;
+	struct s3c_fs_entry entry;
+	int r;
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	s3c_fs_touch_dir_locked(parent);
+	/* One that was removed elsewhere. */
+	old = s3c_inode_child_locked(&fs->inodes, parent, name);
+	if (old)
+		s3c_inode_detach_locked(&fs->inodes, old);
+	s3c_mutex_unlock(&fs->inodes.lock);
+	r = s3c_fs_lookup(fs, op, parent->nodeid, name, &entry);
+	s3c_fs_put(fs, parent);
+	if (r < 0)
+		return r;
+	if (!entry.nodeid)
+		return -ESTALE;
+	*ret_entry = entry;
+	return 0;
+}
+
+int s3c_fs_mkdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		 mode_t mode, const struct s3c_fs_caller *caller, struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_inode *parent;
+	struct s3c_attrs attrs;
+	char path[S3C_PATH_MAX];
+	int r;
+
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = begin(fs, parent_id, name, -EACCES, &parent, path);
+	if (r < 0)
+		return r;
+	s3c_fs_new_attrs(fs, parent, S_IFDIR | (mode & 07777), caller, &attrs);
+	r = s3c_engine_mkdir(fs->engine, op, path, &attrs);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		return r;
+	}
+	return end_new(fs, op, parent, name, ret_entry);
+}
+
+int s3c_fs_symlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		   const char *target, const struct s3c_fs_caller *caller,
+		   struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_inode *parent;
+	struct s3c_attrs attrs;
+	char path[S3C_PATH_MAX];
+	int r;
+
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = begin(fs, parent_id, name, -EACCES, &parent, path);
+	if (r < 0)
+		return r;
+	s3c_fs_new_attrs(fs, parent, S_IFLNK | 0777, caller, &attrs);
+	r = s3c_engine_symlink(fs->engine, op, path, target, &attrs);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		return r;
+	}
+	return end_new(fs, op, parent, name, ret_entry);
+}
+
+int s3c_fs_mknod(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		 mode_t mode, const struct s3c_fs_caller *caller, struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_fs_entry entry;
+	struct s3c_file *file;
+	bool keep;
+	int r;
+
+	if (!S_ISREG(mode))
+		return -EPERM;
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = s3c_fs_create(fs, op, parent_id, name, mode, O_WRONLY | O_EXCL, caller, &entry, &file,
+			  &keep);
+	if (r < 0)
+		return r;
+	r = s3c_fs_fsync(file, op);
+	/* Nothing that mknod(2) calls failed should appear later. */
+	if (r < 0)
+		s3c_fs_unlink(fs, op, parent_id, name);
+	s3c_fs_release(file, op);
+	if (r < 0)
+		s3c_fs_forget(fs, entry.nodeid, 1);
+	else
+		*ret_entry = entry;
+	return r;
+}
+
+static int remove_name(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		       int (*fn)(struct s3c_engine *engine, struct s3c_op *op, const char *path))
+{
+	struct s3c_inode *parent, *child;
+	char path[S3C_PATH_MAX];
+	int r;
+
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = begin(fs, parent_id, name, -ENOENT, &parent, path);
+	if (r < 0)
+		return r;
+	r = fn(fs->engine, op, path);
+	s3c_mutex_lock(&fs->inodes.lock);
+	/* -ENOENT: removed elsewhere. */
+	if (r == 0 || r == -ENOENT) {
+		child = s3c_inode_child_locked(&fs->inodes, parent, name);
+		if (child)
+			s3c_inode_detach_locked(&fs->inodes, child);
+		s3c_fs_touch_dir_locked(parent);
+	}
+	s3c_inode_put_locked(&fs->inodes, parent, 0);
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
+int s3c_fs_unlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name)
+{
+	return remove_name(fs, op, parent, name, s3c_engine_unlink);
+}
+
+int s3c_fs_rmdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name)
+{
+	return remove_name(fs, op, parent, name, s3c_engine_rmdir);
+}
+
+/*
+ * A copy may have given the content another token (where that is an ETag): what the engine knows
+ * about it now is taken over.
+ */
+static void relearn(struct s3c_fs *fs, struct s3c_inode *inode, const char *path)
+{
+	struct s3c_info info;
+
+	if (s3c_engine_lookup(fs->engine, S3C_NOWAIT, path, &info) < 0)
+		return;
+	s3c_mutex_lock(&fs->inodes.lock);
+	if ((inode->mode & S_IFMT) == (info.mode & S_IFMT))
+		s3c_fs_learn_locked(inode, &info);
+	s3c_mutex_unlock(&fs->inodes.lock);
+}
+
+int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		  uint64_t to_parent_id, const char *to_name, bool noreplace)
+{
+	char path[S3C_PATH_MAX], to_path[S3C_PATH_MAX];
+	struct s3c_inode *parent, *to_parent, *inode, *target;
+	int r;
+
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = begin(fs, parent_id, name, -ENOENT, &parent, path);
+	if (r < 0)
+		return r;
+	r = begin(fs, to_parent_id, to_name, -EACCES, &to_parent, to_path);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		return r;
+	}
+	r = s3c_engine_rename(fs->engine, op, path, to_path, noreplace);
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	inode = s3c_inode_child_locked(&fs->inodes, parent, name);
+	target = s3c_inode_child_locked(&fs->inodes, to_parent, to_name);
+	if (inode)
+		s3c_inode_ref_locked(&fs->inodes, inode);
+	if (r == 0 && inode != target) {
+		if (inode)
+			s3c_inode_move_locked(&fs->inodes, inode, to_parent, to_name);
+		else if (target)
+			s3c_inode_detach_locked(&fs->inodes, target);
+		s3c_fs_touch_dir_locked(parent);
+		s3c_fs_touch_dir_locked(to_parent);
+	}
+	s3c_inode_put_locked(&fs->inodes, parent, 0);
+	s3c_inode_put_locked(&fs->inodes, to_parent, 0);
+	s3c_mutex_unlock(&fs->inodes.lock);
+
+	if (r == 0 && inode)
+		relearn(fs, inode, to_path);
+	s3c_fs_put(fs, inode);
+	return r;
+}

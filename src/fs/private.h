@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * What the files of fs/ share.
+ *
+ *	inode.c   the table of inodes        attr.c  getattr, setattr, xattrs
+ *	fs.c      life, lookup, versions     names.c mkdir, unlink, rename...
+ *	file.c    open files                 dir.c   open directories
+ */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "fs/fs.h"
+#include "fs/inode.h"
+
+#define S3C_HIDDEN_NAME ".s3cryptfs" /* in the root: belongs to the volume */
+
+struct s3c_fs {
+	struct s3c_engine *engine;
+	double ttl_s;
+	struct s3c_inodes inodes;
+	/* Handles, guarded by the lock of inodes: a connection may end without their release. */
+	LIST_HEAD(, s3c_file) files;
+	LIST_HEAD(, s3c_dir) dirs;
+};
+
+struct s3c_dir {
+	struct s3c_fs *fs;
+	LIST_ENTRY(s3c_dir) link;
+	struct s3c_inode *inode; /* a reference */
+	struct s3c_mutex lock;
+	struct s3c_listing *listing; /* guarded by lock; NULL before the first read */
+};
+
+/* A handle. What is not constant is a flag that is only ever set, with atomics. */
+struct s3c_file {
+	struct s3c_fs *fs;
+	LIST_ENTRY(s3c_file) link;
+	struct s3c_inode *inode;   /* a reference and one of its opens */
+	struct s3c_object *object; /* the inode's */
+	bool writable;
+	bool touched; /* atomic: written or truncated through this handle */
+	struct s3c_readahead readahead;
+};
+
+/* An inode with a reference, or NULL; put with s3c_inode_put. */
+struct s3c_inode *s3c_fs_inode(struct s3c_fs *fs, uint64_t nodeid);
+static inline void s3c_fs_put(struct s3c_fs *fs, struct s3c_inode *inode)
+{
+	s3c_inode_put(&fs->inodes, inode);
+}
+
+/* -ENAMETOOLONG, or `hidden` for a name that belongs to the volume. */
+int s3c_fs_check_name(uint64_t parent, const char *name, int hidden);
+/* Paths under the lock of the table. child NULL: of the inode itself. */
+int s3c_fs_path(struct s3c_fs *fs, struct s3c_inode *inode, const char *child,
+		char ret_path[static S3C_PATH_MAX]);
+/* After -ENOENT: has a rename given the inode another path than the one that was tried? */
+bool s3c_fs_path_changed(struct s3c_fs *fs, struct s3c_inode *inode, const char *path);
+
+/* What was known of an inode's content before the engine was asked, to tell changes by others
+ * from changes that were made here in between. */
+struct s3c_sight {
+	const struct s3c_inode *inode; /* NULL: there was none. Only compared */
+	unsigned seq;
+	uint8_t token[16];
+};
+void s3c_sight_take_locked(const struct s3c_inode *inode, struct s3c_sight *ret_sight);
+/* Is info another version than the inode's, made elsewhere? */
+bool s3c_sight_foreign_locked(const struct s3c_sight *sight, const struct s3c_inode *inode,
+			      const struct s3c_info *info);
+/* Takes over what info says. Content that changed by our own doing: the kernel's pages go at the
+   next open. */
+void s3c_fs_learn_locked(struct s3c_inode *inode, const struct s3c_info *info);
+/* Attributes as of info; how long they may be kept. */
+void s3c_fs_fill_locked(struct s3c_fs *fs, const struct s3c_inode *inode,
+			const struct s3c_info *info, struct s3c_fs_attr *ret_attr);
+void s3c_fs_fill_entry_locked(struct s3c_fs *fs, const struct s3c_inode *inode,
+			      const struct s3c_info *info, struct s3c_fs_entry *ret_entry);
+/* An entry of a directory came or went. */
+void s3c_fs_touch_dir_locked(struct s3c_inode *dir);
+
+/*
+ * The object of an inode, shared while anyone uses it; given back with s3c_fs_object_release.
+ * -ESTALE: it is another version than the kernel knows. keep_cache as in s3c_fs_open.
+ */
+int s3c_fs_object_acquire(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+			  struct s3c_object **ret_object, bool *ret_keep_cache);
+/* Only when it is in use already; NULL. */
+struct s3c_object *s3c_fs_object_hold(struct s3c_fs *fs, struct s3c_inode *inode);
+void s3c_fs_object_release(struct s3c_fs *fs, struct s3c_inode *inode);
+/* At the end: tries again what could not be stored when it was closed. The first error. */
+int s3c_fs_store_rest(struct s3c_fs *fs, struct s3c_op *op);
+/* Attributes for a new file: owner, group by the rules of a set-group-id directory, times. */
+void s3c_fs_new_attrs(struct s3c_fs *fs, struct s3c_inode *parent, mode_t mode,
+		      const struct s3c_fs_caller *caller, struct s3c_attrs *ret_attrs);

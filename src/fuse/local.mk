@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+libs3cryptfs_a_SOURCES += \
+	src/fuse/mountpoint.c \
+	src/fuse/ops.c \
+	src/fuse/ops_dir.c \
+	src/fuse/ops_file.c \
+	src/fuse/ops_name.c \
+	src/fuse/park.c \
+	src/fuse/private.h \
+	src/fuse/session.c \
+	src/fuse/session.h \
+	src/fuse/signals.c

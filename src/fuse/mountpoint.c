@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* The place of the mount: what can be wrong with it, and what is done to it. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "fuse/private.h"
+
+#define FUSERMOUNT "fusermount3"
+#define FS_TYPE "fuse.s3cryptfs"
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
+
+extern char **environ;
+
+/* One line of /proc/self/mountinfo, proc(5); points into the line. */
+struct mount_line {
+	char *device; /* major:minor */
+	char *where;
+	char *type;
+	char *source;
+};
+
+/* Blanks, newlines and backslashes are written as \ooo. */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (const char *p = text; *p;) {
+		if (p[0] == '\\' && p[1] && p[2] && p[3]) {
+			*to++ = (char)((p[1] & 7) << 6 | (p[2] & 7) << 3 | (p[3] & 7));
+			p += 4;
+		} else {
+			*to++ = *p++;
+		}
+	}
+	*to = '\0';
+}
+
+static bool parse_line(char *line, struct mount_line *ret_line)
+{
+	char *save, *field, *fields[5] = { NULL };
+	struct mount_line parsed;
+	char *rest = strstr(line, " - ");
+
+	if (!rest)
+		return false;
+	*rest = '\0';
+	rest += 3;
+	rest[strcspn(rest, "\n")] = '\0';
+	field = strtok_r(line, " ", &save);
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+		if (!field)
+			return false;
+		fields[i] = field;
+		field = strtok_r(NULL, " ", &save);
+	}
+	parsed.device = fields[2];
+	parsed.where = fields[4];
+	parsed.type = strtok_r(rest, " ", &save);
+	parsed.source = strtok_r(NULL, " ", &save);
+	if (!parsed.type || !parsed.source)
+		return false;
+	unescape(parsed.where);
+	unescape(parsed.source);
+	*ret_line = parsed;
+	return true;
+}
+
+/* The device and the source of what is mounted there, when it is ours; the caller frees the source.
+ */
+static bool find_mount(const char *mountpoint, char *ret_device, size_t size, char **ret_source)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	struct mount_line parsed;
+	bool ours = false;
+	size_t alloc = 0;
+
+	*ret_source = NULL;
+	if (!file)
+		return false;
+	/* The last line of a place is the topmost mount. */
+	while (getline(&line, &alloc, file) > 0) {
+		if (!parse_line(line, &parsed) || strcmp(parsed.where, mountpoint) != 0)
+			continue;
+		ours = !strcmp(parsed.type, FS_TYPE);
+		snprintf(ret_device, size, "%s", parsed.device);
+		free(*ret_source);
+		*ret_source = strdup(parsed.source);
+	}
+	fclose(file);
+	return ours;
+}
+
+static int check_place(const char *mountpoint, struct s3c_err *err)
+{
+	struct stat st;
+
+	if (stat(mountpoint, &st) < 0) {
+		int e = errno;
+
+		if (e == ENOTCONN)
+			return s3c_err_set(
+				err, -e,
+				"%s is the mountpoint of a file system whose process has "
+				"died; take it away first: fusermount3 -u %s",
+				mountpoint, mountpoint);
+		return s3c_err_set(err, -e, "mountpoint %s: %s", mountpoint, strerror(e));
+	}
+	if (!S_ISDIR(st.st_mode))
+		return s3c_err_set(err, -ENOTDIR, "mountpoint %s is not a directory", mountpoint);
+	return 0;
+}
+
+static int check_empty(const char *mountpoint, struct s3c_err *err)
+{
+	struct dirent *entry;
+	bool empty = true;
+	DIR *dir;
+
+	dir = opendir(mountpoint);
+	if (!dir) {
+		int e = errno;
+
+		return s3c_err_set(err, -e, "mountpoint %s: %s", mountpoint, strerror(e));
+	}
+	while (empty && (entry = readdir(dir)))
+		empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+	closedir(dir);
+	if (!empty)
+		return s3c_err_set(err, -ENOTEMPTY,
+				   "mountpoint %s is not empty; -o nonempty mounts there all the "
+				   "same and hides what it holds",
+				   mountpoint);
+	return 0;
+}
+
+static bool in_path(const char *name)
+{
+	const char *env = getenv("PATH");
+	cleanup_free char *path = strdup(env ? env : DEFAULT_PATH);
+	char *save = NULL;
+
+	if (!path)
+		return true;
+	for (char *dir = strtok_r(path, ":", &save); dir; dir = strtok_r(NULL, ":", &save)) {
+		cleanup_free char *file = s3c_asprintf("%s/%s", dir, name);
+
+		if (!file || access(file, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool user_allow_other(void)
+{
+	FILE *file = fopen("/etc/fuse.conf", "re");
+	bool allowed = false;
+	char line[256];
+
+	if (!file)
+		return false;
+	while (!allowed && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, " \t\r\n#")] = '\0';
+		allowed = !strcmp(line, "user_allow_other");
+	}
+	fclose(file);
+	return allowed;
+}
+
+static int check_fuse(bool allow_other, struct s3c_err *err)
+{
+	bool root = geteuid() == 0;
+
+	if (access("/dev/fuse", F_OK) < 0)
+		return s3c_err_set(err, -ENODEV,
+				   "/dev/fuse does not exist; load the module with \"modprobe "
+				   "fuse\", or give the container --device /dev/fuse");
+	if (root)
+		return 0;
+	if (access("/dev/fuse", R_OK | W_OK) < 0)
+		return s3c_err_set(
+			err, -EACCES,
+			"/dev/fuse is closed to this user; as root: chmod 666 /dev/fuse, or "
+			"mount as root with allow_other");
+	if (!in_path(FUSERMOUNT))
+		return s3c_err_set(err, -ENOENT,
+				   FUSERMOUNT " was not found, which mounts for users other than "
+					      "root; install the package fuse3");
+	if (allow_other && !user_allow_other())
+		return s3c_err_set(err, -EPERM,
+				   "allow_other is for root, or for all when /etc/fuse.conf has a "
+				   "line user_allow_other");
+	return 0;
+}
+
+int s3c_mountpoint_check(const char *mountpoint, const char *source, bool nonempty,
+			 bool allow_other, struct s3c_err *err)
+{
+	cleanup_free char *there = NULL;
+	char device[32];
+	int r;
+
+	r = check_place(mountpoint, err);
+	if (r < 0)
+		return r;
+	if (find_mount(mountpoint, device, sizeof(device), &there))
+		return s3c_err_set(err, -EBUSY, "%s is mounted on %s already",
+				   there ? there : source, mountpoint);
+	r = nonempty ? 0 : check_empty(mountpoint, err);
+	return r < 0 ? r : check_fuse(allow_other, err);
+}
+
+bool s3c_mountpoint_is_ours(const char *mountpoint)
+{
+	cleanup_free char *source = NULL;
+	char device[32];
+
+	return find_mount(mountpoint, device, sizeof(device), &source);
+}
+
+void s3c_mountpoint_raise_readahead(const char *mountpoint)
+{
+	cleanup_free char *there = NULL;
+	char device[32], path[96];
+	int fd;
+
+	if (geteuid() != 0 || !find_mount(mountpoint, device, sizeof(device), &there))
+		return;
+	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", device);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	/* Where it cannot be written, reading is a little slower. */
+	if (dprintf(fd, "%u\n", S3C_FUSE_IO_MAX >> 10) < 0)
+		errno = 0;
+	close(fd);
+}
+
+int s3c_mountpoint_detach(const char *mountpoint)
+{
+	const char *argv[] = { FUSERMOUNT, "-u", "-z", "-q", "--", mountpoint, NULL };
+	int status, r;
+	pid_t pid;
+
+	if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	if (errno != EPERM)
+		return -errno;
+	r = posix_spawnp(&pid, FUSERMOUNT, NULL, NULL, (char *const *)argv, environ);
+	if (r)
+		return -r;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}

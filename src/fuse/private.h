@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * What the files of fuse/ share: the session and the call, which is one request
+ * of the kernel until it is answered.
+ *
+ *	session.c  mount, workers, end       signals.c     SIGTERM and others
+ *	park.c     calls that have to wait   mountpoint.c  checks before the mount
+ *	ops*.c     the operations
+ */
+#pragma once
+
+#define FUSE_USE_VERSION 35
+#include <fuse_lowlevel.h>
+#include <sys/queue.h>
+
+#include "base/err.h"
+#include "base/thread.h"
+#include "fs/fs.h"
+#include "fuse/session.h"
+
+#define S3C_FUSE_IO_MAX (1u << 20) /* bytes of one read or write */
+#define S3C_FUSE_WORKERS_MAX 4
+
+struct s3c_fuse {
+	struct s3c_engine *engine;
+	struct s3c_fs *fs;
+	struct fuse_session *session;
+	char *mountpoint;
+	double timeout_s;
+	struct s3c_pool *data_pool; /* reads, writes, commits */
+	struct s3c_pool *meta_pool; /* everything else */
+	bool detached;              /* taken out of the tree by us, while programs still used it */
+	bool rejected;              /* by init: this kernel cannot serve us */
+	bool seen;                  /* atomic: the first request after INIT has come */
+	int signal_fd;              /* -1: none */
+	unsigned alive;             /* workers that run, atomic */
+	pthread_t workers[S3C_FUSE_WORKERS_MAX];
+	unsigned worker_count;
+
+	struct s3c_mutex calls_lock;
+	LIST_HEAD(, s3c_call) parked; /* guarded by calls_lock */
+};
+
+/* Bytes in the pipe of signals.c that are not signals. */
+#define S3C_POST_ENDED 0  /* a worker has ended */
+#define S3C_POST_SEEN 255 /* the first request has come */
+
+struct s3c_call;
+struct s3c_call_type {
+	const char *name;
+	/* Does it. -EINPROGRESS with S3C_NOWAIT: to be called again by a thread that may wait. */
+	int (*run)(struct s3c_call *call, struct s3c_op *op);
+	/* Answers a run that gave 0; NULL: with an error of 0. */
+	void (*answer)(struct s3c_call *call);
+	bool data;   /* waits in the data pool */
+	bool direct; /* always asks the store: does not try without waiting */
+	bool store;  /* brings data into safety: is not interrupted by the end of the session */
+};
+
+/*
+ * A request. On the stack of the worker while it does not wait: pointers into the worker's buffer
+ * are borrowed. Parked, it is on the heap and owns them.
+ */
+struct s3c_call {
+	struct s3c_job job;
+	LIST_ENTRY(s3c_call) link; /* in parked */
+	struct s3c_op op;          /* parked */
+	struct s3c_fuse *fuse;
+	fuse_req_t req;
+	const struct s3c_call_type *type;
+
+	uint64_t ino, ino2;
+	const char *name, *name2;
+	const void *data; /* write: size bytes */
+	void *owned_data; /* the buffer that data points into, when it is ours */
+	size_t size;
+	uint64_t offset;
+	mode_t mode;
+	int flags; /* open, create: of open(2); rename: of renameat2(2) */
+	bool append, plus;
+	pid_t pid;
+	struct s3c_fs_caller caller;
+	struct s3c_fs_change change;
+	struct s3c_file *file;
+	struct s3c_dir *dir;
+
+	union {
+		struct s3c_fs_entry entry;
+		struct s3c_fs_attr attr;
+		struct s3c_pages pages;
+	};
+	bool keep_cache;
+	char *reply; /* malloc'ed, freed with the call */
+	size_t reply_len;
+};
+
+/* park.c */
+
+/* Fills what every call has. */
+void s3c_call_init(struct s3c_call *call, fuse_req_t req, const struct s3c_call_type *type,
+		   uint64_t ino);
+/* Does and answers, or parks: call may be gone (or not) when this returns and is not to be used. */
+void s3c_call_start(struct s3c_call *call);
+/* The buffer that the calling worker has received its request in; see park.c. */
+void s3c_park_set_buffer(struct fuse_buf *buf);
+/* The session ends: ends the waits of what no one will hear the answer of. */
+void s3c_park_interrupt_all(struct s3c_fuse *fuse);
+
+/* ops.c: the table, and answers that several operations have. */
+extern const struct fuse_lowlevel_ops s3c_fuse_ops;
+void s3c_answer_entry(struct s3c_call *call);
+void s3c_answer_attr(struct s3c_call *call);
+struct fuse_entry_param s3c_entry_param(const struct s3c_fs_entry *entry);
+
+/* ops_name.c */
+void s3c_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void s3c_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void s3c_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void s3c_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void s3c_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void s3c_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void s3c_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+		   const char *to_name, unsigned int flags);
+void s3c_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+
+/* ops_file.c */
+void s3c_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void s3c_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		   struct fuse_file_info *fi);
+void s3c_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		 struct fuse_file_info *fi);
+void s3c_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+		  struct fuse_file_info *fi);
+void s3c_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void s3c_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void s3c_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/* ops_dir.c */
+void s3c_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void s3c_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi);
+void s3c_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+			struct fuse_file_info *fi);
+void s3c_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void s3c_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+
+/* mountpoint.c */
+
+/* Raises the kernel's read-ahead, which FUSE alone cannot lift above 128 KiB. Root only; quiet. */
+void s3c_mountpoint_raise_readahead(const char *mountpoint);
+/* Takes the mount out of the tree; programs that use it go on. */
+int s3c_mountpoint_detach(const char *mountpoint);
+
+/* signals.c */
+
+/* A pipe that SIGTERM, SIGINT and SIGHUP write a byte of their number to, from now on. */
+int s3c_signals_begin(int *ret_fd);
+/* Writes a byte as a signal does. */
+void s3c_signals_post(unsigned char byte);
+void s3c_signals_end(void);

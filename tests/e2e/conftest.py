@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+"""
+Fixtures: real servers, real mounts. Each test has a folder, a store (or bucket
+prefix) and a mount of its own; the servers live as long as the run.
+
+Environment: S3CRYPTFS_BUILD names the folder with the built programs (default: build/);
+S3CRYPTFS_SANITIZED=1 says that they are sanitizer builds, whose memory is not measured.
+Tests marked long run with --long only.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+
+import pytest
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOP = os.path.dirname(TESTS)
+sys.path.insert(0, TESTS)
+sys.path.insert(0, os.path.join(TESTS, "e2e"))
+
+os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+for name in list(os.environ):
+    if name.startswith("AWS_") and not name.endswith(("CALCULATION", "VALIDATION")):
+        del os.environ[name]
+
+from harness import FileStore, Keyring, Mount, Store  # noqa: E402
+from servers import base, proxy, radosgw, versitygw  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also the tests that take minutes")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; needs --long")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs --long"))
+
+
+@pytest.fixture(scope="session")
+def run_folder():
+    with tempfile.TemporaryDirectory(prefix="s3cryptfs-e2e-") as folder:
+        yield folder
+
+
+def _server(make):
+    try:
+        server = make()
+    except base.Unavailable as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rgw(run_folder):
+    yield from _server(lambda: radosgw.Radosgw(os.path.join(run_folder, "radosgw")))
+
+
+@pytest.fixture(scope="session")
+def versity(run_folder):
+    yield from _server(lambda: versitygw.Versitygw(os.path.join(run_folder, "versitygw"), tls=False))
+
+
+@pytest.fixture(scope="session")
+def rgw_proxy(run_folder, rgw):
+    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-rgw"), rgw.upstream))
+
+
+@pytest.fixture(scope="session")
+def versity_proxy(run_folder, versity):
+    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-versity"), versity.upstream))
+
+
+@pytest.fixture
+def keyring(tmp_path):
+    return Keyring(str(tmp_path / "keyring"))
+
+
+def _store(server, front):
+    front.fault("off")
+    front.latency(0)
+    store = Store(server, front)
+    front.reset()
+    return store
+
+
+@pytest.fixture
+def rgw_store(rgw, rgw_proxy):
+    """A new bucket on radosgw, reached through the counting proxy over TLS."""
+    store = _store(rgw, rgw_proxy)
+    yield store
+    rgw_proxy.fault("off")
+    store.delete_all()
+
+
+@pytest.fixture
+def versity_store(versity, versity_proxy):
+    store = _store(versity, versity_proxy)
+    yield store
+    versity_proxy.fault("off")
+    store.delete_all()
+
+
+@pytest.fixture
+def file_store(tmp_path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return FileStore(str(folder))
+
+
+@pytest.fixture
+def mount(tmp_path, keyring):
+    """mount(source, **options) -> Mount; all are unmounted at the end, and no daemon may have died."""
+    mounts = []
+
+    def make(source, wait=True, **options):
+        options.setdefault("keyring", keyring.path)
+        options.setdefault("cache_dir", str(tmp_path / ("cache-" + uuid.uuid4().hex[:8])))
+        m = Mount(source, str(tmp_path / ("mnt-" + uuid.uuid4().hex[:8])), options)
+        mounts.append(m)
+        if wait:
+            m.wait_up()
+        return m
+
+    yield make
+    problems = [m.finish() for m in mounts]
+    assert not any(problems), "\n".join(p for p in problems if p)

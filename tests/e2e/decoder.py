@@ -1,0 +1,409 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+"""
+A second decoder of stored objects, written from doc/format.md alone, so that the
+document and the program check each other. It verifies everything that can be
+verified and raises Bad with a reason for whatever is not as the document says.
+Section numbers are those of the document.
+
+    decoder.py KEYRING VOLUME RELATIVE-KEY METADATA.json BODY >plaintext
+
+VOLUME is the file with the body of the volume object, METADATA.json an object of
+the user metadata, BODY the file with the object's body. The attributes go to
+standard error.
+"""
+import base64
+import configparser
+import hashlib
+import hmac
+import json
+import os
+import re
+import struct
+import sys
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+CHUNK = 65536
+STRIDE = CHUNK + 16
+SEGMENT = 128 * CHUNK
+STORED_SEGMENT = 128 * STRIDE
+FOOTER = 104
+SIZE_MAX = 1 << 44
+CEK_ALG = "s3cryptfs/AES256-GCM-64K/v1"
+WRAP_ALG = "s3cryptfs/HKDF-AES-GCM"
+VOLUME_ALG = "s3cryptfs/volume-key/v1"
+NAME_ALG = "s3cryptfs/name-key/v1"
+ENVELOPE = ("x-amz-key-v2", "x-amz-matdesc", "x-amz-wrap-alg", "x-amz-cek-alg")
+ATTRIBUTES = ("mode", "uid", "gid", "mtime", "atime", "ctime")
+RESERVED = ("xattr", "rdev", "s3cryptfs-name")
+NONE, CHUNKS, TRAILER = 1, 2, 3
+HOLE = bytes(16)
+
+
+class Bad(Exception):
+    """The object is not what the document says that it has to be."""
+
+
+def need(condition, reason):
+    if not condition:
+        raise Bad(reason)
+
+
+def mac(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def same(a, b):
+    return hmac.compare_digest(a, b)
+
+
+def hkdf(key, salt, info):
+    """RFC 5869, one block of output."""
+    return mac(mac(salt or bytes(32), key), info + b"\x01")
+
+
+def field(value):
+    if value is None:
+        return b"\xff\xff\xff\xff"
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")
+    return struct.pack(">I", len(value)) + value
+
+
+def unbase64(text, what):
+    """Strict: with padding, no other characters, no bits that mean nothing."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Bad("%s is not base64" % what) from None
+    need(base64.b64encode(data).decode() == text, "%s is not canonical base64" % what)
+    return data
+
+
+def unhex(text, size, what):
+    need(isinstance(text, str) and re.fullmatch("[0-9a-f]{%d}" % (2 * size), text), "%s is not %d bytes of hex" % (what, size))
+    return bytes.fromhex(text)
+
+
+def unwrap(master, wrapped, content_alg, file_id, what):
+    """Section 5."""
+    need(len(wrapped) == 80, "%s: wrapped key of %d bytes" % (what, len(wrapped)))
+    try:
+        return AESGCM(hkdf(master, wrapped[:32], b"s3cryptfs wrap")).decrypt(
+            bytes(12), wrapped[32:], content_alg.encode() + b"\0" + file_id)
+    except InvalidTag:
+        raise Bad("%s: the key does not unwrap" % what) from None
+
+
+class Keyring:
+    """Section 2. secrets: by key id."""
+
+    def __init__(self, path):
+        ini = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#", ";"), strict=True)
+        ini.optionxform = str
+        with open(path) as f:
+            ini.read_file(f)
+        need(os.stat(path).st_mode & 0o077 == 0, "others may read the keyring")
+        self.secrets, self.ssec, self.active, self.desc = {}, {}, None, {}
+        for key_id in ini.sections():
+            need(re.fullmatch("[A-Za-z0-9._-]{1,64}", key_id), "key id %r" % key_id)
+            section = ini[key_id]
+            text = section.get("secret")
+            if text is None and "secret_file" in section:
+                with open(os.path.join(os.path.dirname(path), section["secret_file"])) as f:
+                    text = f.read().strip()
+            if text is None:
+                continue
+            secret = unbase64(text, "secret of " + key_id)
+            if section.get("use") == "sse-c":
+                self.ssec[key_id] = secret
+                continue
+            self.secrets[key_id] = secret
+            self.desc[key_id] = {n[5:]: v for n, v in section.items() if n.startswith("desc.")}
+            if section.get("state", "old") == "active":
+                need(self.active is None, "two active keys")
+                self.active = key_id
+
+    def description(self, key_id):
+        """The material description as a writer makes it."""
+        pairs = dict(self.desc.get(key_id, {}), **{"s3cryptfs-key-id": key_id})
+        return json.dumps(pairs, sort_keys=True, separators=(",", ":"))
+
+
+def _once(pairs):
+    need(len({k for k, _ in pairs}) == len(pairs), "a JSON member appears twice")
+    return dict(pairs)
+
+
+class Volume:
+    """Section 3, and 12 for sse-c: an opened volume object."""
+
+    def __init__(self, body, secrets):
+        need(len(body) <= 256 * 1024, "volume object too large")
+        last = body.rfind(b"\nhmac-sha256 ")
+        text = body if last < 0 else body[:last + 1]
+        try:
+            v = json.loads(text.decode("ascii"), object_pairs_hook=_once)
+        except ValueError as e:
+            raise Bad("the volume object is not JSON: %s" % e) from None
+        need(v.get("format") == "s3cryptfs volume" and v.get("version") == 1, "format or version of the volume")
+        self.family, self.members = v.get("family"), v
+        self.id = unhex(v.get("id"), 16, "volume id")
+        self.serial = v.get("serial")
+        need(type(self.serial) is int and 1 <= self.serial < 1 << 63, "serial of the volume")
+        if self.family == "sse-c":
+            self._open_ssec(v, last, secrets)
+        else:
+            need(self.family == "cse", "family of the volume")
+            self._open_cse(v, body, last, secrets)
+
+    def _open_cse(self, v, body, last, secrets):
+        need(v.get("epoch") == 1, "epoch of the volume")
+        epoch = next((e for e in v["epochs"] if e["epoch"] == v["epoch"]), None)
+        need(epoch, "the newest epoch is missing")
+        slot = next((s for s in epoch["slots"] if s.get("type") == "master-key" and s["key_id"] in secrets), None)
+        need(slot, "no slot for a key of the keyring")
+        self.key = unwrap(secrets[slot["key_id"]], unbase64(slot["wrapped"], "slot"), VOLUME_ALG, self.id, "volume key")
+        tail = self.id + struct.pack(">I", epoch["epoch"])
+        need(same(hkdf(self.key, b"", b"s3cryptfs check" + tail), unhex(epoch["check"], 32, "key check")), "key check")
+        need(last >= 0 and re.fullmatch(b"hmac-sha256 [0-9a-f]{64}\n", body[last + 1:]), "no MAC line at the end")
+        self.body_key = hkdf(self.key, b"", b"s3cryptfs volume body" + tail)
+        need(same(mac(self.body_key, body[:last + 1]), bytes.fromhex(body[last + 13:-1].decode())), "MAC of the volume object")
+        need(v.get("names") == "plain", "names of the volume")
+        self.epoch = epoch["epoch"]
+        self.seal_key = hkdf(self.key, b"", b"s3cryptfs seal" + tail)
+        self.name_key = unwrap(self.key, unbase64(v["name_key"], "name key"), NAME_ALG, self.id, "name key")
+
+    def _open_ssec(self, v, last, secrets):
+        need(last < 0, "an sse-c volume has no MAC line")
+        self.ssec_key = v.get("ssec_key")
+        need(self.ssec_key in ("per-object", "shared"), "ssec_key of the volume")
+        found = 0
+        for check in v["checks"]:
+            if check["key_id"] in secrets:
+                need(same(ssec_check(secrets[check["key_id"]], self.id), unhex(check["check"], 32, "check")),
+                     "key %s is not this volume's" % check["key_id"])
+                found += 1
+        need(found, "no check for a key of the keyring")
+
+
+def ssec_check(master, volume_id):
+    return mac(hkdf(master, b"", b"s3cryptfs ssec check"), volume_id)
+
+
+def ssec_key(master, volume_id, object_key):
+    """Section 12: the customer key of an object, and its MD5 as S3 wants it."""
+    key = hkdf(master, volume_id, b"s3cryptfs ssec" + object_key.encode())
+    return key, base64.b64encode(hashlib.md5(key).digest()).decode()
+
+
+def parse_time(text):
+    """Section 10; nanoseconds since 1970."""
+    m = re.fullmatch(r"(-?)([0-9]{1,12})(?:\.([0-9]{9}))?", text)
+    need(m and m.group(3) != "000000000", "time %r" % text)
+    ns = int(m.group(2)) * 10**9 + int(m.group(3) or 0)
+    return -ns if m.group(1) else ns
+
+
+def parse_attributes(meta):
+    attrs = {}
+    for name in ATTRIBUTES:
+        need(name in meta, "attribute %s is missing" % name)
+        if name.endswith("time"):
+            attrs[name] = parse_time(meta[name])
+        else:
+            need(re.fullmatch("0|[1-9][0-9]{0,9}", meta[name]), "attribute %s: %r" % (name, meta[name]))
+            attrs[name] = int(meta[name])
+    return attrs
+
+
+def plain_size(stored):
+    """Section 8: plaintext size of chunks that are so long as stored; None when none fits."""
+    full, rest = divmod(stored, STRIDE)
+    if 1 <= rest <= 16:
+        return None
+    return full * CHUNK + (rest - 16 if rest else 0)
+
+
+def stored_size(plain):
+    return plain + 16 * ((plain + CHUNK - 1) // CHUNK)
+
+
+class Object:
+    """
+    A verified object (section 11). attrs: numbers by name, times in nanoseconds. size: of the
+    plaintext. segments() gives the plaintext, decrypting as it goes; plaintext() all of it.
+    """
+
+    def __init__(self, volume, secrets, relative_key, meta, body):
+        self.volume, self.key, self.meta, self.body = volume, relative_key, meta, body
+        need("s3cryptfs" in meta, "no item s3cryptfs")
+        total = sum(len(n) + len(v) for n, v in meta.items())
+        need(total < 2048, "metadata of %d bytes" % total)
+        packed = self.packed = unbase64(meta["s3cryptfs"], "item s3cryptfs")
+        self._take_packed(packed)
+        self._check_seal(packed)
+        need(self.flags & ~1 == 0, "unknown flags %#x" % self.flags)
+        for name in RESERVED:
+            need(name not in meta, "reserved item " + name)
+        if self.layout == NONE:
+            for name in ENVELOPE:
+                need(name not in meta, "%s of an object without content" % name)
+        else:
+            need(meta.get("x-amz-cek-alg") == CEK_ALG and meta.get("x-amz-wrap-alg") == WRAP_ALG, "algorithms")
+        self.attrs = parse_attributes(meta)
+        self._check_type()
+        self.salts = []
+        if self.layout == TRAILER:
+            self._take_footer()
+        if self.layout != NONE:
+            self._take_data_key(secrets)
+        if self.layout == CHUNKS and self.size:
+            need(self.salt != HOLE, "an all-zero salt in layout chunks")
+            self.salts = [self.salt]
+        if self.layout == TRAILER:
+            self._take_table()
+
+    def _take_packed(self, packed):
+        need(len(packed) >= 96 and packed[0] == 1, "version of the packed value")
+        self.layout = packed[1]
+        need(self.layout in (NONE, CHUNKS, TRAILER), "layout %d" % self.layout)
+        need(len(packed) == {NONE: 96, CHUNKS: 144, TRAILER: 128}[self.layout], "length of the packed value")
+        self.flags, self.epoch = struct.unpack(">HI", packed[2:8])
+        self.file_id, self.content_id, self.operation_id = packed[8:24], packed[24:40], packed[40:56]
+        self.generation = struct.unpack(">Q", packed[56:64])[0]
+        at = 64
+        self.salt = self.commitment = None
+        if self.layout == CHUNKS:
+            self.salt, at = packed[64:80], 80
+        if self.layout != NONE:
+            self.commitment = packed[at:at + 32]
+        need(self.epoch == self.volume.epoch, "epoch %d" % self.epoch)
+
+    def _check_seal(self, packed):
+        """Section 7."""
+        self.size = 0
+        size = None
+        if self.layout == CHUNKS:
+            self.size = plain_size(len(self.body))
+            need(self.size is not None and self.size <= SEGMENT, "stored size %d" % len(self.body))
+            size = struct.pack(">Q", self.size)
+        elif self.layout == NONE:
+            need(len(self.body) == 0, "a body without content")
+        seal_input = field("s3cryptfs seal v1") + field(self.key) + field(size) + field(packed[:-32])
+        for name in ENVELOPE + ATTRIBUTES + RESERVED:
+            seal_input += field(self.meta.get(name))
+        self.seal_input = seal_input
+        need(same(mac(self.volume.seal_key, seal_input), packed[-32:]), "seal")
+
+    def _check_type(self):
+        """Section 4: what has content."""
+        kind = self.attrs["mode"] & 0o170000
+        if self.layout == NONE:
+            need(kind != 0o100000 and kind != 0o120000, "a file or symlink without content")
+            need((kind == 0o040000) == self.key.endswith("/") or self.key == "", "a directory's key ends with a slash")
+        else:
+            need(kind in (0o100000, 0o120000), "content of type %o" % kind)
+            need(not self.key.endswith("/"), "a directory with content")
+
+    def _take_data_key(self, secrets):
+        try:
+            desc = json.loads(self.meta["x-amz-matdesc"], object_pairs_hook=_once)
+        except ValueError:
+            raise Bad("material description") from None
+        need(len(self.meta["x-amz-matdesc"]) <= 768, "material description too long")
+        key_id = desc.get("s3cryptfs-key-id")
+        need(key_id in secrets, "no master key %r" % key_id)
+        self.master_id = key_id
+        self.data_key = unwrap(secrets[key_id], unbase64(self.meta["x-amz-key-v2"], "x-amz-key-v2"), CEK_ALG,
+                               self.file_id, "data key")
+        need(same(hkdf(self.data_key, b"", b"s3cryptfs commit" + self.file_id), self.commitment), "commitment")
+
+    def _take_footer(self):
+        """Section 9, what needs no data key."""
+        need(len(self.body) >= 2 * 16 + FOOTER, "too short for a trailer")
+        end = bytes(self.body[len(self.body) - FOOTER:])
+        self.footer, self.table_mac, seal = end[:40], end[40:72], end[72:]
+        need(same(mac(self.volume.seal_key, field("s3cryptfs footer v1") + field(self.file_id) + field(self.footer)), seal),
+             "footer seal")
+        self.size, mtime = struct.unpack(">Qq", self.footer[:16])
+        self.segment_count = struct.unpack(">Q", self.footer[32:])[0]
+        need(self.footer[16:32] == self.content_id, "content version of the trailer")
+        need(self.size <= SIZE_MAX and self.segment_count >= 2 and
+             self.segment_count == (self.size + SEGMENT - 1) // SEGMENT, "size or segments of the trailer")
+        self.footer_mtime = mtime
+        if not self.flags & 1:
+            self.attrs["mtime"] = mtime
+
+    def _take_table(self):
+        start = len(self.body) - FOOTER - 16 * self.segment_count
+        need(start >= 0, "too short for the table")
+        table = bytes(self.body[start:len(self.body) - FOOTER])
+        trailer_key = hkdf(self.data_key, b"", b"s3cryptfs trailer" + self.file_id)
+        need(same(mac(trailer_key, table + self.footer), self.table_mac), "table MAC")
+        self.salts = [table[i:i + 16] for i in range(0, len(table), 16)]
+        whole = sum(stored_size(self.segment_size(i)) for i, s in enumerate(self.salts) if s != HOLE)
+        need(whole == start, "stored size is not that of the segments")
+
+    def segment_size(self, index):
+        return min(SEGMENT, self.size - index * SEGMENT)
+
+    def segment_key(self, index):
+        return hkdf(self.data_key, self.salts[index], b"s3cryptfs segment" + self.file_id + struct.pack(">Q", index))
+
+    def segments(self):
+        """Plaintext segment by segment as (offset, bytes or None for a hole, length)."""
+        at = 0
+        for index, salt in enumerate(self.salts):
+            size = self.segment_size(index)
+            if salt == HOLE:
+                yield index * SEGMENT, None, size
+                continue
+            gcm, out = AESGCM(self.segment_key(index)), []
+            for chunk in range((size + CHUNK - 1) // CHUNK):
+                length = min(CHUNK, size - chunk * CHUNK) + 16
+                try:
+                    out.append(gcm.decrypt(struct.pack(">IQ", 0, chunk), bytes(self.body[at:at + length]), None))
+                except InvalidTag:
+                    raise Bad("tag of chunk %d of segment %d" % (chunk, index)) from None
+                at += length
+            yield index * SEGMENT, b"".join(out), size
+
+    def plaintext(self):
+        return b"".join(bytes(size) if data is None else data for _, data, size in self.segments())
+
+
+def decode(volume, secrets, relative_key, meta, body):
+    """Plaintext and attributes of an object; all of it is verified."""
+    found = Object(volume, secrets, relative_key, meta, body)
+    return found.plaintext(), found.attrs
+
+
+def main(args):
+    if len(args) != 5:
+        sys.stderr.write(__doc__)
+        return 2
+    keyring, volume_path, key, meta_path, body_path = args
+    secrets = Keyring(keyring).secrets
+    with open(volume_path, "rb") as f:
+        volume = Volume(f.read(), secrets)
+    with open(meta_path) as f:
+        meta = json.load(f)
+    with open(body_path, "rb") as f:
+        body = f.read()
+    try:
+        found = Object(volume, secrets, key, meta, body)
+        for _, data, size in found.segments():
+            sys.stdout.buffer.write(bytes(size) if data is None else data)
+    except Bad as e:
+        sys.stderr.write("%s: %s\n" % (key, e))
+        return 1
+    sys.stderr.write("".join("%s = %s\n" % pair for pair in sorted(found.attrs.items())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

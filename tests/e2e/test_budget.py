@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+"""What each piece of work costs in requests and bytes, counted by the proxy: exact, not timed."""
+import os
+import random
+import uuid
+
+import pytest
+
+import decoder
+from harness import MARKER, Keyring, Mount, Site, Store, blob, drop_caches, read_file, sha256_file, write_file
+
+CHUNK, SEGMENT, STRIDE = decoder.CHUNK, decoder.SEGMENT, decoder.STRIDE
+MIB, GIB = 1 << 20, 1 << 30
+KINDS = ("GET", "HEAD", "LIST", "PUT", "PART", "COPY", "PARTCOPY", "CREATE", "COMPLETE", "ABORT", "DELETE", "DELETEMANY")
+
+
+class Cost:
+    """with Cost(store) as c: ...; then c.requests is {kind: count} and c["get_bytes"] a counter."""
+
+    def __init__(self, store):
+        self.proxy = store.proxy
+
+    def __enter__(self):
+        self.proxy.reset()
+        return self
+
+    def __exit__(self, *_):
+        self.counts = self.proxy.counts()
+        self.requests = {k: v for k, v in self.counts.items() if k in KINDS}
+
+    def __getitem__(self, name):
+        return self.counts.get(name, 0)
+
+    def __str__(self):
+        return "%s\n%s" % (self.counts, self.proxy.requests()[-4000:])
+
+    def within(self, least, **more):
+        """Exactly these requests, and at most so many of others."""
+        rest = dict(self.requests)
+        for kind, count in least.items():
+            assert rest.pop(kind, 0) == count, self
+        for kind, count in rest.items():
+            assert count <= more.get(kind, 0), self
+
+
+@pytest.fixture(params=["radosgw", "versitygw"])
+def store(request):
+    return request.getfixturevalue({"radosgw": "rgw_store", "versitygw": "versity_store"}[request.param])
+
+
+@pytest.fixture
+def site(store, mount):
+    return Site(mount, store)
+
+
+def test_create_small_file(site, store):
+    os.listdir(site.path)
+    with Cost(store) as c:
+        fd = os.open(site / "f", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        os.write(fd, MARKER)
+    c.within({})
+    with Cost(store) as c:
+        os.close(fd)
+    c.within({"PUT": 1})
+    with Cost(store) as c:
+        for n in range(10):
+            write_file(site / ("n%d" % n), MARKER)
+        assert read_file(site / "n3") == MARKER  # just written: known
+        assert os.stat(site / "n4").st_size == len(MARKER)
+    c.within({"PUT": 10})
+
+
+def test_read_small_file(site, store):
+    write_file(site / "f", MARKER)
+    write_file(site / "medium", blob(3 * MIB))
+    write_file(site / "empty", b"")
+    site.remount()
+    with Cost(store) as c:
+        assert read_file(site / "f") == MARKER
+    c.within({"GET": 1}, LIST=1)
+    with Cost(store) as c:
+        assert read_file(site / "f") == MARKER
+        assert read_file(site / "f") == MARKER
+    c.within({})
+    site.remount()
+    os.listdir(site.path)
+    with Cost(store) as c:
+        assert read_file(site / "f") == MARKER
+    c.within({"GET": 1})
+    site.remount()
+    os.listdir(site.path)
+    with Cost(store) as c:
+        assert read_file(site / "medium") == blob(3 * MIB)
+    c.within({}, GET=2, HEAD=1)
+    assert sum(c.requests.values()) <= 2, c
+    assert c["get_bytes"] <= 3 * MIB + 48 * 16 + 70000
+    site.remount()
+    os.listdir(site.path)
+    with Cost(store) as c:
+        assert read_file(site / "empty") == b""
+    c.within({}, GET=1, HEAD=1)
+    assert sum(c.requests.values()) <= 1, c
+
+
+def test_missing_name(site, store):
+    os.mkdir(site / "d")
+    for n in range(3):
+        write_file(site / ("d/f%d" % n), b"x")
+    site.remount()
+    os.listdir(site / "d")
+    with Cost(store) as c:
+        for n in range(20):
+            assert not os.path.exists(site / ("d/absent-%d" % n))
+    c.within({})
+    site.remount()
+    with Cost(store) as c:
+        assert not os.path.exists(site / "absent")
+    c.within({}, GET=1, HEAD=1, LIST=1)
+
+
+def ls_l(path):
+    with os.scandir(path) as entries:
+        return {e.name: e.stat().st_size for e in entries}
+
+
+def test_list(site, store):
+    os.mkdir(site / "d")
+    expected = {"f%02d" % n: n for n in range(40)}
+    for name, size in expected.items():
+        write_file(site / ("d/" + name), b"x" * size)
+    with Cost(store) as c:
+        assert ls_l(site / "d") == expected  # just written: nothing but perhaps the listing
+    c.within({}, LIST=1)
+    site.remount(ttl=3600)
+    with Cost(store) as c:
+        assert ls_l(site / "d") == expected
+    assert c["LIST"] <= 2 and c["HEAD"] + c["GET"] <= 40 + 2, c
+    assert set(c.requests) <= {"LIST", "HEAD", "GET"}, c
+    with Cost(store) as c:
+        for _ in range(3):
+            assert ls_l(site / "d") == expected
+    c.within({}, LIST=1)
+    with Cost(store) as c:
+        for _ in range(3):
+            assert sorted(os.listdir(site / "d")) == sorted(expected)
+    c.within({})
+
+
+def test_rename_costs(site, store):
+    """One copy and one delete; where the store ignores a copy's condition, one look more."""
+    write_file(site / "a", MARKER)
+    write_file(site / "large", blob(2 * SEGMENT))
+    looks = 1 if store.server.name == "radosgw" else 0
+    for old, new in (("a", "b"), ("large", "moved")):
+        with Cost(store) as c:
+            os.rename(site / old, site / new)
+        c.within({"COPY": 1, "DELETE": 1}, HEAD=looks, GET=looks)
+    assert read_file(site / "b") == MARKER and read_file(site / "moved") == blob(2 * SEGMENT)
+    os.mkdir(site / "d")
+    for n in range(10):
+        write_file(site / ("d/%d" % n), MARKER)
+    with Cost(store) as c:
+        os.rename(site / "d", site / "e")
+    assert c["COPY"] == 11, c
+    assert c["DELETE"] + c["DELETEMANY"] <= 11 and c["LIST"] <= 3, c
+    assert c["HEAD"] + c["GET"] <= 11 * looks, c
+
+
+def test_attributes_cost(site, store):
+    """A change of attributes of a stored file is one copy (or a rewrite where copies carry no condition)."""
+    write_file(site / "f", MARKER)
+    for change in (lambda: os.chmod(site / "f", 0o600), lambda: os.utime(site / "f", (1, 2)), lambda: os.chown(site / "f", 3, 4)):
+        with Cost(store) as c:
+            change()
+        assert c["COPY"] + c["PUT"] == 1, c
+        assert c["HEAD"] + c["GET"] <= (2 if store.server.name == "radosgw" else 0), c
+        assert set(c.requests) <= {"COPY", "PUT", "HEAD", "GET"}, c
+    # A file that is being written takes them with its upload.
+    with Cost(store) as c:
+        fd = os.open(site / "g", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"x")
+        os.fchmod(fd, 0o600)
+        os.fchown(fd, 1, 2)
+        os.utime(fd, (5, 6))
+        os.close(fd)
+    assert c["PUT"] == 1 and c["COPY"] == 0, c
+    st = os.stat(site / "g")
+    assert (st.st_mode & 0o7777, st.st_uid, st.st_mtime) == (0o600, 1, 6)
+
+
+def test_unlink_costs(site, store):
+    write_file(site / "f", MARKER)
+    with Cost(store) as c:
+        os.unlink(site / "f")
+    c.within({"DELETE": 1})
+    write_file(site / "g", MARKER)
+    site.remount()
+    os.listdir(site.path)
+    os.stat(site / "g")
+    with Cost(store) as c:
+        os.unlink(site / "g")
+    c.within({"DELETE": 1})
+
+
+def test_overwrite_costs(site, store):
+    """Replacing a file whose version is known."""
+    write_file(site / "f", MARKER)
+    with Cost(store) as c:
+        write_file(site / "f", b"again " + MARKER)
+    c.within({"PUT": 1}, HEAD=0)
+    with Cost(store) as c:
+        write_file(site / "f", b"+", "ab")
+    c.within({"PUT": 1}, HEAD=0)
+
+
+def test_sparse_terabyte(rgw_store, mount, keyring):
+    size, at, data = 1 << 40, (1 << 39) + 12345, blob(CHUNK, 1)
+    site = Site(mount, rgw_store)
+    os.listdir(site.path)
+    with Cost(rgw_store) as c:
+        with open(site / "sparse", "wb") as f:
+            f.truncate(size)
+            f.seek(at)
+            f.write(data)
+    assert c["put_bytes"] <= int(8.5 * MIB) + 3 * MIB, c
+    assert os.stat(site / "sparse").st_size == size
+    site.remount()
+    with open(site / "sparse", "rb") as f:
+        assert os.fstat(f.fileno()).st_size == size
+        assert os.pread(f.fileno(), CHUNK + 20, at - 10) == bytes(10) + data + bytes(10)
+        for hole in (0, size - 100, at + 5 * SEGMENT, at - 5 * SEGMENT):
+            assert os.pread(f.fileno(), 100, hole) == bytes(100)
+        assert os.pread(f.fileno(), 100, size) == b""
+    found = rgw_store.decode(keyring, "sparse")
+    assert found.size == size
+    filled = {at: piece for at, piece, _ in found.segments() if piece is not None}
+    assert len(filled) <= 2
+    assert b"".join(filled[k] for k in sorted(filled)).find(data) == at % SEGMENT
+
+
+# One large object for several tests, written once.
+
+@pytest.fixture(scope="module")
+def gib(rgw, rgw_proxy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gib")
+    store, keyring, mounts = Store(rgw, rgw_proxy), Keyring(str(folder / "keyring")), []
+
+    def make(source, **options):
+        options.setdefault("cache_dir", str(folder / ("cache-" + uuid.uuid4().hex[:8])))
+        mounts.append(Mount(source, str(folder / ("mnt-" + uuid.uuid4().hex[:8])), dict(options, keyring=keyring.path)))
+        return mounts[-1].wait_up()
+
+    rgw_proxy.fault("off")
+    site = Site(make, store)
+    os.listdir(site.path)
+    source = folder / "source"
+    block = blob(MIB, 1)
+    with open(source, "wb") as f:
+        for n in range(1024):
+            f.write(n.to_bytes(8, "big") + block[8:])
+    site.source, site.keyring, site.digest = str(source), keyring, sha256_file(source)
+    with Cost(store) as site.write_cost:
+        with open(source, "rb") as f, open(site / "large", "wb", buffering=0) as out:
+            while piece := f.read(MIB):
+                assert out.write(piece) == len(piece)
+    site.peak = site.m.memory_peak()
+    yield site
+    problems = [m.finish() for m in mounts]
+    store.delete_all()
+    assert not any(problems), problems
+
+
+def test_sequential_write(gib):
+    c = gib.write_cost
+    c.within({"CREATE": 1, "COMPLETE": 1}, PART=GIB // SEGMENT + 1)
+    assert c["GET"] == 0 and c["HEAD"] == 0, c
+    assert c["put_bytes"] <= (GIB // CHUNK) * STRIDE + 128 * 16 + 104, c
+    if not os.environ.get("S3CRYPTFS_SANITIZED"):
+        assert gib.peak < 512 * MIB, gib.peak
+
+
+def test_sequential_read(gib):
+    """Large GETs, and no byte twice."""
+    gib.remount()
+    drop_caches()
+    with Cost(gib.store) as c:
+        assert sha256_file(gib / "large") == gib.digest
+    assert c["get_bytes"] <= GIB * 1.01, c
+    assert c["GET"] <= GIB // (8 * MIB) + 16, c
+    assert set(c.requests) <= {"GET", "LIST", "HEAD"} and c["LIST"] + c["HEAD"] <= 2, c
+    if not os.environ.get("S3CRYPTFS_SANITIZED"):
+        assert gib.m.memory_peak() < 512 * MIB
+
+
+def test_random_reads(gib):
+    gib.remount()
+    rng = random.Random(4)
+    with open(gib.source, "rb") as source:
+        with Cost(gib.store) as c:
+            fd = os.open(gib / "large", os.O_RDONLY)
+        assert c["GET"] == 1 and c["LIST"] <= 1 and c["HEAD"] == 0, c
+        assert c["get_max"] <= 70000, c
+        places = [n * CHUNK + 4096 * rng.randrange(1, 15) for n in rng.sample(range(100, GIB // CHUNK - 200), 64)]
+        with Cost(gib.store) as c:
+            for at in places:
+                assert os.pread(fd, 4096, at) == os.pread(source.fileno(), 4096, at)
+        c.within({"GET": len(places)})
+        assert c["get_max"] <= STRIDE, c
+        with Cost(gib.store) as c:
+            for at in places[-8:]:
+                assert os.pread(fd, 4096, at) == os.pread(source.fileno(), 4096, at)
+        c.within({})
+        os.close(fd)
+
+
+def test_small_change_in_large_file(gib):
+    """Last: it changes the object. At most two segments are sent, the rest is copied by the store."""
+    gib.remount()
+    fd = os.open(gib / "large", os.O_RDWR)
+    at = 500 * MIB + 4096
+    with Cost(gib.store) as c:
+        os.pwrite(fd, MARKER.ljust(4096, b"."), at)
+        os.close(fd)
+    assert c["put_bytes"] <= 2 * decoder.STORED_SEGMENT + 64 * 1024, c
+    assert c["CREATE"] == 1 and c["COMPLETE"] == 1 and c["PUT"] == 0 and 1 <= c["PART"] <= 2, c
+    assert c["PARTCOPY"] <= 4 and c["HEAD"] <= 2, c
+    assert c["get_bytes"] <= decoder.STORED_SEGMENT + 2 * 70000, c
+    gib.remount()
+    with open(gib.source, "r+b") as f:
+        f.seek(at)
+        f.write(MARKER.ljust(4096, b"."))
+    for start in (0, at - 10000, at, at + SEGMENT, GIB - 70000):
+        with open(gib / "large", "rb") as f, open(gib.source, "rb") as g:
+            f.seek(start)
+            g.seek(start)
+            assert f.read(70000) == g.read(70000)
+    found = gib.store.decode(gib.keyring, "large")
+    assert found.size == GIB and len(found.salts) == 128

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+"""Real S3 servers on loopback for tests and benchmarks."""
