@@ -51,7 +51,11 @@ int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err
 	int r;
 
 	if (access->from->dir) {
-		r = s3c_store_file_new(access->from->dir, create, err, &access->store);
+		r = s3c_store_file_new(access->from->dir,
+				       access->read_only ? S3C_FILE_READ
+				       : create          ? S3C_FILE_CREATE
+							 : S3C_FILE_WRITE,
+				       err, &access->store);
 	} else {
 		const struct s3c_store_s3_config config = {
 			.bucket = access->from->bucket,

@@ -100,7 +100,9 @@ int s3c_object_detach(struct s3c_object *object, struct s3c_op *op)
 		return r;
 	}
 	object->frozen++;
+	object->localizing = true;
 	r = s3c_object_localize(object, op);
+	object->localizing = false;
 	if (r == 0) {
 		s3c_object_unhash(object);
 		object->detached = true;
@@ -239,7 +241,7 @@ static struct s3c_object *find_below(struct s3c_objects *objects, const char *pa
 {
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		if (is_below(object, path) && want(object)) {
 			s3c_object_hold(object);
 			return object;
@@ -287,7 +289,7 @@ void s3c_objects_thaw_below(struct s3c_engine *engine, const char *path)
 	struct s3c_object *object;
 
 	s3c_mutex_lock(&engine->lock);
-	LIST_FOREACH(frozen, &engine->objects->frozen, link)
+	LIST_FOREACH (frozen, &engine->objects->frozen, link)
 		if (strcmp(frozen->path, path) == 0)
 			break;
 	if (frozen) {
@@ -295,7 +297,7 @@ void s3c_objects_thaw_below(struct s3c_engine *engine, const char *path)
 		free(frozen->path);
 		free(frozen);
 	}
-	LIST_FOREACH(object, &engine->objects->all, all)
+	LIST_FOREACH (object, &engine->objects->all, all)
 		s3c_waitq_wake_all(&object->waitq);
 	s3c_mutex_unlock(&engine->lock);
 }
@@ -307,8 +309,7 @@ static int hold_below(struct s3c_engine *engine, const char *path, bool dirty_on
 	struct s3c_object **found = NULL, *object;
 	size_t count = 0;
 
-	LIST_FOREACH(object, &engine->objects->all, all)
-	{
+	LIST_FOREACH (object, &engine->objects->all, all) {
 		struct s3c_object **more;
 
 		if (!is_below(object, path) || (dirty_only && !s3c_object_is_dirty(object)))
@@ -404,8 +405,7 @@ void s3c_objects_rebase(struct s3c_engine *engine, const char *from, const char 
 	free(found);
 }
 
-bool s3c_object_fold_attrs(struct s3c_object *object, unsigned which,
-			   const struct s3c_attrs *attrs)
+bool s3c_object_fold_attrs(struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs)
 {
 	struct s3c_attrs *ours = &object->attrs;
 	bool fold;

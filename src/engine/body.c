@@ -16,8 +16,7 @@
 /* Under the active key, whichever wrapped it before. */
 static int rewrap(struct s3c_commit *c)
 {
-	const struct s3c_master_key *active =
-		s3c_keyring_active(c->object->engine->config.keyring);
+	const struct s3c_master_key *active = s3c_keyring_active(c->object->engine->config.keyring);
 
 	if (strcmp(c->header.key_id, active->id) == 0)
 		return 0;
@@ -48,8 +47,8 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 			r = s3c_header_new(engine->config.keyring, engine->volume, header, c->key);
 		}
 		header->layout = layout;
-		header->generation = s3c_next_generation(
-			engine, c->target->key, c->base ? c->base->header.generation : 0);
+		header->generation = s3c_next_generation(engine, c->target->key,
+							 c->base ? c->base->header.generation : 0);
 	} else {
 		header->layout = S3C_LAYOUT_PLAIN;
 		s3c_random(header->op_id, sizeof(header->op_id));
@@ -142,6 +141,7 @@ void s3c_commit_attempt(struct s3c_commit *c)
 	attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
 	*attempt = (struct s3c_attempt){ .size = c->size, .cuts = c->cuts, .used = true };
 	memcpy(attempt->op_id, c->header.op_id, S3C_OP_ID_LEN);
+	object->publishing = true;
 	s3c_mutex_unlock(&object->engine->lock);
 }
 
@@ -219,8 +219,8 @@ static bool adopt(struct s3c_commit *c, struct s3c_entry *entry, const uint8_t *
 
 int s3c_commit_resolve(struct s3c_commit *c, int result)
 {
-	bool refused = result == -ESTALE || result == -EEXIST || result == -ENXIO ||
-		       result == -ENOENT;
+	bool refused =
+		result == -ESTALE || result == -EEXIST || result == -ENXIO || result == -ENOENT;
 	uint8_t op[S3C_OP_ID_LEN];
 	struct s3c_entry *entry;
 	int r;
@@ -355,9 +355,9 @@ static int put(struct s3c_commit *c, uint8_t *body, size_t len)
 	}
 	if (r < 0)
 		r = s3c_commit_resolve(c, r);
-	return r < 0 && r != S3C_AGAIN && r != -EEXIST ?
-		       s3c_object_fail(c->object, "write", c->target, r, reply.message) :
-		       r;
+	return r < 0 && r != S3C_AGAIN && r != -EEXIST
+		       ? s3c_object_fail(c->object, "write", c->target, r, reply.message)
+		       : r;
 }
 
 int s3c_commit_small(struct s3c_commit *c)

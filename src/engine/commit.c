@@ -69,6 +69,9 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 	};
 	int r;
 
+	s3c_mutex_lock(&c->object->engine->lock);
+	c->object->publishing = true;
+	s3c_mutex_unlock(&c->object->engine->lock);
 	copy.header.attrs = c->attrs;
 	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(c->object->engine, &copy, &c->version);
@@ -101,6 +104,12 @@ static int commit_try(struct s3c_commit *c)
 		r = s3c_commit_small(c);
 	else
 		r = s3c_commit_large(c);
+	if (r == 0)
+		return 0;
+	s3c_mutex_lock(lock);
+	object->publishing = false;
+	s3c_waitq_wake_all(&object->waitq);
+	s3c_mutex_unlock(lock);
 	if (r != -ESTALE || !c->base)
 		return r;
 	/* A metadata copy by somebody else is no conflict. */
@@ -115,8 +124,8 @@ static struct s3c_crypt *new_crypt(struct s3c_commit *c)
 	struct s3c_crypt *crypt = NULL;
 
 	if (c->content && !(c->sealed && !c->salts) &&
-	    s3c_crypt_new(c->header.layout, c->size, c->header.file_id, c->key, c->salts,
-			  &crypt) == 0)
+	    s3c_crypt_new(c->header.layout, c->size, c->header.file_id, c->key, c->salts, &crypt) ==
+		    0)
 		c->key = c->salts = NULL;
 	return crypt;
 }
@@ -136,6 +145,7 @@ static void commit_succeed(struct s3c_commit *c)
 	s3c_names_set(engine, entry);
 
 	s3c_mutex_lock(&engine->lock);
+	object->publishing = false;
 	s3c_object_set_base(object, entry);
 	if (crypt) {
 		s3c_crypt_put(object->crypt);
@@ -150,6 +160,7 @@ static void commit_succeed(struct s3c_commit *c)
 	object->clean_seq = c->seq;
 	if (object->seq == c->seq)
 		object->attrs = c->header.attrs;
+	s3c_waitq_wake_all(&object->waitq);
 	s3c_mutex_unlock(&engine->lock);
 }
 

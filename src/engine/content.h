@@ -23,10 +23,10 @@
  *	DIRTY     yes    -      only here; page in the dirty pool
  *	DIRTY     yes    yes    the page is a copy of the spilled one; page in the read pool
  *	DIRTY     -      yes    only in the spill file
- *	SENT      as DIRTY      was sealed into a part or body that the store has not confirmed as an
- *	                        object; a write makes it DIRTY, success CLEAN, failure DIRTY
- *	SENT      -      -      the part is in the store, and there was no room to keep the chunk:
- *	                        whoever needs it has to commit first (upload->dropped)
+ *	SENT      as DIRTY      was sealed into a part or body that the store has not confirmed as
+ *an object; a write makes it DIRTY, success CLEAN, failure DIRTY SENT      -      -      the part
+ *is in the store, and there was no room to keep the chunk: whoever needs it has to commit first
+ *(upload->dropped)
  *
  *	ABSENT -> FETCHING -> CLEAN -> ABSENT (evicted)      ABSENT, CLEAN -> DIRTY (written)
  *	DIRTY -> SENT -> CLEAN | ABSENT (spilled) | DIRTY     any -> ABSENT (truncated)
@@ -72,7 +72,7 @@ struct s3c_slot {
 		struct s3c_page *page;
 		struct s3c_fetch *fetch; /* FETCHING */
 	};
-	uint32_t spill;	  /* slot in the spill file + 1; 0: none */
+	uint32_t spill;   /* slot in the spill file + 1; 0: none */
 	uint16_t waiters; /* readers that are about to use the chunk: it is not evicted */
 	uint8_t state;
 	bool busy;
@@ -83,7 +83,7 @@ struct s3c_segment {
 	UT_hash_handle hh;
 	unsigned used, dirty, sent, waiters; /* slots not ABSENT, DIRTY, SENT; sum of waiters */
 	bool uploaded; /* by a stream, and the part is in the store: its chunks may be dropped */
-	bool dropped;  /* some were: nothing of it can be sent again before the upload is complete */
+	bool dropped; /* some were: nothing of it can be sent again before the upload is complete */
 	struct s3c_slot slots[S3C_SEGMENT_CHUNKS];
 };
 
@@ -101,7 +101,7 @@ struct s3c_crypt {
 	uint64_t size; /* plaintext */
 	uint64_t segments;
 	uint8_t file_id[S3C_FILE_ID_LEN];
-	uint8_t *key;	/* secret memory; NULL: plain */
+	uint8_t *key;   /* secret memory; NULL: plain */
 	uint8_t *salts; /* 16 bytes a segment; NULL: plain */
 	/* Non-hole segments before each, when there are holes; NULL: its index. */
 	uint32_t *rank;
@@ -121,11 +121,11 @@ struct s3c_object {
 	LIST_ENTRY(s3c_object) all;
 	char *path;
 	UT_hash_handle hh; /* by path, while hashed */
-	bool hashed;	   /* it is what its path means */
-	bool detached;	   /* it has no path */
-	unsigned users;	   /* opens */
-	unsigned refs;	   /* jobs and fetches */
-	bool cached;	   /* no users, clean, kept for the next open */
+	bool hashed;       /* it is what its path means */
+	bool detached;     /* it has no path */
+	unsigned users;    /* opens */
+	unsigned refs;     /* jobs and fetches */
+	bool cached;       /* no users, clean, kept for the next open */
 	TAILQ_ENTRY(s3c_object) cached_link;
 	struct s3c_target *target;
 
@@ -138,23 +138,25 @@ struct s3c_object {
 
 	uint64_t size;
 	struct s3c_attrs attrs;
-	bool mtime_set; /* by utimens: until the next write */
 	struct s3c_segment *segments;
 	struct s3c_waitq waitq;
 	bool preparing, refreshing;
 	unsigned writing; /* writes that copy bytes */
-	unsigned busy;	  /* slots that are read from the spill file, pages written there */
+	unsigned busy;    /* slots that are read from the spill file, pages written there */
 
 	/* dirty: seq != clean_seq; its content: content_seq != content_clean. */
 	uint64_t seq, clean_seq, content_seq, content_clean;
 	bool committing;
+	bool publishing; /* the request that changes the object in the store may have had its effect
+			  */
+	bool localizing; /* detach brings what base has */
 	struct s3c_job commit_job;
 	uint64_t snap_seq; /* of the running or last commit */
 	uint64_t commits_begun, commits_ended;
 	int commit_result; /* of the last */
 	int64_t retry_ns;  /* failed after the last close: when to try again */
-	bool hopeless;	   /* trying again cannot help */
-	bool lost;	   /* chunks were dropped and their upload failed */
+	bool hopeless;     /* trying again cannot help */
+	bool lost;         /* chunks were dropped and their upload failed */
 	unsigned frozen;
 	struct s3c_attempt attempts[4];
 	unsigned attempt_next;
@@ -181,8 +183,8 @@ struct s3c_objects {
 	struct s3c_spill *spill;
 	LIST_HEAD(, s3c_fetch) fetches;
 	struct s3c_pool *parts; /* parts of uploads: they wait for memory and the store alone */
-	unsigned uploading;	/* parts and bodies under way */
-	bool no_part_copy;	/* the store refused one */
+	unsigned uploading;     /* parts and bodies under way */
+	bool no_part_copy;      /* the store refused one */
 	bool guard_warned, closing, stop;
 	struct s3c_waitq idle, retry_wait;
 	pthread_t retrier;
@@ -256,8 +258,8 @@ bool s3c_same_content(const struct s3c_entry *a, const struct s3c_entry *b);
  * Makes them FETCHING. The caller submits it without the lock, and puts the reference.
  * -EAGAIN: no memory now.
  */
-int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count,
-		  enum s3c_page_take how, struct s3c_fetch **ret_fetch);
+int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count, enum s3c_page_take how,
+		  struct s3c_fetch **ret_fetch);
 void s3c_fetch_submit(struct s3c_fetch *fetch);
 struct s3c_fetch *s3c_fetch_ref(struct s3c_fetch *fetch);
 void s3c_fetch_put(struct s3c_fetch *fetch);
@@ -310,7 +312,7 @@ struct s3c_commit {
 	uint8_t *key; /* data key, secret memory; NULL: plain */
 	struct s3c_version version;
 	uint64_t stored;
-	uint8_t *salts;		 /* for new_crypt */
+	uint8_t *salts;          /* for new_crypt */
 	struct s3c_entry *entry; /* made before anything is sent, filled at the end */
 };
 /* Starts a commit in the background when the object is dirty and nobody runs one. Lock held. */
@@ -331,7 +333,8 @@ int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_
 struct s3c_condition s3c_commit_condition(const struct s3c_commit *c, bool complete);
 /* 0: base is still there, as far as the condition does not see to that. */
 int s3c_commit_guard(struct s3c_commit *c, bool conditional);
-/* Before a request that writes: its operation id is one of ours. */
+/* Before a request that writes: its operation id is one of ours, and readers that find the object
+   changed wait for the outcome. */
 void s3c_commit_attempt(struct s3c_commit *c);
 /* Begin the commit anew: base is another entry by now. No errno of a store. */
 #define S3C_AGAIN (-ERESTART)
@@ -373,19 +376,19 @@ struct s3c_upload {
 
 	/* Guarded by engine->lock. */
 	bool creating, cancel;
-	bool dropped;		 /* chunks of it are only in its parts */
-	struct s3c_job job;	 /* makes a stream */
+	bool dropped;            /* chunks of it are only in its parts */
+	struct s3c_job job;      /* makes a stream */
 	struct s3c_part **parts; /* by number - 1 */
 	unsigned count, alloc, running;
 	uint64_t sent_end; /* segments of a stream that are in parts */
-	uint8_t *salts;	   /* 16 bytes each, of segments below salt_count; zero: hole */
+	uint8_t *salts;    /* 16 bytes each, of segments below salt_count; zero: hole */
 	uint64_t salt_count;
 	int result; /* of the first part that failed */
 	char message[560];
 
 	/* The commit's, constant while its parts run. */
 	uint8_t *kinds; /* by segment; NULL: all are sent */
-	uint64_t size;	/* UINT64_MAX while it streams: segments are full */
+	uint64_t size;  /* UINT64_MAX while it streams: segments are full */
 	struct s3c_buf trailer;
 	struct s3c_crypt *source; /* what parts are copied from */
 	char source_etag[S3C_STORE_ETAG_MAX];

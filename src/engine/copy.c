@@ -273,6 +273,7 @@ static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *r
 		.key = c->copy->to,
 		.ssec = c->to_key,
 		.meta = &c->meta,
+		.copies = by_copy,
 	};
 	size_t count = 0;
 	int r = request(c, &rq, &created, "begin the upload of");

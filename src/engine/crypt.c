@@ -340,7 +340,9 @@ int s3c_object_refresh(struct s3c_object *object, struct s3c_op *op)
 	cleanup_free char *path = NULL;
 	int r;
 
-	while (object->refreshing) {
+	/* Our own commit or rename may be what changed it, before the object knows. */
+	while (object->refreshing || object->publishing ||
+	       (s3c_object_is_frozen(object) && !object->localizing)) {
 		r = s3c_waitq_wait(&object->waitq, lock, op);
 		if (r < 0)
 			return r;

@@ -274,12 +274,12 @@ static int check_rollback(struct s3c_engine *engine, const char *key, const stru
 {
 	struct s3c_journal *journal = engine->config.journal;
 	const char *rel = s3c_rel_key(engine, key);
+	bool plain = header->layout == S3C_LAYOUT_PLAIN, deleted, first;
 	uint64_t seen;
-	bool deleted, first;
 
-	if (!journal || header->layout == S3C_LAYOUT_PLAIN ||
-	    s3c_journal_generation_get(journal, rel, &seen, &deleted) < 0 ||
-	    header->generation > seen || (header->generation == seen && !deleted)) {
+	if (!journal || s3c_journal_generation_get(journal, rel, &seen, &deleted) < 0 ||
+	    (plain ? deleted
+		   : header->generation > seen || (header->generation == seen && !deleted))) {
 		s3c_note_generation(engine, key, header, false);
 		return 0;
 	}
@@ -287,8 +287,9 @@ static int check_rollback(struct s3c_engine *engine, const char *key, const stru
 		return -EREMCHG;
 	if (engine->config.rollback_deny)
 		return refuse(engine, key, st, -EIO,
-			      deleted ? "it was deleted and has come back (rollback=deny)"
-				      : "it is older than what was seen before (rollback=deny)");
+			      plain     ? "it was sealed before and is not any more (rollback=deny)"
+			      : deleted ? "it was deleted and has come back (rollback=deny)"
+					: "it is older than what was seen before (rollback=deny)");
 	s3c_mutex_lock(&engine->lock);
 	first = s3c_ring_first(engine->names->refused, ARRAY_LEN(engine->names->refused),
 			       &engine->names->refused_next,
@@ -296,7 +297,9 @@ static int check_rollback(struct s3c_engine *engine, const char *key, const stru
 	s3c_mutex_unlock(&engine->lock);
 	if (first)
 		s3c_warn("object %s: the store serves a version that %s", key,
-			 deleted ? "was deleted before" : "is older than one seen before");
+			 plain     ? "is not sealed, as it was before"
+			 : deleted ? "was deleted before"
+				   : "is older than one seen before");
 	return 0;
 }
 

@@ -29,14 +29,14 @@ struct s3c_fetch {
 	struct s3c_crypt *crypt;
 	struct s3c_target *target;
 	LIST_ENTRY(s3c_fetch) link;
-	uint64_t first;	 /* chunk */
+	uint64_t first; /* chunk */
 	unsigned count;
 	uint64_t offset, length; /* stored */
 	uint32_t stride;
 
 	/* Guarded by engine->lock. */
 	unsigned refs, pending; /* pending: the request and its jobs */
-	bool ended;		/* the request */
+	bool ended;             /* the request */
 	int result;
 	struct s3c_store_call *call;
 
@@ -100,8 +100,8 @@ static void give_up(struct s3c_fetch *fetch, unsigned from, unsigned count)
 	s3c_waitq_wake_all(&object->waitq);
 }
 
-int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count,
-		  enum s3c_page_take how, struct s3c_fetch **ret_fetch)
+int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count, enum s3c_page_take how,
+		  struct s3c_fetch **ret_fetch)
 {
 	struct s3c_memory *mem = &object->objects->mem;
 	struct s3c_fetch *fetch = calloc(1, sizeof(*fetch) + count * sizeof(fetch->pages[0]));
@@ -153,8 +153,7 @@ int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count,
 	return 0;
 }
 
-void s3c_fetch_disown(struct s3c_object *object, struct s3c_segment *segment,
-		      struct s3c_slot *slot)
+void s3c_fetch_disown(struct s3c_object *object, struct s3c_segment *segment, struct s3c_slot *slot)
 {
 	s3c_slot_drop(object, segment, slot);
 	s3c_waitq_wake_all(&object->waitq);
@@ -327,6 +326,7 @@ static int sink_data(void *arg, const void *data, size_t len)
 static void fetch_end(struct s3c_fetch *fetch, int result, const char *message)
 {
 	struct s3c_engine *engine = fetch->object->engine;
+	struct s3c_store *store = engine->store; /* which outlives the engine's other parts */
 	struct s3c_store_call *call;
 
 	if (result == 0 && fetch->handed < fetch->count)
@@ -345,7 +345,7 @@ static void fetch_end(struct s3c_fetch *fetch, int result, const char *message)
 	call = steal_ptr(fetch->call);
 	fetch_unpend(fetch);
 	s3c_mutex_unlock(&engine->lock);
-	s3c_store_call_put(engine->store, call);
+	s3c_store_call_put(store, call);
 }
 
 static void fetch_done(void *arg, struct s3c_store_reply *reply)

@@ -160,7 +160,7 @@ static size_t snapshot_find(const struct s3c_snapshot *snap, const char *name)
 	return SIZE_MAX;
 }
 
-static bool dir_valid(const struct s3c_dir *dir)
+static bool dir_valid(const struct s3c_dir_list *dir)
 {
 	return dir && dir->snap && dir->valid_ns > s3c_clock_monotonic_ns();
 }
@@ -210,7 +210,7 @@ enum s3c_listed s3c_listed_find(struct s3c_names *names, const char *path,
 	return S3C_LISTED_FILE;
 }
 
-struct s3c_dir *s3c_listed_index(struct s3c_names *names, const char *path, size_t *ret_index)
+struct s3c_dir_list *s3c_listed_index(struct s3c_names *names, const char *path, size_t *ret_index)
 {
 	struct s3c_node *parent;
 
@@ -223,7 +223,7 @@ struct s3c_dir *s3c_listed_index(struct s3c_names *names, const char *path, size
 	return parent->dir;
 }
 
-static void dir_drop_snap(struct s3c_names *names, struct s3c_dir *dir)
+static void dir_drop_snap(struct s3c_names *names, struct s3c_dir_list *dir)
 {
 	snapshot_put(steal_ptr(dir->view));
 	if (!dir->snap)
@@ -253,7 +253,7 @@ static void clear_changes(struct s3c_names *names, struct s3c_node *node, uint64
 
 void s3c_dir_forget(struct s3c_names *names, struct s3c_node *node)
 {
-	struct s3c_dir *dir = node->dir;
+	struct s3c_dir_list *dir = node->dir;
 
 	if (!dir)
 		return;
@@ -273,9 +273,9 @@ void s3c_dir_changed(struct s3c_node *node)
 		snapshot_put(steal_ptr(node->dir->view));
 }
 
-static struct s3c_dir *dir_make(struct s3c_node *node)
+static struct s3c_dir_list *dir_make(struct s3c_node *node)
 {
-	struct s3c_dir *dir = node->dir;
+	struct s3c_dir_list *dir = node->dir;
 
 	if (dir)
 		return dir;
@@ -289,10 +289,10 @@ static struct s3c_dir *dir_make(struct s3c_node *node)
 }
 
 /* Takes the reference. */
-static void dir_set(struct s3c_names *names, struct s3c_dir *dir, struct s3c_snapshot *snap,
+static void dir_set(struct s3c_names *names, struct s3c_dir_list *dir, struct s3c_snapshot *snap,
 		    int64_t started_ns, uint64_t serial)
 {
-	struct s3c_dir *oldest;
+	struct s3c_dir_list *oldest;
 
 	dir_drop_snap(names, dir);
 	dir->snap = snap;
@@ -303,7 +303,7 @@ static void dir_set(struct s3c_names *names, struct s3c_dir *dir, struct s3c_sna
 	dir->last = SIZE_MAX;
 	dir->ahead = 0;
 	dir->hits = 0;
-	dir->node->misses = 0;
+	dir->node->lone = 0;
 	names->listing_bytes += snap->bytes;
 	TAILQ_INSERT_TAIL(&names->dir_lru, dir, lru);
 	while (names->listing_bytes > S3C_NAMES_LISTING_BYTES &&
@@ -323,7 +323,7 @@ void s3c_dir_set_empty(struct s3c_engine *engine, const char *path)
 	struct draft draft;
 	struct s3c_snapshot *snap = NULL;
 	struct s3c_node *node;
-	struct s3c_dir *dir = NULL;
+	struct s3c_dir_list *dir = NULL;
 
 	draft_init(&draft);
 	draft.has_marker = true;
@@ -362,6 +362,14 @@ static bool is_usable(const struct load *load, const char *name, size_t len)
 	return usable;
 }
 
+/* A listing does not tell links from files, but for what is too large for a link. */
+static mode_t listed_type(const struct s3c_detail *detail)
+{
+	if (detail->is_dir)
+		return S_IFDIR;
+	return detail->size > S3C_LINK_LEN_MAX + S3C_TAG_LEN ? S_IFREG : 0;
+}
+
 static int load_page(struct load *load, const struct s3c_list *list, struct draft *draft)
 {
 	size_t prefix_len = strlen(load->prefix);
@@ -390,7 +398,7 @@ static int load_page(struct load *load, const struct s3c_list *list, struct draf
 			detail.size = from->size;
 			detail.etag_hash = s3c_hash_etag(from->etag);
 		}
-		r = draft_add(draft, name, len, detail.is_dir ? S_IFDIR : S_IFREG, &detail);
+		r = draft_add(draft, name, len, listed_type(&detail), &detail);
 		if (r < 0)
 			return r;
 	}
@@ -447,7 +455,7 @@ static void load_run(struct s3c_job *job)
 	struct s3c_names *names = engine->names;
 	struct s3c_snapshot *snap = NULL;
 	struct s3c_node *node = load->node;
-	struct s3c_dir *dir;
+	struct s3c_dir_list *dir;
 	struct draft draft;
 	int r;
 
@@ -487,7 +495,7 @@ static void load_run(struct s3c_job *job)
 
 int s3c_dir_load(struct s3c_names *names, struct s3c_node *node, unsigned max_pages)
 {
-	struct s3c_dir *dir = dir_make(node);
+	struct s3c_dir_list *dir = dir_make(node);
 	struct load *load;
 	int r;
 
@@ -555,7 +563,7 @@ static int draft_child(struct draft *draft, struct s3c_node *child, bool locals)
 {
 	struct s3c_detail detail = { .is_dir = child->change == S3C_CHANGE_DIR };
 	const char *name = s3c_node_name(child);
-	mode_t type = detail.is_dir ? S_IFDIR : S_IFREG;
+	mode_t type = detail.is_dir ? S_IFDIR : 0;
 
 	if (locals && child->local) {
 		detail.is_dir = false;
@@ -608,7 +616,7 @@ static int merge(const struct s3c_node *node, bool locals, struct s3c_snapshot *
 /* The view of a directory whose listing is valid. */
 static int dir_view(const struct s3c_node *node, struct s3c_snapshot **ret_view)
 {
-	struct s3c_dir *dir = node->dir;
+	struct s3c_dir_list *dir = node->dir;
 	const struct s3c_node *child;
 	bool same = true;
 	int r;

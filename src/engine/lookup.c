@@ -31,7 +31,7 @@
 #define ASK_KINDS 4u
 #define STEPS_MAX 6u
 
-#define MISSES_UNTIL_LISTING 3u
+#define LONE_UNTIL_LISTING 5u
 #define SPECULATIVE_PAGES 10u
 
 struct answer {
@@ -341,10 +341,10 @@ static void flight_finish(struct s3c_flight *f, int result, struct s3c_entry *en
 		s3c_node_know(names, node, result == 0 ? s3c_entry_ref(entry) : NULL,
 			      f->started_ns);
 		listing_correct(f, entry);
-		if (result == -ENOENT && node->parent && f->listed == S3C_LISTED_UNKNOWN &&
-		    !f->prefetch && engine->config.ttl_s > 0 &&
-		    ++node->parent->misses >= MISSES_UNTIL_LISTING) {
-			node->parent->misses = 0;
+		/* Each lone lookup costs a GET and a LIST: soon one LIST of all is cheaper. */
+		if (node->parent && f->listed == S3C_LISTED_UNKNOWN && !f->prior && !f->prefetch &&
+		    engine->config.ttl_s > 0 && ++node->parent->lone >= LONE_UNTIL_LISTING) {
+			node->parent->lone = 0;
 			s3c_dir_load(names, node->parent, SPECULATIVE_PAGES);
 		}
 	}
@@ -536,7 +536,7 @@ struct batch {
 };
 
 /* Lock held. */
-static void prefetch_one(struct s3c_names *names, struct s3c_dir *dir, const char *name,
+static void prefetch_one(struct s3c_names *names, struct s3c_dir_list *dir, const char *name,
 			 struct batch *batch)
 {
 	const char *parent = dir->node->path;
@@ -562,7 +562,7 @@ static void follow(struct s3c_names *names, const char *path, bool miss, bool op
 		   struct batch *batch)
 {
 	size_t i, from, to;
-	struct s3c_dir *dir = s3c_listed_index(names, path, &i);
+	struct s3c_dir_list *dir = s3c_listed_index(names, path, &i);
 
 	if (!dir || i == SIZE_MAX)
 		return;

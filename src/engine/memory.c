@@ -114,7 +114,7 @@ static bool evict_from(struct s3c_memory *mem, enum s3c_page_list list)
 {
 	struct s3c_page *page;
 
-	TAILQ_FOREACH(page, &mem->lists[list], link)
+	TAILQ_FOREACH (page, &mem->lists[list], link)
 		if (mem->evict(page))
 			return true;
 	return false;

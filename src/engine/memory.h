@@ -27,14 +27,14 @@ struct s3c_object;
 enum s3c_page_pool { S3C_PAGE_READ, S3C_PAGE_DIRTY };
 enum s3c_page_take {
 	S3C_TAKE_DEMAND, /* of the read pool; takes from what was read ahead, if need be */
-	S3C_TAKE_AHEAD,	 /* of the read pool; only what is free or was used */
+	S3C_TAKE_AHEAD,  /* of the read pool; only what is free or was used */
 	S3C_TAKE_DIRTY,
 };
 enum s3c_page_list {
-	S3C_LIST_USED,	/* read pool */
+	S3C_LIST_USED,  /* read pool */
 	S3C_LIST_AHEAD, /* read pool: read ahead, not used yet */
 	S3C_LIST_DIRTY, /* dirty pool */
-	S3C_LIST_SENT,	/* dirty pool: in a part of an upload that is not complete */
+	S3C_LIST_SENT,  /* dirty pool: in a part of an upload that is not complete */
 	S3C_LIST_COUNT
 };
 
@@ -44,13 +44,13 @@ enum s3c_page_list {
  * end of the file.
  */
 struct s3c_page {
-	uint8_t *data;		   /* S3C_CHUNK_STRIDE bytes: ciphertext is opened in place */
+	uint8_t *data;             /* S3C_CHUNK_STRIDE bytes: ciphertext is opened in place */
 	struct s3c_object *object; /* NULL: belongs to a fetch, or its slot let go of it */
 	uint64_t chunk;
 	unsigned pins; /* readers, and one for each writing, sealing and spilling */
 	unsigned writing, sealing;
 	bool spilling;
-	bool fresh;	   /* being written for the first time: its bytes are not there yet */
+	bool fresh;       /* being written for the first time: its bytes are not there yet */
 	bool ahead, sent; /* choose the list */
 	bool listed;
 	enum s3c_page_pool pool;

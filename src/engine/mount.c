@@ -280,7 +280,15 @@ static int add_keys(const struct s3c_volume_request *rq, struct s3c_op *op, stru
 						  shown(prefix))
 				    : r;
 	s3c_volume_free(steal_ptr(*volume));
-	return open_body(rq, found, err, volume);
+	r = open_body(rq, found, err, volume);
+	/* Somebody else changed the volume at the same moment, and ours was not stored. */
+	if (r == 0 && !(*volume)->active_slot)
+		return s3c_err_set(
+			err, -EAGAIN,
+			"the volume at %s was changed by another machine while the active "
+			"key was added to it: mount again",
+			shown(prefix));
+	return r;
 }
 
 static int create_volume(const struct s3c_volume_request *rq, struct s3c_op *op,

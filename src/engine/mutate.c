@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define SYMLINK_MAX_LEN 4095u
-
 /* A change of path: writable, a legal name that is not the root, and not without waiting. */
 static int begin(struct s3c_engine *engine, struct s3c_op *op, const char *path)
 {
@@ -245,7 +243,7 @@ int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char 
 		return r;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	if (!len || len > SYMLINK_MAX_LEN)
+	if (!len || len > S3C_LINK_LEN_MAX)
 		return len ? -ENAMETOOLONG : -ENOENT;
 	link.mode = S_IFLNK | 0777;
 	r = s3c_object_create(engine, op, path, &link, &object);
@@ -275,7 +273,7 @@ int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char
 	s3c_object_info(object, &info);
 	if (!S_ISLNK(info.mode))
 		r = -EINVAL;
-	else if (info.size > SYMLINK_MAX_LEN || info.size >= size)
+	else if (info.size > S3C_LINK_LEN_MAX || info.size >= size)
 		r = -ENAMETOOLONG;
 	else
 		r = s3c_object_read(object, op, 0, (size_t)info.size, NULL, &pages);

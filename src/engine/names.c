@@ -269,7 +269,7 @@ static bool agrees(struct s3c_names *names, struct s3c_node *node)
 
 bool s3c_node_valid(struct s3c_names *names, struct s3c_node *node)
 {
-	struct s3c_dir *dir = node->parent ? node->parent->dir : NULL;
+	struct s3c_dir_list *dir = node->parent ? node->parent->dir : NULL;
 
 	if (!node->known)
 		return false;
@@ -290,7 +290,7 @@ bool s3c_node_valid(struct s3c_names *names, struct s3c_node *node)
 
 void s3c_node_change(struct s3c_names *names, struct s3c_node *node, enum s3c_change change)
 {
-	struct s3c_dir *dir = node->parent ? node->parent->dir : NULL;
+	struct s3c_dir_list *dir = node->parent ? node->parent->dir : NULL;
 
 	if (!dir || (!dir->snap && !dir->loading))
 		change = S3C_CHANGE_NONE;

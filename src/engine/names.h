@@ -37,6 +37,7 @@
 #include <uthash.h>
 
 #define S3C_NAME_LEN_MAX 255
+#define S3C_LINK_LEN_MAX 4095u         /* bytes of a symlink's target */
 #define S3C_RESERVED_NAME ".s3cryptfs" /* at the mount's root */
 
 /* Bytes of cached entries and of cached listings at most, estimated. */
@@ -68,12 +69,12 @@ struct s3c_snapshot {
 };
 
 /* The listing of a node. */
-struct s3c_dir {
+struct s3c_dir_list {
 	struct s3c_snapshot *snap; /* NULL: none yet */
 	struct s3c_snapshot *view; /* snap with changes and local names; NULL: has to be made */
 	int64_t started_ns, valid_ns;
-	uint64_t serial;          /* of names->serial when its LIST began */
-	TAILQ_ENTRY(s3c_dir) lru; /* while snap is not NULL */
+	uint64_t serial;               /* of names->serial when its LIST began */
+	TAILQ_ENTRY(s3c_dir_list) lru; /* while snap is not NULL */
 	struct s3c_node *node;
 
 	bool loading;
@@ -111,8 +112,8 @@ struct s3c_node {
 	enum s3c_change change;
 	uint64_t change_serial;
 
-	struct s3c_dir *dir;
-	unsigned misses; /* names that were found absent one by one below it */
+	struct s3c_dir_list *dir;
+	unsigned lone; /* names below it that were looked up one by one */
 	struct s3c_flight *flight;
 };
 TAILQ_HEAD(s3c_node_list, s3c_node);
@@ -129,7 +130,7 @@ struct s3c_names {
 	struct s3c_node *by_path;
 	struct s3c_node *root;
 	struct s3c_node_list lru, tails; /* oldest first */
-	TAILQ_HEAD(, s3c_dir) dir_lru;
+	TAILQ_HEAD(, s3c_dir_list) dir_lru;
 	size_t entries, entry_bytes, tail_bytes, tail_max, listing_bytes;
 	uint64_t serial; /* of changes and listings */
 	int64_t born_ns; /* wall clock: times of directories that have no object */
@@ -195,7 +196,7 @@ enum s3c_listed s3c_listed_find(struct s3c_names *names, const char *path,
 				struct s3c_detail *ret_detail);
 /* The node of the parent when its listing is valid, with the index of name in snap (SIZE_MAX: not
    in it). Lock held. */
-struct s3c_dir *s3c_listed_index(struct s3c_names *names, const char *path, size_t *ret_index);
+struct s3c_dir_list *s3c_listed_index(struct s3c_names *names, const char *path, size_t *ret_index);
 void s3c_dir_forget(struct s3c_names *names, struct s3c_node *node);
 /* Names change in a directory: its view has to be made again. Lock held. */
 void s3c_dir_changed(struct s3c_node *node);

@@ -101,7 +101,7 @@ bool s3c_object_is_frozen(const struct s3c_object *object)
 
 	if (object->frozen)
 		return true;
-	LIST_FOREACH(frozen, &object->objects->frozen, link)
+	LIST_FOREACH (frozen, &object->objects->frozen, link)
 		if (s3c_path_is_below(object->path, frozen->path))
 			return true;
 	return false;
@@ -182,7 +182,7 @@ bool s3c_cache_shrink(struct s3c_objects *objects)
 {
 	struct s3c_object *object;
 
-	TAILQ_FOREACH(object, &objects->cached, cached_link)
+	TAILQ_FOREACH (object, &objects->cached, cached_link)
 		if (is_idle(object) && !s3c_object_is_dirty(object)) {
 			object_free(object);
 			return true;
@@ -195,8 +195,8 @@ void s3c_object_cache_drop(struct s3c_objects *objects, const char *path, bool b
 	struct s3c_object *object, *next;
 
 	for (object = TAILQ_FIRST(&objects->cached); object; object = next) {
-		bool hit = below ? s3c_path_is_below(object->path, path) :
-				   strcmp(object->path, path) == 0;
+		bool hit = below ? s3c_path_is_below(object->path, path)
+				 : strcmp(object->path, path) == 0;
 
 		next = TAILQ_NEXT(object, cached_link);
 		if (!hit)
@@ -388,24 +388,17 @@ void s3c_object_ref(struct s3c_object *object)
 void s3c_object_close(struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
-	cleanup_free char *path = NULL;
 
 	s3c_mutex_lock(&engine->lock);
 	if (--object->users == 0) {
 		engine->objects->open--;
 		s3c_object_hold(object);
-		if (s3c_object_is_dirty(object)) {
-			/* One that failed waits for its time, whoever looks at it meanwhile. */
-			if (!object->retry_ns && !object->hopeless)
-				s3c_commit_start(object);
-		} else if (!object->base && !object->detached) {
-			path = strdup(object->path);
-		}
+		/* One that failed waits for its time, whoever looks at it meanwhile. */
+		if (!object->retry_ns && !object->hopeless)
+			s3c_commit_start(object);
 		s3c_object_release(object);
 	}
 	s3c_mutex_unlock(&engine->lock);
-	if (path)
-		s3c_names_drop_local(engine, path);
 }
 
 void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info)
@@ -480,7 +473,7 @@ static bool any_committing(struct s3c_objects *objects)
 {
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		if (object->committing)
 			return true;
 	return false;
@@ -490,7 +483,7 @@ static bool any_held(struct s3c_objects *objects)
 {
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		if (object->refs)
 			return true;
 	return false;
@@ -500,7 +493,7 @@ static void commit_all(struct s3c_objects *objects)
 {
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		if (!object->retry_ns && !object->hopeless)
 			s3c_commit_start(object);
 }
@@ -510,7 +503,7 @@ static void finish_all(struct s3c_objects *objects)
 {
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		object->retry_ns = 0;
 	commit_all(objects);
 	while (any_committing(objects)) {
@@ -565,7 +558,7 @@ void s3c_objects_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_s
 	ret_stats->transfer_bytes = objects->mem.transfer_used;
 	ret_stats->objects_open = objects->open;
 	ret_stats->objects_dirty = 0;
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		ret_stats->objects_dirty += s3c_object_is_dirty(object);
 	s3c_mutex_unlock(&engine->lock);
 }

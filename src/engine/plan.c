@@ -56,9 +56,9 @@ static int plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uin
 		return -ENOMEM;
 	for (uint64_t i = 0; i < segments; i++)
 		upload->kinds[i] = (uint8_t)kind_of(upload, c, i);
-	HASH_ITER(hh, c->object->segments, segment, tmp)
-	if (segment->index < segments && (segment->dirty || segment->sent))
-		upload->kinds[segment->index] = S3C_KIND_SEND;
+	HASH_ITER (hh, c->object->segments, segment, tmp)
+		if (segment->index < segments && (segment->dirty || segment->sent))
+			upload->kinds[segment->index] = S3C_KIND_SEND;
 	if (c->sealed && upload->kinds[last] == S3C_KIND_COPY &&
 	    s3c_segment_stored_len(c->size, last) < S3C_STORE_PART_MIN)
 		upload->kinds[last] = S3C_KIND_SEND;
@@ -331,8 +331,8 @@ static int check_source(struct s3c_commit *c, const struct s3c_upload *upload)
 	if (!copies(upload) || caps->part_copy_source_if_match || caps->complete_if_match)
 		return 0;
 	r = s3c_commit_request(c, &rq, "look at", &reply);
-	if (r == -ENOENT || (r == 0 && !s3c_etag_equal(reply.stat.version.etag,
-						       c->base->version.etag)))
+	if (r == -ENOENT ||
+	    (r == 0 && !s3c_etag_equal(reply.stat.version.etag, c->base->version.etag)))
 		return -ESTALE;
 	return r;
 }
@@ -363,10 +363,10 @@ static int complete(struct s3c_commit *c, struct s3c_upload *upload)
 	c->version = reply.stat.version;
 	if (r < 0)
 		r = s3c_commit_resolve(c, r);
-	return r < 0 && r != S3C_AGAIN && r != -EEXIST ?
-		       s3c_object_fail(c->object, "complete the upload of", c->target, r,
-				       reply.message) :
-		       r;
+	return r < 0 && r != S3C_AGAIN && r != -EEXIST
+		       ? s3c_object_fail(c->object, "complete the upload of", c->target, r,
+					 reply.message)
+		       : r;
 }
 
 /*

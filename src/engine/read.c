@@ -7,10 +7,10 @@
 
 #include "base/clock.h"
 
-#define AHEAD_GET S3C_SEGMENT_SIZE	   /* smallest GET of a sequence */
-#define AHEAD_FIRST S3C_SEGMENT_SIZE	   /* first window */
-#define AHEAD_MAX (8u * S3C_SEGMENT_SIZE)  /* largest window */
-#define AHEAD_SLACK (1u << 20)		   /* the kernel asks out of order within so much */
+#define AHEAD_GET S3C_SEGMENT_SIZE        /* smallest GET of a sequence */
+#define AHEAD_FIRST S3C_SEGMENT_SIZE      /* first window */
+#define AHEAD_MAX (8u * S3C_SEGMENT_SIZE) /* largest window */
+#define AHEAD_SLACK (1u << 20)            /* the kernel asks out of order within so much */
 
 const uint8_t s3c_zero_chunk[S3C_CHUNK_SIZE];
 
@@ -337,8 +337,7 @@ static unsigned ahead_one(struct s3c_object *object, uint64_t chunk, uint64_t en
 	for (; at < end; at++) {
 		struct s3c_slot *slot = s3c_slot_find(object, at, NULL);
 
-		if ((!slot || slot->state == S3C_CHUNK_ABSENT) &&
-		    !s3c_chunk_is_zero(object, at))
+		if ((!slot || slot->state == S3C_CHUNK_ABSENT) && !s3c_chunk_is_zero(object, at))
 			break;
 	}
 	*ret_fetch = NULL;

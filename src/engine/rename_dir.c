@@ -367,50 +367,56 @@ static int copy_round(struct tree *tree)
 	return copy_items(tree, items, count);
 }
 
-static int delete_batch(struct s3c_engine *engine, const char *const *keys, size_t count)
+static int delete_batch(struct tree *tree, struct item **items, size_t count)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
+	const char *keys[BATCH];
 	struct s3c_store_request rq = {
 		.op = S3C_STORE_DELETE_MANY,
 		.keys = keys,
 		.key_count = count,
 	};
-	int r = s3c_request(engine, &rq, NULL, &reply);
+	int r;
 
-	if (r == 0)
-		return 0;
-	return s3c_engine_fail(engine, "delete",
-			       reply.failed_index < count ? keys[reply.failed_index] : keys[0], r,
-			       reply.message);
+	for (size_t i = 0; i < count; i++)
+		keys[i] = items[i]->key;
+	tree->deleting = true;
+	r = s3c_request(tree->engine, &rq, NULL, &reply);
+	if (r < 0)
+		return s3c_engine_fail(tree->engine, "delete",
+				       keys[reply.failed_index < count ? reply.failed_index : 0], r,
+				       reply.message);
+	/* Not before: what is still there would count as a deleted object that came back. */
+	for (size_t i = 0; i < count; i++) {
+		struct s3c_header gone = {
+			.layout = items[i]->layout,
+			.generation = items[i]->generation,
+		};
+
+		s3c_note_generation(tree->engine, keys[i], &gone, true);
+	}
+	return 0;
 }
 
 /* Deletes what the last LIST showed in the version that was copied. */
 static int delete_round(struct tree *tree)
 {
-	const char *keys[BATCH];
-	struct item *item, *next;
+	struct item *batch[BATCH], *item, *next;
 	size_t count = 0;
 	int r = 0;
 
 	HASH_ITER (hh, tree->by_key, item, next) {
-		struct s3c_header gone = { .layout = item->layout, .generation = item->generation };
-
 		if (!item->listed || !item->copied || needs_copy(item))
 			continue;
-		keys[count++] = item->key;
-		s3c_note_generation(tree->engine, item->key, &gone, true);
+		batch[count++] = item;
 		if (count < BATCH)
 			continue;
-		tree->deleting = true;
-		r = delete_batch(tree->engine, keys, count);
+		r = delete_batch(tree, batch, count);
 		if (r < 0)
 			return r;
 		count = 0;
 	}
-	if (!count)
-		return 0;
-	tree->deleting = true;
-	return delete_batch(tree->engine, keys, count);
+	return count ? delete_batch(tree, batch, count) : 0;
 }
 
 /* Takes the copies back: nothing was deleted yet, and the target held no names. */

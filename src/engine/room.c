@@ -46,13 +46,12 @@ static bool drop_sent(struct s3c_objects *objects)
 	struct s3c_segment *segment, *tmp;
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
-	{
+	LIST_FOREACH (object, &objects->all, all) {
 		if (!object->upload || object->upload->cancel || object->committing)
 			continue;
-		HASH_ITER(hh, object->segments, segment, tmp)
-		if (segment->uploaded && !segment->dropped && drop_segment(object, segment))
-			return true;
+		HASH_ITER (hh, object->segments, segment, tmp)
+			if (segment->uploaded && !segment->dropped && drop_segment(object, segment))
+				return true;
 	}
 	return false;
 }
@@ -132,7 +131,7 @@ static bool anything_runs(const struct s3c_objects *objects)
 
 	if (objects->uploading)
 		return true;
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		if (object->committing || object->writing || object->busy ||
 		    (object->upload && object->upload->creating))
 			return true;
@@ -178,7 +177,7 @@ static void retry_due(struct s3c_objects *objects)
 	int64_t now = s3c_clock_monotonic_ns();
 	struct s3c_object *object;
 
-	LIST_FOREACH(object, &objects->all, all)
+	LIST_FOREACH (object, &objects->all, all)
 		if (!object->users && object->retry_ns <= now && s3c_object_is_dirty(object) &&
 		    !object->hopeless)
 			s3c_commit_start(object);

@@ -126,8 +126,7 @@ void s3c_chunks_drop(struct s3c_object *object, uint64_t from)
 {
 	struct s3c_segment *segment, *tmp;
 
-	HASH_ITER(hh, object->segments, segment, tmp)
-	{
+	HASH_ITER (hh, object->segments, segment, tmp) {
 		uint64_t first = segment->index * S3C_SEGMENT_CHUNKS;
 
 		for (unsigned i = 0; i < S3C_SEGMENT_CHUNKS; i++)
@@ -162,8 +161,7 @@ void s3c_sent_end(struct s3c_object *object, uint64_t first, uint64_t count, boo
 {
 	struct s3c_segment *segment, *tmp;
 
-	HASH_ITER(hh, object->segments, segment, tmp)
-	{
+	HASH_ITER (hh, object->segments, segment, tmp) {
 		if (segment->index < first || segment->index - first >= count)
 			continue;
 		segment->uploaded = segment->dropped = false;
@@ -233,8 +231,7 @@ int s3c_object_check(struct s3c_object *object, char *why, size_t why_size)
 	struct s3c_segment *segment, *tmp;
 
 	s3c_mutex_assert_held(&object->engine->lock);
-	HASH_ITER(hh, object->segments, segment, tmp)
-	{
+	HASH_ITER (hh, object->segments, segment, tmp) {
 		unsigned used = 0, dirty = 0, sent = 0, waiters = 0;
 
 		for (unsigned i = 0; i < S3C_SEGMENT_CHUNKS; i++) {
@@ -254,8 +251,8 @@ int s3c_object_check(struct s3c_object *object, char *why, size_t why_size)
 		}
 		if (used != segment->used || dirty != segment->dirty || sent != segment->sent ||
 		    waiters != segment->waiters || (!used && !waiters)) {
-			snprintf(why, why_size, "%s: segment %ju: counters are wrong",
-				 object->path, (uintmax_t)segment->index);
+			snprintf(why, why_size, "%s: segment %ju: counters are wrong", object->path,
+				 (uintmax_t)segment->index);
 			return -EINVAL;
 		}
 		if ((dirty || sent) && object->seq == object->clean_seq) {
@@ -274,8 +271,7 @@ int s3c_objects_check(struct s3c_engine *engine, char *why, size_t why_size)
 	int r = 0;
 
 	s3c_mutex_lock(&engine->lock);
-	LIST_FOREACH(object, &engine->objects->all, all)
-	{
+	LIST_FOREACH (object, &engine->objects->all, all) {
 		r = s3c_object_check(object, why, why_size);
 		if (r < 0)
 			break;

@@ -342,7 +342,11 @@ int s3c_upload_create(struct s3c_upload *upload)
 	};
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_meta meta;
-	struct s3c_store_request rq = { .op = S3C_STORE_UPLOAD_CREATE, .meta = &meta };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_CREATE,
+		.meta = &meta,
+		.copies = upload->keep,
+	};
 	int r = s3c_commit_meta(&c, &meta);
 
 	if (r < 0)
@@ -352,8 +356,7 @@ int s3c_upload_create(struct s3c_upload *upload)
 	if (r == 0 && !reply.upload_id)
 		r = -EPROTO;
 	if (r < 0)
-		return s3c_object_fail(object, "begin to upload", upload->target, r,
-				       reply.message);
+		return s3c_object_fail(object, "begin to upload", upload->target, r, reply.message);
 	upload->id = steal_ptr(reply.upload_id);
 	return 0;
 }

@@ -171,7 +171,9 @@ void s3c_fs_fill_locked(struct s3c_fs *fs, const struct s3c_inode *inode,
 	st->st_gid = info->gid;
 	st->st_size = (off_t)info->size;
 	st->st_blksize = BLOCK_SIZE;
-	st->st_blocks = (blkcnt_t)DIV_ROUND_UP(info->size, STAT_BLOCK);
+	/* Holes take no room in the store: du and cp see that a file is sparse. */
+	st->st_blocks = (blkcnt_t)DIV_ROUND_UP(
+		info->stored ? S3C_MIN(info->stored, info->size) : info->size, STAT_BLOCK);
 	st->st_atim = timespec_of(info->atime_ns);
 	st->st_mtim =
 		timespec_of(dir ? S3C_MAX(info->mtime_ns, inode->changed_ns) : info->mtime_ns);

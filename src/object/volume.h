@@ -36,7 +36,8 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
 		      struct s3c_buf *ret_body);
 /*
  * Opens a body that was read from a store. A wrong key, another family or mode, damage: a sentence.
- * -EKEYREJECTED: no key of the keyring opens it; -EBADMSG: damaged; -EPROTO: newer version.
+ * -EKEYREJECTED: no key of the keyring opens it, or the active one is not what its slot was made
+ * for; -EBADMSG: damaged; -EPROTO: newer version.
  */
 int s3c_volume_open(const void *body, size_t len, const struct s3c_keyring *keyring,
 		    struct s3c_err *err, struct s3c_volume **ret_volume);
@@ -45,7 +46,7 @@ void s3c_volume_free(struct s3c_volume *volume);
  * A body for keys of the keyring that the stored one lacks: their slots (or checks) added, the
  * serial raised, all else kept. ret_added 0: nothing is missing, ret_body is untouched. Whoever
  * writes with a new active key stores this first (conditionally, on the version that was read).
- * Errors as s3c_volume_open.
+ * Errors as s3c_volume_open; -EKEYREJECTED also when the key to write with can have no slot.
  */
 int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *keyring,
 			struct s3c_err *err, size_t *ret_added, struct s3c_buf *ret_body);

@@ -493,7 +493,7 @@ static int open_folder(struct s3c_file_store *fs, const char *dir, bool create, 
 	return fs->identity ? 0 : -ENOMEM;
 }
 
-int s3c_store_file_new(const char *dir, bool create, struct s3c_err *err,
+int s3c_store_file_new(const char *dir, enum s3c_file_access access, struct s3c_err *err,
 		       struct s3c_store **ret_store)
 {
 	struct s3c_file_store *fs = calloc(1, sizeof(*fs));
@@ -508,8 +508,8 @@ int s3c_store_file_new(const char *dir, bool create, struct s3c_err *err,
 	atomic_init(&fs->meta_fd, -1);
 	s3c_mutex_init(&fs->submit_lock);
 	s3c_mutex_init(&fs->names_lock);
-	r = open_folder(fs, dir, create, err);
-	if (r == 0) {
+	r = open_folder(fs, dir, access == S3C_FILE_CREATE, err);
+	if (r == 0 && access != S3C_FILE_READ) {
 		r = open_work(fs);
 		if (r == -EACCES) {
 			s3c_info("the folder %s can only be read", dir);

@@ -287,7 +287,7 @@ static int probe_reading(struct probe *p, struct s3c_err *err)
 	else
 		r = check_customer_keys(&step, without, wrong, err);
 	p->caps.put_if_none_match = result_of(&step, put) == 0;
-	p->caps.crc64nvme = step.replies[put].checksum_confirmed;
+	p->caps.crc64nvme = put >= 0 && step.replies[put].checksum_confirmed;
 	take_target(p, &step, put);
 	p->caps.copy = result_of(&step, copy) == 0;
 	p->caps.copy_source_if_match = p->caps.copy && result_of(&step, copy_wrong) == -ESTALE;
@@ -535,11 +535,13 @@ int s3c_store_probe(struct s3c_store *store, const char *prefix, const struct s3
 	if (r < 0)
 		return r;
 	r = probe_source(&p, err);
-	if (r < 0) {
+	/* A store that ignored the customer key has the object all the same. */
+	if (r < 0 && r != -EOPNOTSUPP) {
 		s3c_meta_free(&p.meta);
 		return r;
 	}
-	r = probe_reading(&p, err);
+	if (r == 0)
+		r = probe_reading(&p, err);
 	if (r == 0) {
 		probe_parts(&p);
 		probe_replace(&p);

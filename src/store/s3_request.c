@@ -426,7 +426,9 @@ static int build_delete_many(struct s3c_s3_call *call, struct s3c_s3_built *b)
 
 static int build_upload_create(struct s3c_s3_call *call, struct s3c_s3_built *b)
 {
-	enum s3c_checksum checksum = wanted_checksum(call->store, S3C_CHECKSUM_AUTO);
+	enum s3c_checksum checksum = call->rq.copies
+					     ? S3C_CHECKSUM_OFF
+					     : wanted_checksum(call->store, S3C_CHECKSUM_AUTO);
 	int r = add_object_headers(call, b);
 
 	b->http.method = "POST";

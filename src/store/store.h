@@ -188,7 +188,9 @@ struct s3c_store_request {
 	const char *const *keys;
 	size_t key_count;
 
-	/* uploads */
+	/* uploads. copies: parts will be copied from other objects, so that no checksum is kept
+	   over the whole: not every store tells one for a copied part. */
+	bool copies;
 	const char *upload_id;
 	unsigned part_number;
 	const struct s3c_store_part *parts; /* COMPLETE: ascending */
@@ -252,8 +254,9 @@ int s3c_store_get_all(struct s3c_store *store, const char *key, const struct s3c
 		      size_t max, struct s3c_op *op, struct s3c_buf *ret_body,
 		      struct s3c_stat *ret_stat, char *ret_message, size_t message_size);
 
-/* A folder. Made when it is missing and create is set. */
-int s3c_store_file_new(const char *dir, bool create, struct s3c_err *err,
+/* A folder. S3C_FILE_CREATE makes it when it is missing; S3C_FILE_READ never writes to it. */
+enum s3c_file_access { S3C_FILE_READ, S3C_FILE_WRITE, S3C_FILE_CREATE };
+int s3c_store_file_new(const char *dir, enum s3c_file_access access, struct s3c_err *err,
 		       struct s3c_store **ret_store);
 
 enum s3c_addressing { S3C_ADDRESSING_AUTO, S3C_ADDRESSING_PATH, S3C_ADDRESSING_VIRTUAL };

@@ -209,7 +209,7 @@ static void test_clean_up(void **state)
 static int open_file(const char *dir, struct s3c_store **ret_store)
 {
 	struct s3c_err err = { 0 };
-	int r = s3c_store_file_new(dir, true, &err, ret_store);
+	int r = s3c_store_file_new(dir, S3C_FILE_CREATE, &err, ret_store);
 
 	contract.is_file = true;
 	if (r < 0)

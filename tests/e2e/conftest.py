@@ -134,4 +134,7 @@ def mount(tmp_path, keyring):
 
     yield make
     problems = [m.finish() for m in mounts]
+    for m in mounts:  # shown with a test that failed
+        print("--- log of", m.path)
+        print(m.text()[-4000:])
     assert not any(problems), "\n".join(p for p in problems if p)

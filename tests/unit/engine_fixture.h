@@ -83,7 +83,7 @@ static inline struct s3c_store *fx_store_new(const char *root,
 	struct s3c_store *inner, *store;
 	struct s3c_err err = { 0 };
 
-	if (s3c_store_file_new(root, true, &err, &inner) < 0)
+	if (s3c_store_file_new(root, S3C_FILE_CREATE, &err, &inner) < 0)
 		fail_msg("%s", err.text);
 	if (wrap)
 		inner = wrap(inner);

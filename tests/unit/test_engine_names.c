@@ -47,6 +47,30 @@ static void test_lookup_costs(void **state)
 	fx_end(&fx);
 }
 
+/* Lookups one by one in a directory that was never listed: soon one LIST serves them all. */
+static void test_lookup_lone(void **state)
+{
+	struct fx fx;
+	char name[16], key[16];
+
+	(void)state;
+	fx_new(&fx, &sealed_options);
+	for (int i = 0; i < 6; i++) {
+		snprintf(key, sizeof(key), "p/f%d", i);
+		hand_file(&fx, key, "hello");
+	}
+	for (int i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		assert_int_equal(look(&fx, name, NULL), 0);
+	}
+	/* Shares the LIST that is under way, or finds it done. */
+	assert_string_equal(list(&fx, ""), "f0 f1 f2 f3 f4 f5");
+	assert_requests(&fx, "GET 5 LIST 6");
+	assert_int_equal(look(&fx, "missing", NULL), -ENOENT);
+	assert_requests(&fx, "");
+	fx_end(&fx);
+}
+
 static void test_lookup_listed(void **state)
 {
 	struct s3c_info info;
@@ -75,6 +99,30 @@ static void test_lookup_listed(void **state)
 	for (const char *const *p = (const char *const[]){ "a", "c", "e", "g", NULL }; *p; p++)
 		assert_int_equal(look(&fx, *p, NULL), 0);
 	assert_requests(&fx, "");
+	fx_end(&fx);
+}
+
+static void test_list_types(void **state)
+{
+	cleanup_free char *large = calloc(1, 5000);
+	struct s3c_listing *listing;
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &sealed_options);
+	hand_file(&fx, "p/a-small", "x");
+	hand_seal(&fx, "p/b-large", S_IFREG | 0600, large, 5000);
+	hand_file(&fx, "p/c-dir/x", "x");
+	assert_int_equal(s3c_engine_list(fx.engine, NULL, "", &listing), 0);
+	assert_int_equal(listing->count, 3);
+	assert_int_equal(listing->items[0].type, 0); /* it may be a symlink */
+	assert_int_equal(listing->items[1].type, S_IFREG);
+	assert_int_equal(listing->items[2].type, S_IFDIR);
+	s3c_listing_put(listing);
+	assert_int_equal(s3c_engine_symlink(fx.engine, NULL, "d", "x", &file_attrs), 0);
+	assert_int_equal(s3c_engine_list(fx.engine, NULL, "", &listing), 0);
+	assert_int_equal(listing->items[3].type, S_IFLNK);
+	s3c_listing_put(listing);
 	fx_end(&fx);
 }
 
@@ -631,7 +679,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lookup_costs),
+		cmocka_unit_test(test_lookup_lone),
 		cmocka_unit_test(test_lookup_listed),
+		cmocka_unit_test(test_list_types),
 		cmocka_unit_test(test_lookup_sequence),
 		cmocka_unit_test(test_expiry),
 		cmocka_unit_test(test_changed_elsewhere),

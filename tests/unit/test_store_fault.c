@@ -23,7 +23,7 @@ static int set_up(void **state)
 
 	(void)state;
 	strcpy(dir, "/tmp/s3c-test-XXXXXX");
-	if (!mkdtemp(dir) || s3c_store_file_new(dir, true, NULL, &inner) < 0)
+	if (!mkdtemp(dir) || s3c_store_file_new(dir, S3C_FILE_CREATE, NULL, &inner) < 0)
 		return -1;
 	return s3c_store_fault_new(inner, &store);
 }

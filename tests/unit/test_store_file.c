@@ -45,7 +45,7 @@ static struct s3c_store *open_store(void)
 	struct s3c_store *store = NULL;
 	struct s3c_err err = { 0 };
 
-	if (s3c_store_file_new(dir, true, &err, &store) < 0)
+	if (s3c_store_file_new(dir, S3C_FILE_CREATE, &err, &store) < 0)
 		fail_msg("%s", err.text);
 	return store;
 }
@@ -493,7 +493,7 @@ static void test_read_only(void **state)
 	cleanup_free char *missing = path_of("missing");
 
 	(void)state;
-	assert_int_equal(s3c_store_file_new(missing, false, &err, &store), -ENOENT);
+	assert_int_equal(s3c_store_file_new(missing, S3C_FILE_WRITE, &err, &store), -ENOENT);
 	assert_non_null(strstr(err.text, "does not exist"));
 }
 
