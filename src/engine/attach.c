@@ -430,6 +430,17 @@ bool s3c_object_fold_attrs(struct s3c_object *object, unsigned which, const stru
 	return fold;
 }
 
+bool s3c_object_tried(struct s3c_object *object)
+{
+	bool tried = false;
+
+	s3c_mutex_lock(&object->engine->lock);
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
+		tried |= object->attempts[i].used;
+	s3c_mutex_unlock(&object->engine->lock);
+	return tried;
+}
+
 struct s3c_entry *s3c_object_base(struct s3c_object *object)
 {
 	struct s3c_entry *base;

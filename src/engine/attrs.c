@@ -216,6 +216,8 @@ static int set_object(struct s3c_engine *engine, struct s3c_op *op, const char *
 		s3c_names_set(engine, entry);
 		if (!base || s3c_entry_same_content(base, entry))
 			s3c_object_moved(object, entry);
+		/* Written to meanwhile: the next commit must not take the change back. */
+		s3c_object_fold_attrs(object, which, attrs);
 	}
 	s3c_object_thaw(object);
 	if (r == 0)

@@ -246,8 +246,8 @@ int s3c_commit_resolve(struct s3c_commit *c, int result)
 }
 
 /* Waits until nobody writes to the pinned pages, then keeps writers off. Lock held, released. */
-static void seal_begin(struct s3c_object *object, uint64_t first, struct s3c_page **pages,
-		       unsigned n)
+static void seal_begin(struct s3c_object *object, uint64_t first, uint64_t size,
+		       struct s3c_page **pages, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		if (!pages[i] || !pages[i]->writing)
@@ -262,6 +262,10 @@ static void seal_begin(struct s3c_object *object, uint64_t first, struct s3c_pag
 		if (!pages[i])
 			continue;
 		pages[i]->sealing++;
+		/* What was appended since goes past what is sealed: the chunk is needed once more.
+		 */
+		if (object->size > size && (first + i + 1) * S3C_CHUNK_SIZE > size)
+			continue;
 		if (slot && slot->state == S3C_CHUNK_DIRTY && slot->page == pages[i])
 			s3c_slot_set(segment, slot, S3C_CHUNK_SENT);
 	}
@@ -300,7 +304,7 @@ int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_
 		s3c_mutex_lock(lock);
 		r = s3c_chunks_pin(object, NULL, first + done, n, pages);
 		if (r == 0)
-			seal_begin(object, first + done, pages, n);
+			seal_begin(object, first + done, size, pages, n);
 		s3c_mutex_unlock(lock);
 		if (r < 0)
 			break;

@@ -241,14 +241,15 @@ static int commit_wait(struct s3c_object *object, struct s3c_op *op)
 	uint64_t target = object->seq, mine = 0;
 
 	for (;;) {
+		bool running = mine && object->commits_ended < mine;
 		int r;
 
 		/* First: what was stored under the name of a conflict is clean as well. */
-		if (mine && object->commits_ended >= mine && object->commit_result < 0)
+		if (mine && !running && object->commit_result < 0)
 			return object->commit_result;
-		if (!s3c_object_is_dirty(object) || object->clean_seq >= target)
+		if (!running && (!s3c_object_is_dirty(object) || object->clean_seq >= target))
 			return 0;
-		if (object->lost)
+		if (!running && object->lost)
 			return -EIO;
 		if (op == S3C_NOWAIT)
 			return -EINPROGRESS;

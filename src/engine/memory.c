@@ -305,6 +305,7 @@ int s3c_transfer_begin(struct s3c_memory *mem, struct s3c_mutex *lock, size_t le
 		buffer = malloc(is_kept(len) ? BUFFER_LEN : S3C_MAX(len, sizeof(*spare)));
 	if (!buffer) {
 		mem->transfer_used -= len;
+		s3c_waitq_wake_all(&mem->transfer_wait);
 		return -ENOMEM;
 	}
 	*ret_buffer = buffer;

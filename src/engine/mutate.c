@@ -173,6 +173,15 @@ static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
 	return r;
 }
 
+/* It was sent, and the reply was lost: it must not come back. */
+static int delete_tried(struct s3c_engine *engine, const char *path)
+{
+	cleanup_free char *key = NULL;
+	int r = s3c_key_of(engine, path, false, &key);
+
+	return r < 0 ? r : s3c_delete_key(engine, key, NULL);
+}
+
 /* The bytes of an open file live on; one that the store never saw costs no request. */
 static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 			 struct s3c_object *object)
@@ -184,8 +193,8 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 		return r;
 	base = s3c_object_base(object);
 	r = s3c_object_detach(object, op);
-	if (r == 0 && base) {
-		r = delete_stored(engine, op, base);
+	if (r == 0 && (base || s3c_object_tried(object))) {
+		r = base ? delete_stored(engine, op, base) : delete_tried(engine, path);
 		if (r < 0 && s3c_object_reattach(object, path) < 0)
 			s3c_error("%s: could not be deleted, and was opened anew meanwhile: what "
 				  "the former opening writes is lost",

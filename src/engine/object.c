@@ -264,9 +264,10 @@ static bool object_accept(struct s3c_object *object, struct s3c_entry *entry)
 		}
 		return true;
 	}
-	/* A look that began before our own last commit. */
+	/* A look that ended before our own last commit, not an older version that was restored. */
 	return ours->layout != S3C_LAYOUT_PLAIN && theirs->layout != S3C_LAYOUT_PLAIN &&
-	       theirs->generation < ours->generation;
+	       theirs->generation < ours->generation &&
+	       entry->fetched_ns < object->base->fetched_ns;
 }
 
 static int open_entry(struct s3c_engine *engine, const char *path, struct s3c_entry *entry,

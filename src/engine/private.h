@@ -119,6 +119,8 @@ struct s3c_entry *s3c_object_base(struct s3c_object *object);
 /* A frozen object without base gets another path, nothing was asked of the store: its commit goes
    there and replaces base (NULL: the name must not exist). An object of that path was detached. */
 int s3c_object_rekey(struct s3c_object *object, const char *to, struct s3c_entry *base);
+/* Was it sent to its present path, so that the store may have it although no reply said so? */
+bool s3c_object_tried(struct s3c_object *object);
 /* The opposite of detach when the delete failed: the object has path again, with the base it had.
    -EEXIST: another object was opened there meanwhile. */
 int s3c_object_reattach(struct s3c_object *object, const char *path);

@@ -180,6 +180,8 @@ static int load_spilled(struct pinning *p, uint64_t chunk)
 	if (page)
 		s3c_page_free(&objects->mem, page);
 	s3c_waitq_wake_all(&object->waitq);
+	/* Writers without room wait for the end of whatever runs. */
+	s3c_waitq_wake_all(&objects->mem.dirty_wait);
 	return r;
 }
 
@@ -436,17 +438,28 @@ static void ahead_advance(struct s3c_object *object, struct s3c_readahead *ra, u
 		s3c_fetch_put(started[i]);
 }
 
-static void ahead_note(struct s3c_readahead *ra, uint64_t offset, uint64_t len)
+/* A first read that begins at the start and asks for more than a chunk is the kernel reading ahead
+   for a program that reads on: a file of one segment then comes whole, by one GET. */
+static bool ahead_whole(const struct s3c_object *object, uint64_t offset, uint64_t len)
+{
+	return offset == 0 && len > S3C_CHUNK_SIZE && object->base_visible <= S3C_SEGMENT_SIZE;
+}
+
+static void ahead_note(const struct s3c_object *object, struct s3c_readahead *ra, uint64_t offset,
+		       uint64_t len)
 {
 	bool near = ra->hits > 1 && offset + AHEAD_SLACK >= ra->next &&
 		    offset <= ra->next + AHEAD_SLACK;
 
-	if (offset == ra->next || near) {
+	if ((offset == ra->next && ra->next) || near) {
 		ra->hits++;
 		ra->next = S3C_MAX(ra->next, offset + len);
 		return;
 	}
-	*ra = (struct s3c_readahead){ .hits = 1, .next = offset + len };
+	*ra = (struct s3c_readahead){
+		.hits = ahead_whole(object, offset, len) ? 2 : 1,
+		.next = offset + len,
+	};
 }
 
 static void pages_fill(struct s3c_pages *pages, struct s3c_page **pinned, uint64_t offset,
@@ -492,7 +505,7 @@ int s3c_object_read(struct s3c_object *object, struct s3c_op *op, uint64_t offse
 	len = (size_t)S3C_MIN((uint64_t)len, object->size - offset);
 	n = (unsigned)((offset + len - 1) / S3C_CHUNK_SIZE - first + 1);
 	if (readahead && op != S3C_NOWAIT) {
-		ahead_note(readahead, offset, len);
+		ahead_note(object, readahead, offset, len);
 		if (readahead->hits > 1)
 			r = s3c_object_prepare(object, op);
 		if (r == 0 && readahead->hits > 1)
@@ -501,7 +514,7 @@ int s3c_object_read(struct s3c_object *object, struct s3c_op *op, uint64_t offse
 	if (r == 0)
 		r = s3c_chunks_pin(object, op, first, n, pinned);
 	if (r == 0 && readahead && op == S3C_NOWAIT) {
-		ahead_note(readahead, offset, len);
+		ahead_note(object, readahead, offset, len);
 		if (readahead->hits > 1)
 			ahead_advance(object, readahead, offset);
 	}

@@ -92,9 +92,15 @@ static void reattach_target(struct rename *rn)
 /* The source is frozen and was never stored. */
 static int rename_local(struct rename *rn)
 {
+	cleanup_free char *from_key = NULL;
 	struct s3c_info info;
-	int r = detach_target(rn);
+	int r = s3c_key_of(rn->engine, rn->from, false, &from_key);
 
+	/* Sent, with a reply that was lost: it would come back under the old name. */
+	if (r == 0 && s3c_object_tried(rn->source))
+		r = s3c_delete_key(rn->engine, from_key, NULL);
+	if (r == 0)
+		r = detach_target(rn);
 	if (r < 0)
 		return r;
 	s3c_object_info(rn->source, &info);
@@ -163,6 +169,18 @@ static int copy_source(struct rename *rn, const char *from_key, const char *to_k
 	return r;
 }
 
+/* Who opened the source since it was looked at: frozen with its path. */
+static void move_late(struct rename *rn, struct s3c_entry *entry)
+{
+	struct s3c_object *late = s3c_object_find(rn->engine, rn->from);
+	cleanup_entry struct s3c_entry *base = late ? s3c_object_base(late) : NULL;
+
+	if (base && s3c_entry_same_content(base, rn->source_entry))
+		s3c_object_moved(late, entry);
+	if (late)
+		s3c_object_close(late);
+}
+
 /* The source's entry is known; its object, when there is one, is frozen. */
 static int rename_stored(struct rename *rn)
 {
@@ -199,7 +217,20 @@ static int rename_stored(struct rename *rn)
 	s3c_names_set(engine, entry);
 	if (rn->source)
 		s3c_object_moved(rn->source, entry);
+	else
+		move_late(rn, entry);
 	return 0;
+}
+
+static int rename_closed(struct rename *rn)
+{
+	int r = s3c_objects_freeze_below(rn->engine, rn->op, rn->from);
+
+	if (r < 0)
+		return r;
+	r = rename_stored(rn);
+	s3c_objects_thaw_below(rn->engine, rn->from);
+	return r;
 }
 
 /*
@@ -239,7 +270,7 @@ static int rename_held(struct rename *rn)
 	if (rn->source)
 		return rename_open(rn);
 	if (!rn->source_entry->is_dir)
-		return rename_stored(rn);
+		return rename_closed(rn);
 	return s3c_rename_dir(rn->engine, rn->op, rn->from, rn->to, rn->source_entry,
 			      rn->target_entry);
 }

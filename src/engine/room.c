@@ -35,22 +35,41 @@ static bool drop_segment(struct s3c_object *object, struct s3c_segment *segment)
 		s3c_slot_unspill(object, slot);
 		any = true;
 	}
-	if (any)
-		segment->dropped = object->upload->dropped = true;
 	return any;
+}
+
+/* Only while the part has all that its segments have: what is sent again is sent whole. */
+static bool drop_part(struct s3c_object *object, const struct s3c_part *part)
+{
+	struct s3c_segment *segment;
+	bool any = false;
+
+	for (uint64_t i = part->first; i < part->first + part->count; i++) {
+		segment = s3c_segment_find(object, i);
+		if (!segment || !segment->uploaded || segment->dropped ||
+		    segment->sent != S3C_SEGMENT_CHUNKS)
+			return false;
+	}
+	for (uint64_t i = part->first; i < part->first + part->count; i++)
+		any |= drop_segment(object, s3c_segment_find(object, i));
+	if (!any)
+		return false;
+	object->upload->dropped = true;
+	for (uint64_t i = part->first; i < part->first + part->count; i++)
+		s3c_segment_find(object, i)->dropped = true;
+	return true;
 }
 
 /* The spill file is full: a stream goes on without the chunks that are in the store. */
 static bool drop_sent(struct s3c_objects *objects)
 {
-	struct s3c_segment *segment, *tmp;
 	struct s3c_object *object;
 
 	LIST_FOREACH (object, &objects->all, all) {
 		if (!object->upload || object->upload->cancel || object->committing)
 			continue;
-		HASH_ITER (hh, object->segments, segment, tmp)
-			if (segment->uploaded && !segment->dropped && drop_segment(object, segment))
+		for (unsigned i = 0; i < object->upload->count; i++)
+			if (drop_part(object, object->upload->parts[i]))
 				return true;
 	}
 	return false;

@@ -449,9 +449,10 @@ static void stream_run(struct s3c_job *job)
 {
 	struct s3c_upload *upload = container_of(job, struct s3c_upload, job);
 	struct s3c_object *object = upload->object;
+	struct s3c_objects *objects = object->objects;
 	int r = stream_create(upload);
 
-	s3c_mutex_lock(&object->engine->lock);
+	s3c_mutex_lock(&objects->engine->lock);
 	upload->creating = false;
 	if (r < 0) {
 		/* The commit tries again, and says what is wrong. */
@@ -461,16 +462,18 @@ static void stream_run(struct s3c_job *job)
 	}
 	s3c_stream_advance(object);
 	s3c_waitq_wake_all(&object->waitq);
+	/* Writers without room wait for it to send something; perhaps it does not. */
+	s3c_waitq_wake_all(&objects->mem.dirty_wait);
 	s3c_object_release(object);
-	s3c_mutex_unlock(&object->engine->lock);
+	s3c_mutex_unlock(&objects->engine->lock);
 }
 
 /* All chunks of segments [first, first + count) were written and not sent yet. */
 static bool complete(struct s3c_object *object, uint64_t first, uint64_t count)
 {
 	/* The writer may come back to the segment in which it is; past the last one there is more,
-	   so that all of these are full. */
-	if ((first + count) * S3C_SEGMENT_SIZE >= object->seq_end)
+	   so that all of these are full, unless the file was cut meanwhile. */
+	if ((first + count) * S3C_SEGMENT_SIZE >= S3C_MIN(object->seq_end, object->size))
 		return false;
 	for (uint64_t i = first; i < first + count; i++) {
 		struct s3c_segment *segment = s3c_segment_find(object, i);

@@ -29,7 +29,7 @@
 #include "fuse/private.h"
 
 #define DATA_THREADS 256
-#define META_THREADS 128
+#define META_THREADS 256
 #define LEAVE_S 2.0 /* how long programs may go on after a signal */
 #define DRAIN_POLL_US 20000
 

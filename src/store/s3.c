@@ -16,7 +16,7 @@
 #include <strings.h>
 
 #define CONFLICT_REPEATS 4
-#define META_SLOTS 32
+#define META_SLOTS 256
 #define PARALLEL_DEFAULT 32
 #define RETRIES_DEFAULT 8
 

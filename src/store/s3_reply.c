@@ -214,6 +214,7 @@ struct list_state {
 	size_t alloc;
 	bool url_encoded; /* may come after the entries: they are decoded at the end */
 	bool truncated;
+	bool found; /* the document is a list: anything else would read as an empty folder */
 };
 
 static int list_open(void *arg, const char *path)
@@ -222,6 +223,8 @@ static int list_open(void *arg, const char *path)
 	struct s3c_list *list = state->list;
 	bool is_prefix = strcmp(path, "ListBucketResult/CommonPrefixes") == 0;
 
+	if (strcmp(path, "ListBucketResult") == 0)
+		state->found = true;
 	if (!is_prefix && strcmp(path, "ListBucketResult/Contents") != 0)
 		return 0;
 	if (list->count >= LIST_MAX)
@@ -311,6 +314,8 @@ static int check_entries(struct list_state *state)
 	const char *prefix = state->call->rq.prefix ? state->call->rq.prefix : "";
 	struct s3c_list *list = state->list;
 
+	if (!state->found)
+		return -EPROTO;
 	for (size_t i = 0; i < list->count; i++) {
 		struct s3c_list_entry *entry = &list->entries[i];
 		int r = entry->key ? 0 : -EPROTO;

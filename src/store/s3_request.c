@@ -348,6 +348,7 @@ static int build_list(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	int r = add_query(b, "list-type", "2");
 
 	b->http.method = "GET";
+	b->http.xml_200_error = true;
 	/* Keys may hold what XML cannot. */
 	if (r == 0)
 		r = add_query(b, "encoding-type", "url");

@@ -448,13 +448,14 @@ def test_failure_is_never_absence(rgw_store, mount):
         assert read_file(site / "d/f") == b"x"
 
 
-@pytest.mark.parametrize("kind", ["500", "503", "reset", "expired", "skew"])
+@pytest.mark.parametrize("kind", ["500", "503", "reset", "expired"])
 def test_survived(store, mount, keyring, kind):
     """Each request is repeated, signed anew."""
     site = Site(mount, store)
     large = blob(2 * SEGMENT + 9, 1)
 
-    def with_fault(times=2, **how):
+    # Credentials are loaded again once; the same answer after that is believed.
+    def with_fault(times=1 if kind == "expired" else 2, **how):
         store.proxy.reset()
         store.proxy.fault(kind, times=times, **how)
         yield
@@ -481,6 +482,46 @@ def test_survived(store, mount, keyring, kind):
     with fault(method="GET", match="/g"):
         assert read_file(site / "g") == MARKER
     assert store.decode(keyring, "large").plaintext() == large
+
+
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+	int r = real(clock, ts);
+	if (r == 0 && clock == CLOCK_REALTIME)
+		ts->tv_sec += SHIFT;
+	return r;
+}
+time_t time(time_t *t)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (t)
+		*t = ts.tv_sec;
+	return ts.tv_sec;
+}
+"""
+
+
+@pytest.mark.parametrize("hours", [3, -3])
+def test_wrong_clock(store, mount, tmp_path, hours):
+    """A machine whose clock is off by hours: corrected from the server's answer, and told."""
+    (tmp_path / "clock.c").write_text(CLOCK)
+    run("gcc", "-shared", "-fPIC", "-DSHIFT=%d" % (3600 * hours), "-o", tmp_path / "clock.so", tmp_path / "clock.c", "-ldl")
+    options = store.options()
+    if hours < 0:  # before the certificate was made
+        options.update(endpoint=store.proxy.http_endpoint, allow_http=True)
+    options["env"] = dict(options["env"], LD_PRELOAD=str(tmp_path / "clock.so"),
+                          ASAN_OPTIONS="detect_leaks=0:verify_asan_link_order=0")
+    m = mount(store.source, **options)
+    assert "clock" in m.text()
+    write_file(m / "f", MARKER)
+    assert read_file(m / "f") == MARKER
+    assert store.keys() == ["f"]
 
 
 @pytest.mark.parametrize("kind", ["cut", "error200"])
@@ -692,32 +733,41 @@ def test_own_failed_uploads_are_aborted(rgw_store, mount):
 
 @pytest.mark.parametrize("count,known", [(32, False), (200, True)])
 def test_stalled_reads(rgw_store, mount, count, known):
-    """Reads that the store does not answer: others go on, Ctrl-C works, the deadline ends them."""
+    """
+    Reads that the store does not answer: others go on, Ctrl-C works, the deadline ends them.
+    known: by their attributes; else the lookups hang as well (each in a directory of its own:
+    the kernel may let only one lookup into a directory at a time).
+    """
     limit = 5
     site = Site(mount, rgw_store, timeout=limit)
     os.mkdir(site / "stall")
     os.mkdir(site / "other")
+    names = ["stall/%d" % n if known else "stall/%d/f" % n for n in range(count + 1)]
+    contents = [b"%d" % n * 40 + bytes(80000 if known else 0) for n in range(count + 1)]
+
+    def make(n):
+        os.makedirs(os.path.dirname(site / names[n]), exist_ok=True)
+        write_file(site / names[n], contents[n])
+
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda n: write_file(site / ("stall/%d" % n), b"%d" % n * 40), range(count + 1)))
+        list(pool.map(make, range(count + 1)))
         list(pool.map(lambda n: write_file(site / ("other/%d" % n), b"x"), range(15)))
     site.remount()
-    assert len(os.listdir(site / "stall")) == count + 1
-    if known:
-        assert sum(e.stat().st_size for e in os.scandir(site / "stall")) > 0
+    assert len([e for e in os.scandir(site / "stall") if e.stat()]) == count + 1
     os.listdir(site.path)
     rgw_store.proxy.reset()
-    rgw_store.proxy.fault("hang", match="/stall/")
+    rgw_store.proxy.fault("hang", match="/stall/%d+" if known else "/stall/%d+/f")
     results = {}
 
     def read(n):
         begin = time.monotonic()
-        results[n] = outcome(site / ("stall/%d" % n)), time.monotonic() - begin
+        results[n] = outcome(site / names[n]), time.monotonic() - begin
 
     readers = [threading.Thread(target=read, args=(n,)) for n in range(count)]
     for r in readers:
         r.start()
     wait_for(lambda: rgw_store.proxy.counts().get("fault", 0) >= 8, 20, "stalled requests")
-    waiting = subprocess.Popen(["cat", site / ("stall/%d" % count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    waiting = subprocess.Popen(["cat", site / names[count]], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     # Elsewhere: names that need the store, names that are known, and contents.
     times = []
@@ -725,7 +775,7 @@ def test_stalled_reads(rgw_store, mount, count, known):
         begin = time.monotonic()
         assert os.stat(site / ("other/%d" % n)).st_size == 1
         times.append(time.monotonic() - begin)
-    assert statistics.median(times) < 0.05, times
+    assert statistics.median(times) < 0.05 and max(times) < 1, times
     begin = time.monotonic()
     os.stat(site.path)
     os.listdir(site / "other")
@@ -743,7 +793,7 @@ def test_stalled_reads(rgw_store, mount, count, known):
     assert {found for found, _ in results.values()} <= {errno.ETIMEDOUT, errno.EIO}, results
     assert max(seconds for _, seconds in results.values()) < limit + 10, results
     rgw_store.proxy.fault("off")
-    assert read_file(site / "stall/3") == b"3" * 40
+    assert read_file(site / names[3]) == contents[3]
     assert site.m.process.poll() is None
 
 
@@ -787,7 +837,8 @@ def test_stalled_content_reads(rgw_store, mount):
     rgw_store.proxy.fault("off")
     for fd in fds:
         os.close(fd)
-    assert read_file(site / "stall/0") == blob(3 * CHUNK, 0)
+    # What was asked for before may still end with an error.
+    wait_for(lambda: outcome(site / "stall/0") == blob(3 * CHUNK, 0), 5, "reading again")
 
 
 def test_umount_with_a_dead_store(rgw_store, mount):

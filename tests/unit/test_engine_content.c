@@ -604,7 +604,9 @@ static void test_failures(void **state)
 	object = create(&fx, "d");
 	fault(&fx, S3C_STORE_PUT, S3C_FAULT_LOST, -ECONNRESET, 0, 0, 1);
 	write_all(object, 0, data, 100000, MIB);
+	fx_requests(&fx);
 	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_requests(&fx, "GET 1 PUT 1");
 	assert_false(s3c_object_dirty(object));
 	s3c_store_fault_clear(fx.store);
 	fault(&fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_LOST, -ETIMEDOUT, 0, 0, 1);
@@ -745,6 +747,39 @@ static void test_waiting(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		s3c_op_destroy(&readers[i].op);
 	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* What is written while the commit of a closed file runs is committed after it. */
+static void test_close_twice(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_engine_stats stats;
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	fault(&fx, S3C_STORE_PUT, S3C_FAULT_STALL, 0, 0, 0, 1);
+	object = create(&fx, "f");
+	write_all(object, 0, (const uint8_t *)"one", 3, 3);
+	s3c_object_close(object);
+	object = open_path(&fx, "f");
+	for (unsigned i = 0; s3c_object_commit(object, S3C_NOWAIT) == 0 && i < 1000; i++)
+		usleep(1000);
+	usleep(50000);
+	write_all(object, 0, (const uint8_t *)"two", 3, 3);
+	s3c_object_close(object);
+	s3c_store_fault_release(fx.store);
+	for (unsigned i = 0; i < 3000; i++) {
+		s3c_engine_stats(fx.engine, &stats);
+		if (!stats.objects_dirty)
+			break;
+		usleep(1000);
+	}
+	assert_int_equal(stats.objects_dirty, 0);
+	assert_content(&fx, "f", "two");
 	fx_end(&fx);
 }
 
@@ -1254,6 +1289,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_corruption),
 		cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_close_twice),
 		cmocka_unit_test(test_detach),
 		cmocka_unit_test(test_rename_open),
 		cmocka_unit_test(test_conflict),
