@@ -139,7 +139,7 @@ void s3c_commit_attempt(struct s3c_commit *c)
 
 	s3c_mutex_lock(&object->engine->lock);
 	attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
-	*attempt = (struct s3c_attempt){ .size = c->size, .cuts = c->cuts, .used = true };
+	*attempt = (struct s3c_attempt){ .size = c->size, .visible = c->size, .used = true };
 	memcpy(attempt->op_id, c->header.op_id, S3C_OP_ID_LEN);
 	object->publishing = true;
 	s3c_mutex_unlock(&object->engine->lock);
@@ -195,25 +195,31 @@ static int look(struct s3c_commit *c, struct s3c_entry **ret_entry,
 	return 0;
 }
 
-/* An earlier commit of ours, whose reply was lost, took effect: its content is base. */
-static bool adopt(struct s3c_commit *c, struct s3c_entry *entry, const uint8_t *op)
+bool s3c_object_adopt(struct s3c_object *object, struct s3c_entry *entry,
+		      const uint8_t op[static S3C_OP_ID_LEN])
 {
-	struct s3c_object *object = c->object;
-	bool found = false;
-
-	s3c_mutex_lock(&object->engine->lock);
-	for (unsigned i = 0; i < ARRAY_LEN(object->attempts) && !found; i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++) {
 		const struct s3c_attempt *attempt = &object->attempts[i];
 
+		if (!attempt->used || memcmp(attempt->op_id, op, S3C_OP_ID_LEN) != 0 ||
+		    attempt->size != entry->header.size)
+			continue;
 		/* What was cut since is not zero there. */
-		found = attempt->used && memcmp(attempt->op_id, op, S3C_OP_ID_LEN) == 0 &&
-			attempt->cuts == object->cuts && attempt->size == entry->header.size;
-		if (found)
-			object->base_visible = attempt->size;
-	}
-	if (found)
+		object->base_visible = attempt->visible;
 		s3c_object_set_base(object, entry);
-	s3c_mutex_unlock(&object->engine->lock);
+		return true;
+	}
+	return false;
+}
+
+static bool adopt(struct s3c_commit *c, struct s3c_entry *entry, const uint8_t *op)
+{
+	struct s3c_mutex *lock = &c->object->engine->lock;
+	bool found;
+
+	s3c_mutex_lock(lock);
+	found = s3c_object_adopt(c->object, entry, op);
+	s3c_mutex_unlock(lock);
 	return found;
 }
 

@@ -35,7 +35,6 @@ static int commit_snapshot(struct s3c_commit *c)
 	c->base_visible = object->base_visible;
 	c->seq = object->snap_seq = object->seq;
 	c->content_seq = object->content_seq;
-	c->cuts = object->cuts;
 	c->content = !object->base || object->content_seq != object->content_clean;
 	c->attrs = object->attrs;
 	c->base = object->base ? s3c_entry_ref(object->base) : NULL;
@@ -158,6 +157,8 @@ static void commit_succeed(struct s3c_commit *c)
 		object->stream_off = false;
 	}
 	object->clean_seq = c->seq;
+	/* What still turns up of earlier ones is not what the chunks were compared with. */
+	memset(object->attempts, 0, sizeof(object->attempts));
 	if (object->seq == c->seq)
 		object->attrs = c->header.attrs;
 	s3c_waitq_wake_all(&object->waitq);

@@ -110,7 +110,7 @@ struct s3c_crypt {
 /* An attempt to write the object, whose outcome may not be known yet. */
 struct s3c_attempt {
 	uint8_t op_id[S3C_OP_ID_LEN];
-	uint64_t size, cuts;
+	uint64_t size, visible; /* visible: the smallest size of the view since */
 	bool used;
 };
 
@@ -133,7 +133,6 @@ struct s3c_object {
 	struct s3c_entry *detached_base;
 	struct s3c_crypt *crypt; /* of base; NULL: not needed so far */
 	uint64_t base_visible;
-	uint64_t cuts; /* truncations that made it smaller */
 	uint8_t token[16];
 
 	uint64_t size;
@@ -300,7 +299,7 @@ void s3c_object_changed(struct s3c_object *object, bool content);
 struct s3c_commit {
 	struct s3c_object *object;
 	/* The view when it began. */
-	uint64_t size, base_visible, seq, content_seq, cuts;
+	uint64_t size, base_visible, seq, content_seq;
 	bool content; /* has to be written, not only attributes */
 	struct s3c_attrs attrs;
 	struct s3c_entry *base;
@@ -336,6 +335,9 @@ int s3c_commit_guard(struct s3c_commit *c, bool conditional);
 /* Before a request that writes: its operation id is one of ours, and readers that find the object
    changed wait for the outcome. */
 void s3c_commit_attempt(struct s3c_commit *c);
+/* An earlier commit, whose reply was lost, took effect: its content becomes base. Lock held. */
+bool s3c_object_adopt(struct s3c_object *object, struct s3c_entry *entry,
+		      const uint8_t op[static S3C_OP_ID_LEN]);
 /* Begin the commit anew: base is another entry by now. No errno of a store. */
 #define S3C_AGAIN (-ERESTART)
 /* After it failed: 0 when a look shows that it was done all the same (version is filled);

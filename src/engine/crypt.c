@@ -365,6 +365,8 @@ int s3c_object_refresh(struct s3c_object *object, struct s3c_op *op)
 		r = 0; /* our own commit came between */
 	} else if (r == 0 && s3c_same_content(old, found)) {
 		s3c_object_set_base(object, found);
+	} else if (r == 0 && s3c_object_adopt(object, found, found->header.op_id)) {
+		s3c_debug("%s: what was sent before has arrived", path);
 	} else if (r == 0 || r == -ENOENT) {
 		s3c_warn("%s: was changed by another machine while it was open here", path);
 		r = -ESTALE;

@@ -363,6 +363,8 @@ static int complete(struct s3c_commit *c, struct s3c_upload *upload)
 	c->version = reply.stat.version;
 	if (r < 0)
 		r = s3c_commit_resolve(c, r);
+	if (r == -ENXIO)
+		return r;
 	return r < 0 && r != S3C_AGAIN && r != -EEXIST
 		       ? s3c_object_fail(c->object, "complete the upload of", c->target, r,
 					 reply.message)
@@ -393,6 +395,33 @@ static void correct_attrs(struct s3c_commit *c)
 		c->seq--;
 }
 
+static int carry_out(struct s3c_commit *c, struct s3c_upload *upload)
+{
+	struct s3c_object *object = c->object;
+	int r = send_parts(upload, c);
+
+	if (r == 0)
+		r = check_source(c, upload);
+	if (r == -EOPNOTSUPP && copies(upload)) {
+		s3c_info("the store cannot copy parts: changed files are written whole");
+		s3c_mutex_lock(&object->engine->lock);
+		object->objects->no_part_copy = true;
+		s3c_mutex_unlock(&object->engine->lock);
+		return S3C_AGAIN;
+	}
+	if (r == 0)
+		r = complete(c, upload);
+	else if (r != -ENXIO)
+		r = s3c_object_fail(object, "write", c->target, r, upload->message);
+	if (r != -ENXIO)
+		return r;
+	/* Somebody aborted it, or the store forgot it: another one can have all but what was
+	   dropped. */
+	return upload->dropped ? s3c_object_fail(object, "complete the upload of", c->target, r,
+						 "it is gone")
+			       : S3C_AGAIN;
+}
+
 int s3c_commit_large(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
@@ -404,20 +433,7 @@ int s3c_commit_large(struct s3c_commit *c)
 		r = take_upload(c, &upload);
 	if (r < 0)
 		return r;
-	r = send_parts(upload, c);
-	if (r == 0)
-		r = check_source(c, upload);
-	if (r == -EOPNOTSUPP && copies(upload)) {
-		s3c_info("the store cannot copy parts: changed files are written whole");
-		s3c_mutex_lock(lock);
-		object->objects->no_part_copy = true;
-		s3c_mutex_unlock(lock);
-		r = S3C_AGAIN;
-	} else if (r < 0) {
-		r = s3c_object_fail(object, "write", c->target, r, upload->message);
-	} else {
-		r = complete(c, upload);
-	}
+	r = carry_out(c, upload);
 	if (r == 0 && upload->stream)
 		correct_attrs(c);
 	if (r == 0) {

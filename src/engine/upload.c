@@ -33,8 +33,8 @@
 
 /*
  * Segments in a part: 1 for the first 1,000, then doubling every 1,000, up to half of the memory
- * for transfers. With memory=256M that is 3 segments and files of 234 GiB; with memory=4G 61
- * segments and 3.5 TiB. Parts that are copied do not count.
+ * for transfers. With memory=256M that is 3 segments and files of 210 GiB; with memory=4G 63
+ * segments and 2.4 TiB. Parts that are copied do not count.
  */
 uint64_t s3c_part_segments(const struct s3c_objects *objects, unsigned number)
 {

@@ -394,7 +394,8 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
 	if (size < object->size) {
 		s3c_chunks_drop(object, DIV_ROUND_UP(size, S3C_CHUNK_SIZE));
 		object->base_visible = S3C_MIN(object->base_visible, size);
-		object->cuts++;
+		for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
+			object->attempts[i].visible = S3C_MIN(object->attempts[i].visible, size);
 		s3c_waitq_wake_all(&object->waitq);
 	}
 	object->size = size;

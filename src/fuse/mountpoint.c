@@ -25,6 +25,7 @@ extern char **environ;
 
 /* One line of /proc/self/mountinfo, proc(5); points into the line. */
 struct mount_line {
+	int id;
 	char *device; /* major:minor */
 	char *where;
 	char *type;
@@ -65,6 +66,7 @@ static bool parse_line(char *line, struct mount_line *ret_line)
 		fields[i] = field;
 		field = strtok_r(NULL, " ", &save);
 	}
+	parsed.id = atoi(fields[0]);
 	parsed.device = fields[2];
 	parsed.where = fields[4];
 	parsed.type = strtok_r(rest, " ", &save);
@@ -77,9 +79,20 @@ static bool parse_line(char *line, struct mount_line *ret_line)
 	return true;
 }
 
-/* The device and the source of what is mounted there, when it is ours; the caller frees the source.
- */
-static bool find_mount(const char *mountpoint, char *ret_device, size_t size, char **ret_source)
+struct found_mount {
+	int id; /* as fdinfo tells it too */
+	char device[32];
+	char *source;
+};
+
+static void found_mount_free(struct found_mount *found)
+{
+	free(found->source);
+}
+#define cleanup_found __attribute__((cleanup(found_mount_free)))
+
+/* What is mounted there, topmost; is it ours? To be freed in either case. */
+static bool find_mount(const char *mountpoint, struct found_mount *ret_found)
 {
 	FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
@@ -87,7 +100,7 @@ static bool find_mount(const char *mountpoint, char *ret_device, size_t size, ch
 	bool ours = false;
 	size_t alloc = 0;
 
-	*ret_source = NULL;
+	*ret_found = (struct found_mount){ .id = -1 };
 	if (!file)
 		return false;
 	/* The last line of a place is the topmost mount. */
@@ -95,9 +108,10 @@ static bool find_mount(const char *mountpoint, char *ret_device, size_t size, ch
 		if (!parse_line(line, &parsed) || strcmp(parsed.where, mountpoint) != 0)
 			continue;
 		ours = !strcmp(parsed.type, FS_TYPE);
-		snprintf(ret_device, size, "%s", parsed.device);
-		free(*ret_source);
-		*ret_source = strdup(parsed.source);
+		ret_found->id = parsed.id;
+		snprintf(ret_found->device, sizeof(ret_found->device), "%s", parsed.device);
+		free(ret_found->source);
+		ret_found->source = strdup(parsed.source);
 	}
 	fclose(file);
 	return ours;
@@ -208,37 +222,42 @@ static int check_fuse(bool allow_other, struct s3c_err *err)
 int s3c_mountpoint_check(const char *mountpoint, const char *source, bool nonempty,
 			 bool allow_other, struct s3c_err *err)
 {
-	cleanup_free char *there = NULL;
-	char device[32];
+	cleanup_found struct found_mount there = { 0 };
 	int r;
 
 	r = check_place(mountpoint, err);
 	if (r < 0)
 		return r;
-	if (find_mount(mountpoint, device, sizeof(device), &there))
+	if (find_mount(mountpoint, &there))
 		return s3c_err_set(err, -EBUSY, "%s is mounted on %s already",
-				   there ? there : source, mountpoint);
+				   there.source ? there.source : source, mountpoint);
 	r = nonempty ? 0 : check_empty(mountpoint, err);
 	return r < 0 ? r : check_fuse(allow_other, err);
 }
 
 bool s3c_mountpoint_is_ours(const char *mountpoint)
 {
-	cleanup_free char *source = NULL;
-	char device[32];
+	cleanup_found struct found_mount there = { 0 };
 
-	return find_mount(mountpoint, device, sizeof(device), &source);
+	return find_mount(mountpoint, &there);
+}
+
+int s3c_mountpoint_id(const char *mountpoint)
+{
+	cleanup_found struct found_mount there = { 0 };
+
+	return find_mount(mountpoint, &there) ? there.id : -1;
 }
 
 void s3c_mountpoint_raise_readahead(const char *mountpoint)
 {
-	cleanup_free char *there = NULL;
-	char device[32], path[96];
+	cleanup_found struct found_mount there = { 0 };
+	char path[96];
 	int fd;
 
-	if (geteuid() != 0 || !find_mount(mountpoint, device, sizeof(device), &there))
+	if (geteuid() != 0 || !find_mount(mountpoint, &there))
 		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", device);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", there.device);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;

@@ -187,25 +187,33 @@ void s3c_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file
 	s3c_call_start(&call);
 }
 
-/* The number of the file behind a descriptor, as /proc/PID/fdinfo tells it; 0: not told. */
-static uint64_t fdinfo_ino(int dir_fd, const char *name)
+/* Is the descriptor, as /proc/PID/fdinfo tells of it, one of the file to write to? Numbers of files
+ * repeat on every filesystem: the mount has to be ours. */
+static bool is_writer_of(int dir_fd, const char *name, int mount_id, uint64_t ino)
 {
 	cleanup_close int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+	const char *flags_at, *mount_at, *ino_at;
 	char text[1024];
-	uint64_t ino;
-	const char *at;
+	uint64_t number;
+	unsigned flags;
 	ssize_t len;
+	int mount;
 
 	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (len <= 0)
-		return 0;
+		return false;
 	text[len] = '\0';
-	at = strstr(text, "\nino:");
-	return at && sscanf(at, "\nino: %" SCNu64, &ino) == 1 ? ino : 0;
+	flags_at = strstr(text, "\nflags:");
+	mount_at = strstr(text, "\nmnt_id:");
+	ino_at = strstr(text, "\nino:");
+	return flags_at && mount_at && ino_at && sscanf(flags_at, "\nflags: %o", &flags) == 1 &&
+	       sscanf(mount_at, "\nmnt_id: %d", &mount) == 1 &&
+	       sscanf(ino_at, "\nino: %" SCNu64, &number) == 1 && mount == mount_id &&
+	       number == ino && (flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* Does the process have a descriptor of the file? Asks nothing of a file system of ours. */
-static bool still_open(pid_t pid, uint64_t ino)
+/* Does the process still have the file open for writing? Asks nothing of a file system of ours. */
+static bool still_open(pid_t pid, int mount_id, uint64_t ino)
 {
 	char path[64];
 	struct dirent *entry;
@@ -213,11 +221,12 @@ static bool still_open(pid_t pid, uint64_t ino)
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
-	dir = pid > 0 ? opendir(path) : NULL;
+	dir = pid > 0 && mount_id >= 0 ? opendir(path) : NULL;
 	if (!dir)
 		return false;
 	while (!found && (entry = readdir(dir)))
-		found = entry->d_name[0] != '.' && fdinfo_ino(dirfd(dir), entry->d_name) == ino;
+		found = entry->d_name[0] != '.' &&
+			is_writer_of(dirfd(dir), entry->d_name, mount_id, ino);
 	closedir(dir);
 	return found;
 }
@@ -231,7 +240,8 @@ static bool still_open(pid_t pid, uint64_t ino)
 static int run_flush(struct s3c_call *call, struct s3c_op *op)
 {
 	if (op != S3C_NOWAIT && s3c_fs_file_untouched(call->file) &&
-	    still_open(call->pid, s3c_fs_file_ino(call->file)))
+	    still_open(call->pid, __atomic_load_n(&call->fuse->mount_id, __ATOMIC_RELAXED),
+		       s3c_fs_file_ino(call->file)))
 		return 0;
 	return s3c_fs_flush(call->file, op);
 }

@@ -34,6 +34,7 @@ struct s3c_fuse {
 	bool rejected;              /* by init: this kernel cannot serve us */
 	bool seen;                  /* atomic: the first request after INIT has come */
 	int signal_fd;              /* -1: none */
+	int mount_id;               /* atomic: of our mount, see proc(5); -1: not known */
 	unsigned alive;             /* workers that run, atomic */
 	pthread_t workers[S3C_FUSE_WORKERS_MAX];
 	unsigned worker_count;
@@ -147,6 +148,8 @@ void s3c_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 /* mountpoint.c */
 
+/* The mount's number in mountinfo and fdinfo, proc(5); -1: not known. */
+int s3c_mountpoint_id(const char *mountpoint);
 /* Raises the kernel's read-ahead, which FUSE alone cannot lift above 128 KiB. Root only; quiet. */
 void s3c_mountpoint_raise_readahead(const char *mountpoint);
 /* Takes the mount out of the tree; programs that use it go on. */

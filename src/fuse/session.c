@@ -164,6 +164,7 @@ int s3c_fuse_mount(const struct s3c_fuse_config *config, struct s3c_err *err,
 	fuse->engine = config->engine;
 	fuse->timeout_s = config->timeout_s;
 	fuse->signal_fd = -1;
+	fuse->mount_id = -1;
 	s3c_mutex_init(&fuse->calls_lock);
 	LIST_INIT(&fuse->parked);
 	fuse->mountpoint = strdup(config->mountpoint);
@@ -262,6 +263,8 @@ static bool on_post(struct s3c_fuse *fuse, unsigned char byte, int64_t *leave_ns
 			*leave_ns = s3c_deadline_after(LEAVE_S);
 		break;
 	case S3C_POST_SEEN:
+		__atomic_store_n(&fuse->mount_id, s3c_mountpoint_id(fuse->mountpoint),
+				 __ATOMIC_RELAXED);
 		s3c_mountpoint_raise_readahead(fuse->mountpoint);
 		break;
 	case SIGHUP:

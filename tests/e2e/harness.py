@@ -269,7 +269,6 @@ class Mount:
         os.makedirs(path, exist_ok=True)
         words = [k if v is True else "%s=%s" % (k, str(v).replace(",", "\\,")) for k, v in options.items() if v is not None]
         self.args = [PROGRAM, source, path, "-f", "-o", ",".join(words)]
-        env.setdefault("ASAN_OPTIONS", "detect_leaks=0")
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         self.ended = False
@@ -331,7 +330,7 @@ class Mount:
                 self.process.kill()
                 self.process.wait()
         text = self.text()
-        for mark in ("AddressSanitizer", "runtime error:", "ThreadSanitizer"):
+        for mark in ("AddressSanitizer", "LeakSanitizer", "runtime error:", "ThreadSanitizer"):
             if mark in text:
                 problem += " " + mark
         return problem and problem + "\n" + text

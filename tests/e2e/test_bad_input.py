@@ -30,7 +30,7 @@ class Attempt:
         env.setdefault("HOME", str(self.folder))
         args = [PROGRAM, source, mnt or self.mnt] + (["-f"] if foreground else []) + ["-o", ",".join(words)]
         return subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              env=dict(env, ASAN_OPTIONS="detect_leaks=0"), timeout=90)
+                              env=env, timeout=90)
 
     def refused(self, source, *words, status=None, **options):
         """Each of words is a regular expression that the line has to match."""

@@ -584,6 +584,19 @@ def test_directories(site, file_store):
     assert os.listdir(site / "a") == ["new"]
 
 
+def test_close_stores_empty_file(mount, tmp_path):
+    """An empty file is stored by its close, though the process writes to another file of that number elsewhere."""
+    sources = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sources.append(mount("file://%s" % (tmp_path / name)))
+    other, here = sources
+    with open(other / "f", "wb"):
+        write_file(here / "f", b"")
+        assert os.stat(here / "f").st_ino == os.stat(other / "f").st_ino, "the numbers do not clash: the test shows nothing"
+        assert (tmp_path / "two" / "f").exists()
+
+
 def test_implicit_directory_stays(site, file_store):
     """A directory does not vanish with its last file."""
     os.makedirs(site / "made/below")
@@ -976,6 +989,40 @@ def test_background(file_store, keyring, tmp_path):
                          check=False, timeout=60).returncode == 0, 20, "mounting again")
     assert read_file(str(mnt / "f")) == MARKER
     run("fusermount3", "-u", mnt)
+
+
+MOUNT8 = """
+set -e
+mount --make-rprivate /
+mount -t overlay none -o lowerdir="$T/helpers:/usr/sbin" /usr/sbin
+mount -t fuse.s3cryptfs "$SOURCE" "$T/mnt" -o "$OPTIONS"
+echo data >"$T/mnt/file"
+umount "$T/mnt"
+echo "$SOURCE $T/mnt fuse.s3cryptfs _netdev,nofail,x-systemd.automount,$OPTIONS 0 0" >"$T/fstab"
+n=0
+until mount -a -T "$T/fstab"; do n=$((n + 1)); test $n -lt 50; sleep 0.1; done
+mount -a -T "$T/fstab"
+test "$(grep -c " $T/mnt " /proc/self/mounts)" = 1
+cat "$T/mnt/file"
+umount "$T/mnt"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_mount8(file_store, keyring, tmp_path):
+    """mount -t fuse.s3cryptfs, and mount -a twice, in a namespace where the helper is installed."""
+    for name in ("helpers", "mnt"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "helpers/mount.fuse.s3cryptfs").symlink_to(PROGRAM)
+    if subprocess.run(["unshare", "-m", "sh", "-c", "mount --make-rprivate / && mount -t overlay none -o lowerdir=%s/helpers:/usr/sbin "
+                       "/usr/sbin" % tmp_path], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no mount namespace with an overlay here")
+    env = dict(os.environ, T=str(tmp_path), SOURCE=file_store.source,
+               OPTIONS="keyring=%s,cache_dir=%s,log=%s" % (keyring.path, tmp_path / "cache-m8", tmp_path / "log"))
+    result = run("unshare", "-m", "sh", "-c", MOUNT8, env=env, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    log = (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""
+    assert result.returncode == 0 and result.stdout.endswith("data\n"), result.stderr + log
+    wait_for(lambda: file_store.decode(keyring, "file").plaintext() == b"data\n", 10, "the file in the store")
 
 
 def test_terminate(file_store, mount, keyring):

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
 """Large files in a folder store, and what they take of memory."""
+import errno
 import os
 import random
+import threading
+
+import pytest
 
 import decoder
-from harness import MARKER, Site, blob, drop_caches, find_bytes, run, sha256_file
+from harness import MARKER, Site, blob, drop_caches, find_bytes, read_file, run, sha256_file, write_file
 
 MIB, GIB = 1 << 20, 1 << 30
 SANITIZED = bool(os.environ.get("S3CRYPTFS_SANITIZED"))
@@ -80,3 +84,56 @@ def test_little_memory(file_store, mount, keyring, tmp_path):
     assert not find_bytes(MARKER, file_store.folder, *[str(p) for p in tmp_path.glob("cache-*")])
     o = file_store.decode(keyring, "f")
     assert o.size == size and next(o.segments())[1][8:100] == piece[:92]
+
+
+@pytest.mark.parametrize("what", ["limit", "disk"])
+def test_spill_is_full(file_store, mount, keyring, tmp_path, what):
+    """Random writes into more than memory and spill can hold: an error or success, never lost or old bytes."""
+    cache = tmp_path / "cache-small"
+    cache.mkdir()
+    if what == "disk":
+        if os.geteuid() != 0:
+            pytest.skip("needs root to mount a small disk")
+        run("mount", "-t", "tmpfs", "-o", "size=24M,mode=700", "none", cache)
+    try:
+        options = {"cache_size": "16M"} if what == "limit" else {}
+        m = mount(file_store.source, memory="64M", cache_dir=str(cache), state_dir=str(tmp_path / "state"), **options)
+        write_file(m / "old", b"old content")
+        order, rng = list(range(160)), random.Random(2)
+        rng.shuffle(order)
+        written, errors = [], []
+
+        def work():
+            fd = os.open(m / "old", os.O_RDWR)
+            try:
+                for n in order:
+                    os.pwrite(fd, bytes([n]) * MIB, n * MIB)
+                    written.append(n)
+                os.fsync(fd)
+            except OSError as e:
+                errors.append(e.errno)
+            finally:
+                try:
+                    os.close(fd)
+                except OSError as e:
+                    errors.append(e.errno)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        worker.join(100)
+        assert not worker.is_alive(), "the writer hangs after %d MiB" % len(written)
+        assert set(errors) <= {errno.ENOSPC}, errors
+        # Others go on.
+        write_file(m / "other", b"other")
+        assert read_file(m / "other") == b"other"
+        found = file_store.decode(keyring, "old")
+        if errors:
+            # A close that told no error has stored all that was written.
+            assert found.plaintext() == b"old content" or found.size == (max(written) + 1) * MIB
+        else:
+            for at, piece, size in found.segments():
+                assert piece == b"".join(bytes([n]) * MIB for n in range(at // MIB, at // MIB + size // MIB))
+        m.umount()
+    finally:
+        if what == "disk":
+            run("umount", "-l", cache, check=False)

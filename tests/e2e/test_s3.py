@@ -5,15 +5,17 @@ Mounts of real servers over TLS in every mode, with boto3 as the independent loo
 into the bucket: is it ciphertext, of the right mode, readable by others; and
 with objects that others put there.
 """
+import contextlib
 import errno
 import os
 import stat
+import threading
 
 import pytest
 from botocore.exceptions import ClientError
 
 import decoder
-from harness import CTL, MARKER, Site, blob, fails, read_file, run, write_file
+from harness import CTL, MARKER, Site, blob, fails, read_file, run, wait_for, write_file
 
 CHUNK, SEGMENT = decoder.CHUNK, decoder.SEGMENT
 MIB = 1 << 20
@@ -170,6 +172,42 @@ def test_attributes(site, mode):
     write_file(site / "f", b"changed")
     assert os.stat(site / "f").st_uid == 11
     assert mode.attributes("f")["uid"] == 11 and mode.plain("f") == b"changed"
+
+
+@modes("cse-key", "sse-c", "none")
+def test_attributes_while_writing(site, mode):
+    """chmod and utimens by path, in the middle of uploads and between write and close, cost no byte."""
+    data = blob(2 * SEGMENT + 100, 1)
+    for n in range(4):
+        name, stop, changes = "f%d" % n, threading.Event(), []
+
+        def change():
+            while not stop.is_set():
+                with contextlib.suppress(FileNotFoundError):
+                    os.chmod(site / name, 0o600 + len(changes) % 8)
+                    os.utime(site / name, (1, 1))
+                    changes.append(1)
+
+        changer = threading.Thread(target=change)
+        changer.start()
+        try:
+            with open(site / name, "wb", buffering=0) as f:
+                for at in range(0, len(data), 1 << 20):
+                    f.write(data[at:at + (1 << 20)])
+                    if n % 2 and at == SEGMENT:
+                        os.fsync(f.fileno())
+                wait_for(lambda: changes, 10, "a change of attributes")
+        finally:
+            stop.set()
+            changer.join()
+        os.chmod(site / name, 0o640)
+        os.utime(site / name, (5, 6))
+        assert mode.plain(name) == data
+    site.remount()
+    for n in range(4):
+        st = os.stat(site / ("f%d" % n))
+        assert (st.st_size, st.st_mode & 0o777, st.st_mtime) == (len(data), 0o640, 6)
+        assert read_file(site / ("f%d" % n)) == data
 
 
 @modes()
@@ -415,6 +453,17 @@ def test_two_machines_create_one_file(gateway, mount):
         os.mkdir(b / "d")
     b.m.umount()
     assert gateway.plain("f") == b"A" * 50
+
+
+def test_close_to_open(gateway, mount):
+    """consistency=open: what another machine closed is what the next open reads, whatever ttl says."""
+    a = Site(mount, gateway.store, **gateway.options)
+    b = Site(mount, gateway.store, **dict(gateway.options, consistency="open", ttl=3600))
+    write_file(a / "f", b"one")
+    assert read_file(b / "f") == b"one"
+    for n in range(5):
+        write_file(a / "f", b"version %d" % n * (n + 1))
+        assert read_file(b / "f") == b"version %d" % n * (n + 1)
 
 
 def test_other_machine_replaces_while_open(gateway, mount):

@@ -591,6 +591,26 @@ static void test_failures(void **state)
 	s3c_store_fault_clear(fx.store);
 	assert_int_equal(s3c_object_commit(object, NULL), 0);
 	s3c_object_close(object);
+	/* An upload that somebody aborted is begun again. */
+	object = create(&fx, "e");
+	fault(&fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_FAIL, -ENXIO, 0, 0, 1);
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_store_fault_clear(fx.store);
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	/* A store that cannot copy parts, and says so late. */
+	object = create(&fx, "h");
+	write_all(object, 0, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	fault(&fx, S3C_STORE_UPLOAD_PART_COPY, S3C_FAULT_FAIL, -EOPNOTSUPP, 0, 0, 0);
+	write_all(object, 2 * SEG + 1, data, 1, 1);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_store_fault_clear(fx.store);
+	write_all(object, 2 * SEG + 1, data + 2 * SEG + 1, 1, 1);
+	content_equal(&fx, object, data, size, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
 	/* So does the one PUT of a small file. */
 	object = create(&fx, "c");
 	fault(&fx, S3C_STORE_PUT, S3C_FAULT_FAIL, -EAGAIN, 0, 0, 0);
@@ -766,8 +786,6 @@ static void test_close_twice(void **state)
 	write_all(object, 0, (const uint8_t *)"one", 3, 3);
 	s3c_object_close(object);
 	object = open_path(&fx, "f");
-	for (unsigned i = 0; s3c_object_commit(object, S3C_NOWAIT) == 0 && i < 1000; i++)
-		usleep(1000);
 	usleep(50000);
 	write_all(object, 0, (const uint8_t *)"two", 3, 3);
 	s3c_object_close(object);
@@ -935,7 +953,9 @@ static void test_nowait(void **state)
 {
 	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 16 * MIB };
 	cleanup_free uint8_t *data = pattern(MIB, 16);
+	struct s3c_pages pages, other;
 	struct s3c_object *object;
+	struct s3c_page *page;
 	unsigned n = 0;
 	struct fx fx;
 	int r;
@@ -955,6 +975,26 @@ static void test_nowait(void **state)
 	s3c_object_close(object);
 	reopen(&fx, &o);
 	object = open_path(&fx, "f");
+	/* What is being sealed, or filled for the first time, keeps writers out. */
+	assert_int_equal(s3c_object_read(object, NULL, 5 * CHUNK, 10, NULL, &pages), 0);
+	page = pages.chunks[0];
+	s3c_mutex_lock(&fx.engine->lock);
+	page->sealing = 1;
+	s3c_mutex_unlock(&fx.engine->lock);
+	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, 5 * CHUNK, data, 10, false),
+			 -EINPROGRESS);
+	s3c_mutex_lock(&fx.engine->lock);
+	page->sealing = 0;
+	page->fresh = true;
+	s3c_mutex_unlock(&fx.engine->lock);
+	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, 5 * CHUNK, data, 10, false),
+			 -EINPROGRESS);
+	assert_int_equal(s3c_object_read(object, S3C_NOWAIT, 5 * CHUNK, 10, NULL, &other),
+			 -EINPROGRESS);
+	s3c_mutex_lock(&fx.engine->lock);
+	page->fresh = false;
+	s3c_mutex_unlock(&fx.engine->lock);
+	s3c_pages_release(fx.engine, &pages);
 	/* A part of a chunk that is not here; a whole one needs nothing. */
 	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, 10, data, 10, false), -EINPROGRESS);
 	assert_int_equal(s3c_object_write(object, S3C_NOWAIT, CHUNK, data, CHUNK, false), 0);
@@ -1104,7 +1144,7 @@ static void *worker_run(void *arg)
 		unsigned k = (unsigned)rand_r(&seed) % STRIPES, what = (unsigned)rand_r(&seed) % 8;
 		uint64_t at = ((uint64_t)k * WORKERS + w->id) * STRIPE;
 
-		if (what == 0 && i % 40 == 0) {
+		if (what == 0 && i % 8 == 0) {
 			if (s3c_object_commit(w->object, NULL) != 0)
 				w->failed = __LINE__;
 		} else if (what <= 3) {
@@ -1273,6 +1313,374 @@ static void test_migration(void **state)
 	fx_end(&fx);
 }
 
+/* A call that runs beside the test. */
+struct aside {
+	struct fx *fx;
+	struct s3c_object *object;
+	const uint8_t *data;
+	const char *from, *to;
+	pthread_t thread;
+	int result;
+	bool done;
+};
+
+static void aside_start(struct aside *a, void *(*fn)(void *))
+{
+	a->done = false;
+	assert_int_equal(pthread_create(&a->thread, NULL, fn, a), 0);
+	usleep(200000);
+}
+
+static int aside_end(struct aside *a)
+{
+	for (unsigned i = 0; i < 1500 && !__atomic_load_n(&a->done, __ATOMIC_ACQUIRE); i++)
+		usleep(10000);
+	if (!__atomic_load_n(&a->done, __ATOMIC_ACQUIRE))
+		fail_msg("it hangs");
+	pthread_join(a->thread, NULL);
+	return a->result;
+}
+
+static void *aside_commit(void *arg)
+{
+	struct aside *a = arg;
+
+	a->result = s3c_object_commit(a->object, NULL);
+	__atomic_store_n(&a->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void *aside_rename(void *arg)
+{
+	struct aside *a = arg;
+
+	a->result = s3c_engine_rename(a->fx->engine, NULL, a->from, a->to, false);
+	__atomic_store_n(&a->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void *aside_chmod(void *arg)
+{
+	struct aside *a = arg;
+	struct s3c_attrs attrs = { .mode = 0600 };
+	struct s3c_info info;
+
+	a->result = s3c_engine_setattr(a->fx->engine, NULL, a->from, a->object, S3C_SET_MODE,
+				       &attrs, &info);
+	__atomic_store_n(&a->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void *aside_write(void *arg)
+{
+	struct aside *a = arg;
+
+	for (size_t at = 0; at < 3 * SEG && a->result == 0; at += MIB)
+		a->result = s3c_object_write(a->object, NULL, at, a->data + at, MIB, false);
+	__atomic_store_n(&a->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void evict_all(struct fx *fx)
+{
+	struct s3c_memory *mem = &fx->engine->objects->mem;
+	size_t limit;
+
+	s3c_mutex_lock(&fx->engine->lock);
+	limit = mem->limit[S3C_PAGE_READ];
+	mem->limit[S3C_PAGE_READ] = 0;
+	s3c_memory_trim(mem);
+	mem->limit[S3C_PAGE_READ] = limit;
+	s3c_mutex_unlock(&fx->engine->lock);
+}
+
+/* The last chunk grows after the commit has its size and before it is sealed. */
+static void test_append_while_committing(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	cleanup_free uint8_t *data = pattern(100, 21);
+	struct s3c_object *object;
+	struct s3c_memory *mem;
+	struct aside a;
+	uint8_t *buffer;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	mem = &fx.engine->objects->mem;
+	object = create(&fx, "f");
+	write_all(object, 0, data, 10, 10);
+	s3c_mutex_lock(&fx.engine->lock);
+	assert_int_equal(s3c_transfer_begin(mem, &fx.engine->lock, mem->transfer_limit, &buffer),
+			 0);
+	s3c_mutex_unlock(&fx.engine->lock);
+	a = (struct aside){ .object = object };
+	aside_start(&a, aside_commit);
+	write_all(object, 10, data + 10, 90, 90);
+	s3c_mutex_lock(&fx.engine->lock);
+	s3c_transfer_end(mem, buffer, mem->transfer_limit);
+	s3c_mutex_unlock(&fx.engine->lock);
+	assert_int_equal(aside_end(&a), 0);
+	check(&fx);
+	evict_all(&fx);
+	content_equal(&fx, object, data, 100, 100);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	content_equal(&fx, object, data, 100, 100);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* A stream that is behind the writer, and a cut into the last chunk of a segment not sent yet. */
+static void test_cut_before_stream(void **state)
+{
+	struct s3c_fault_rule stall = { .op = S3C_STORE_UPLOAD_PART,
+					.kind = S3C_FAULT_STALL,
+					.times = 2 };
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	cleanup_free uint8_t *data = pattern(5 * SEG, 22);
+	size_t size = 3 * SEG - 100;
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	s3c_store_fault_add(fx.store, &stall);
+	write_all(object, 0, data, 5 * SEG, MIB);
+	assert_int_equal(s3c_object_truncate(object, NULL, size), 0);
+	s3c_store_fault_release(fx.store);
+	usleep(300000);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	content_equal(&fx, object, data, size, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* A segment that was sent and changed since has to be sent again: nothing of it may be dropped. */
+static void test_changed_segment_is_kept(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 32 * MIB, .cache_size = MIB };
+	cleanup_free uint8_t *data = pattern(5 * SEG, 23);
+	struct s3c_object *object;
+	struct aside a;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, SEG + MIB, MIB);
+	usleep(300000);
+	memset(data + 5 * CHUNK, 7, CHUNK);
+	write_all(object, 5 * CHUNK, data + 5 * CHUNK, CHUNK, CHUNK);
+	write_all(object, SEG + MIB, data + SEG + MIB, 3 * SEG, MIB);
+	a = (struct aside){ .object = object };
+	aside_start(&a, aside_commit);
+	assert_int_equal(aside_end(&a), 0);
+	content_equal(&fx, object, data, 4 * SEG + MIB, MIB);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* Who waits for room while a stream begins goes on when it cannot. */
+static void test_room_without_stream(void **state)
+{
+	struct s3c_fault_rule stall = { .op = S3C_STORE_UPLOAD_CREATE,
+					.kind = S3C_FAULT_STALL,
+					.times = 1 };
+	struct fx_options o = {
+		.enc = S3C_ENC_CSE_KEY, .memory = 32 * MIB, .cache_size = MIB, .timeout_s = 3
+	};
+	cleanup_free uint8_t *data = pattern(4 * SEG, 24);
+	struct s3c_object *object;
+	struct aside a;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	s3c_store_fault_add(fx.store, &stall);
+	a = (struct aside){ .object = object, .data = data };
+	aside_start(&a, aside_write);
+	assert_int_equal(aside_end(&a), 0);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* The reply is lost, so is the look after it; the file is cut before the next commit. */
+static void test_lost_then_cut(void **state)
+{
+	(void)state;
+	for (unsigned large = 0; large < 2; large++) {
+		struct s3c_fault_rule lost = { .op = large ? S3C_STORE_UPLOAD_COMPLETE
+							   : S3C_STORE_PUT,
+					       .kind = S3C_FAULT_LOST,
+					       .result = -ECONNRESET,
+					       .times = 1 };
+		struct s3c_fault_rule blind = { .op = S3C_STORE_GET,
+						.kind = S3C_FAULT_FAIL,
+						.result = -ETIMEDOUT,
+						.times = 1 };
+		struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+		size_t size = large ? 2 * SEG + CHUNK + 5 : 2 * CHUNK + 5;
+		size_t cut = size - CHUNK - 1;
+		cleanup_free uint8_t *data = pattern(size, 25);
+		struct s3c_object *object;
+		struct fx fx;
+
+		fx_open(&fx, &o);
+		fx_start(&fx, &o);
+		object = create(&fx, "f");
+		write_all(object, 0, data, size, MIB);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		memset(data + 10, 1, 20);
+		write_all(object, 10, data + 10, 20, 20);
+		s3c_store_fault_add(fx.store, &lost);
+		s3c_store_fault_add(fx.store, &blind);
+		assert_int_not_equal(s3c_object_commit(object, NULL), 0);
+		assert_int_equal(s3c_object_truncate(object, NULL, cut), 0);
+		memset(data + cut, 0, size - cut);
+		assert_int_equal(s3c_object_truncate(object, NULL, size - 7), 0);
+		memset(data + 20, 2, 20);
+		write_all(object, 20, data + 20, 20, 20);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		check(&fx);
+		content_equal(&fx, object, data, size - 7, MIB);
+		s3c_object_close(object);
+		reopen(&fx, &o);
+		object = open_path(&fx, "f");
+		content_equal(&fx, object, data, size - 7, MIB);
+		s3c_object_close(object);
+		fx_end(&fx);
+	}
+}
+
+/* A new file whose reply was lost is in the store all the same: it goes with its name. */
+static void test_lost_then_gone(void **state)
+{
+	(void)state;
+	for (unsigned rename = 0; rename < 2; rename++) {
+		struct s3c_fault_rule lost = { .op = S3C_STORE_PUT,
+					       .kind = S3C_FAULT_LOST,
+					       .result = -ETIMEDOUT,
+					       .times = 1 };
+		struct s3c_fault_rule blind = { .op = S3C_STORE_GET,
+						.kind = S3C_FAULT_FAIL,
+						.result = -ETIMEDOUT,
+						.times = 1 };
+		struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+		struct s3c_object *object;
+		struct fx fx;
+
+		fx_open(&fx, &o);
+		fx_start(&fx, &o);
+		object = create(&fx, "f");
+		write_all(object, 0, (const uint8_t *)"hello", 5, 5);
+		s3c_store_fault_add(fx.store, &lost);
+		s3c_store_fault_add(fx.store, &blind);
+		assert_int_equal(s3c_object_commit(object, NULL), -ETIMEDOUT);
+		if (rename)
+			assert_int_equal(move(&fx, "f", "g"), 0);
+		else
+			assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "f"), 0);
+		assert_false(hand_exists(&fx, "f"));
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		assert_int_equal(hand_exists(&fx, "g"), rename);
+		s3c_object_close(object);
+		fx_end(&fx);
+	}
+}
+
+/* Written while a chmod is on its way. */
+static void test_chmod_and_write(void **state)
+{
+	struct s3c_fault_rule stall = { .op = S3C_STORE_COPY, .kind = S3C_FAULT_STALL, .times = 1 };
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_object *object;
+	struct s3c_info info;
+	struct aside a;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	make_file(&fx, "f", "hello");
+	object = open_path(&fx, "f");
+	set(&fx, "f", S3C_SET_MODE, &(struct s3c_attrs){ .mode = 0644 }, 0);
+	s3c_store_fault_add(fx.store, &stall);
+	a = (struct aside){ .fx = &fx, .object = object, .from = "f" };
+	aside_start(&a, aside_chmod);
+	write_all(object, 5, (const uint8_t *)"world", 5, 5);
+	s3c_store_fault_release(fx.store);
+	assert_int_equal(aside_end(&a), 0);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_info(object, &info);
+	assert_int_equal(info.mode & 07777, 0600);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* Opened and written under its old name while it is renamed: it goes along. */
+static void test_opened_while_renamed(void **state)
+{
+	static const enum s3c_store_opcode when[] = { S3C_STORE_COPY, S3C_STORE_DELETE };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(when); i++) {
+		struct s3c_fault_rule stall = { .op = when[i],
+						.kind = S3C_FAULT_STALL,
+						.times = 1 };
+		struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+		struct s3c_object *object;
+		struct aside a;
+		struct fx fx;
+
+		fx_open(&fx, &o);
+		fx_start(&fx, &o);
+		make_file(&fx, "a", "one");
+		s3c_store_fault_add(fx.store, &stall);
+		a = (struct aside){ .fx = &fx, .from = "a", .to = "b" };
+		aside_start(&a, aside_rename);
+		object = open_path(&fx, "a");
+		write_all(object, 3, (const uint8_t *)"two", 3, 3);
+		s3c_store_fault_release(fx.store);
+		assert_int_equal(aside_end(&a), 0);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		s3c_object_close(object);
+		assert_string_equal(list(&fx, ""), "b");
+		assert_content(&fx, "b", "onetwo");
+		fx_end(&fx);
+	}
+}
+
+/* An older version that somebody brought back is shown as what it is. */
+static void test_restored_version(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .ttl_s = -1 };
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	s3c_journal_generation_note(fx.journal, "f",
+				    s3c_generation_next(0) + 3600 * S3C_NSEC_PER_SEC, false);
+	make_file(&fx, "f", "newer");
+	assert_reads(&fx, "f", "newer");
+	hand_file(&fx, "f", "older one");
+	assert_reads(&fx, "f", "older one");
+	fx_end(&fx);
+}
+
 /* An argument chooses tests by a pattern. */
 int main(int argc, char **argv)
 {
@@ -1297,6 +1705,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_crowd),
 		cmocka_unit_test(test_migration),
+		cmocka_unit_test(test_append_while_committing),
+		cmocka_unit_test(test_cut_before_stream),
+		cmocka_unit_test(test_changed_segment_is_kept),
+		cmocka_unit_test(test_room_without_stream),
+		cmocka_unit_test(test_lost_then_cut),
+		cmocka_unit_test(test_lost_then_gone),
+		cmocka_unit_test(test_chmod_and_write),
+		cmocka_unit_test(test_opened_while_renamed),
+		cmocka_unit_test(test_restored_version),
 		cmocka_unit_test(test_fuzz),
 	};
 
