@@ -104,10 +104,14 @@ int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count, enu
 		  struct s3c_fetch **ret_fetch)
 {
 	struct s3c_memory *mem = &object->objects->mem;
-	struct s3c_fetch *fetch = calloc(1, sizeof(*fetch) + count * sizeof(fetch->pages[0]));
 	int64_t now = s3c_clock_monotonic_ns();
+	struct s3c_fetch *fetch;
 	int r = 0;
 
+	/* Taking some and giving them back would wake the others who wait, to do the same. */
+	if (how == S3C_TAKE_DEMAND && s3c_memory_demand_room(mem) < count)
+		return -EAGAIN;
+	fetch = calloc(1, sizeof(*fetch) + count * sizeof(fetch->pages[0]));
 	if (!fetch)
 		return -ENOMEM;
 	fetch->refs = 1;

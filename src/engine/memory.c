@@ -232,6 +232,14 @@ void s3c_memory_trim(struct s3c_memory *mem)
 			return;
 }
 
+size_t s3c_memory_demand_room(const struct s3c_memory *mem)
+{
+	size_t used = mem->used[S3C_PAGE_READ], limit = mem->limit[S3C_PAGE_READ];
+	size_t room = limit + mem->listed[S3C_LIST_USED] + mem->listed[S3C_LIST_AHEAD];
+
+	return room > used ? room - used : 0;
+}
+
 size_t s3c_memory_ahead_room(struct s3c_memory *mem)
 {
 	size_t used = mem->used[S3C_PAGE_READ], limit = mem->limit[S3C_PAGE_READ];

@@ -98,6 +98,8 @@ int s3c_page_to_dirty(struct s3c_memory *mem, struct s3c_page *page);
 /* May leave the read pool over its limit: s3c_memory_trim when the page is on its list. */
 void s3c_page_to_read(struct s3c_memory *mem, struct s3c_page *page);
 void s3c_memory_trim(struct s3c_memory *mem);
+/* Pages that S3C_TAKE_DEMAND can have now, at most. */
+size_t s3c_memory_demand_room(const struct s3c_memory *mem);
 /* Pages that S3C_TAKE_AHEAD can have now. */
 size_t s3c_memory_ahead_room(struct s3c_memory *mem);
 bool s3c_memory_dirty_room(const struct s3c_memory *mem, size_t pages);

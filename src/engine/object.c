@@ -308,7 +308,7 @@ int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 		*ret_object = object;
 		return 0;
 	}
-	r = s3c_names_lookup(engine, op, path, false, &entry);
+	r = s3c_names_lookup(engine, op, path, engine->config.consistency_open, &entry);
 	if (r < 0)
 		return r;
 	r = entry->is_dir ? -EISDIR : s3c_target_new(engine, path, &target);

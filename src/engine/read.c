@@ -260,6 +260,10 @@ static int pin_progress(struct pinning *p)
 	if (object->lost)
 		return -EIO;
 	if (!p->admitted) {
+		/* Whoever waits to be admitted must not hold what the admitted ones need. */
+		s3c_chunks_unpin(object, p->pages, p->n);
+		memset(p->pages, 0, p->n * sizeof(p->pages[0]));
+		memset(p->done, 0, sizeof(p->done));
 		r = s3c_memory_admit(&objects->mem, lock, p->op, p->n);
 		p->admitted = r == 0;
 		return r;

@@ -316,10 +316,18 @@ class Mount:
         with open("/proc/%d/status" % self.process.pid) as f:
             return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
 
+    def close_files(self):
+        """Descriptors that a test which failed has left open here would keep the daemon alive."""
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink("/proc/self/fd/" + name).startswith(self.path + "/"):
+                    os.close(int(name))
+
     def finish(self):
         """Ends what still runs; a text when the daemon died or a sanitizer spoke."""
         problem = ""
         if not self.ended:
+            self.close_files()
             if self.process.poll() is not None:
                 problem = "the daemon died: exit %d" % self.process.returncode
             run("fusermount3", "-u", "-z", self.path, check=False)

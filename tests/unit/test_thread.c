@@ -457,7 +457,8 @@ static void pool_elastic(void **state)
 	s3c_pool_submit(pool, &job_new(&free_running, &free_done, NULL)->job);
 	await(&free_done, 1);
 	assert_int_equal(load(&done), 0);
-	assert_in_range(s3c_pool_threads(pool), 201, 202);
+	/* An idle one may not have been seen as idle when the next job came. */
+	assert_in_range(s3c_pool_threads(pool), 201, 210);
 
 	/* Past the maximum they queue, and nothing is lost. */
 	for (int i = 0; i < 100; i++)
