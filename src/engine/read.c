@@ -412,8 +412,9 @@ static void ahead_advance(struct s3c_object *object, struct s3c_readahead *ra, u
 		step /= 2;
 	if (!ra->window)
 		ra->window = S3C_MIN((uint64_t)AHEAD_FIRST, most);
-	/* What was used up is asked for in large pieces, not byte by byte. */
-	if (ra->ahead > at && ra->ahead - at >= ra->window / 2)
+	/* What was used up is asked for in large pieces, not byte by byte; but one piece at a time,
+	   so that the number of GETs under way stays the same. */
+	if (ra->ahead > at && ra->ahead - at + S3C_MIN(step, ra->window / 2) > ra->window)
 		return;
 	target = S3C_MIN(at + ra->window, object->base_visible);
 	from = S3C_MAX(ra->ahead, at) / S3C_CHUNK_SIZE * S3C_CHUNK_SIZE;

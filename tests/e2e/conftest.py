@@ -9,7 +9,6 @@ S3CRYPTFS_SANITIZED=1 says that they are sanitizer builds, whose memory is not m
 Tests marked long run with --long only.
 """
 import os
-import subprocess
 import sys
 import tempfile
 import uuid

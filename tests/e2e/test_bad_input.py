@@ -271,7 +271,8 @@ def test_another_volume_than_the_pinned_one(attempt, file_store, mount, tmp_path
         os.unlink(path)
     run(CTL, "init", "-o", "keyring=%s,state_dir=%s" % (attempt.keyring.path, tmp_path / "elsewhere"), file_store.source)
     before = state_of(file_store.folder)
-    attempt.refused(file_store.source, "volume", "knows|pinned|replaced", "state_dir|volume_id", state_dir=str(state), foreground=foreground)
+    attempt.refused(file_store.source, "volume", "knows|pinned|replaced", "state_dir|volume_id", state_dir=str(state),
+                    foreground=foreground)
     assert state_of(file_store.folder) == before and state.exists()
 
 

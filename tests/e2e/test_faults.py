@@ -18,7 +18,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from botocore.exceptions import ClientError
 
 import decoder
 from harness import MARKER, Site, blob, fails, read_file, run, wait_for, write_file

@@ -880,8 +880,10 @@ def test_many_threads(site):
 
 def random_position(rng, size):
     """Most often near an edge of a chunk or segment."""
+    if rng.random() < 0.3:
+        return rng.randrange(size + 1)
     edge = rng.choice([CHUNK, SEGMENT, 1 << 20, 4096])
-    return max(0, min(size, rng.randrange(size // edge + 1) * edge + rng.randrange(-20, 21))) if rng.random() < 0.7 else rng.randrange(size + 1)
+    return max(0, min(size, rng.randrange(size // edge + 1) * edge + rng.randrange(-20, 21)))
 
 
 def exercise(site, seed, steps, top):
@@ -963,6 +965,90 @@ def test_random_operations_long(site, seed):
     site.remount()
     for name, data in shadow.items():
         assert read_file(site / name) == data, name
+
+
+def exercise_tree(site, seed, steps):
+    """Random changes of names against the same changes in a local folder; remounted now and then."""
+    rng, local = random.Random(seed), site.path + "-local"
+    os.mkdir(local)
+    names = ["a", "b", "c", "dd"]
+
+    def both(call):
+        """The call on both trees has one outcome."""
+        outcomes = []
+        for top in (local, site.path):
+            try:
+                call(top)
+                outcomes.append(None)
+            except OSError as e:
+                outcomes.append({errno.EEXIST: errno.ENOTEMPTY}.get(e.errno, e.errno))
+        return outcomes
+
+    for step in range(steps):
+        path = "/".join(rng.choice(names) for _ in range(rng.randrange(1, 4)))
+        other = "/".join(rng.choice(names) for _ in range(rng.randrange(1, 4)))
+        what = rng.choice(["write", "write", "mkdir", "mkdir", "rename", "rename", "rename", "unlink", "rmdir", "symlink", "chmod", "list"])
+        data = b"%d" % step
+        call = {
+            "write": lambda top: write_file(top + "/" + path, data),
+            "mkdir": lambda top: os.mkdir(top + "/" + path),
+            "rename": lambda top: os.rename(top + "/" + path, top + "/" + other),
+            "unlink": lambda top: os.unlink(top + "/" + path),
+            "rmdir": lambda top: os.rmdir(top + "/" + path),
+            "symlink": lambda top: os.symlink("t%d" % step, top + "/" + path),
+            "chmod": lambda top: os.chmod(top + "/" + path, 0o700 + step % 8, follow_symlinks=True),
+            "list": lambda top: os.listdir(top + "/" + path),
+        }[what]
+        outcomes = both(call)
+        assert outcomes[0] == outcomes[1], (seed, step, what, path, other, outcomes)
+        if step % 40 == 39:
+            assert snapshot(site.path, times=False) == snapshot(local, times=False), (seed, step)
+        if step % 150 == 149:
+            site.remount()
+            assert snapshot(site.path, times=False) == snapshot(local, times=False), (seed, step)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_names(site, seed):
+    exercise_tree(site, seed, 300)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20, 40))
+def test_random_names_long(site, seed):
+    exercise_tree(site, seed, 900)
+
+
+def test_parallel_writers_of_one_file(site, file_store, keyring):
+    """Stripes of one file from several threads and handles, with fsyncs between them."""
+    size, stripe, errors = 3 * SEGMENT + 1000, 100000, []
+    expected = b"".join(bytes([n % 251]) * min(stripe, size - n * stripe) for n in range((size + stripe - 1) // stripe))
+    write_file(site / "f", b"")
+
+    def work(who, count):
+        try:
+            mine = [n for n in range(who, (size + stripe - 1) // stripe, count)]
+            random.Random(who).shuffle(mine)
+            with open(site / "f", "r+b", buffering=0) as f:
+                for i, n in enumerate(mine):
+                    piece = expected[n * stripe:(n + 1) * stripe]
+                    assert os.pwrite(f.fileno(), piece, n * stripe) == len(piece)
+                    assert os.pread(f.fileno(), len(piece), n * stripe) == piece
+                    if i % 17 == who:
+                        os.fsync(f.fileno())
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work, args=(who, 6)) for who in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+    assert read_file(site / "f") == expected
+    assert file_store.decode(keyring, "f").plaintext() == expected
+    site.remount()
+    assert read_file(site / "f") == expected
 
 
 def test_background(file_store, keyring, tmp_path):
