@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * What the files of the names half share; nobody else includes it but its tests.
+ * What the files of the names half share. The content half uses its copies, generations and
+ * requests as well.
  *
  *	names.c    the tree of what is known of names    listing.c  listings
  *	lookup.c   asking the store for one name         entry.c    building verified entries
