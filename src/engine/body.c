@@ -145,22 +145,6 @@ void s3c_commit_attempt(struct s3c_commit *c)
 	s3c_mutex_unlock(&object->engine->lock);
 }
 
-static int tail_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
-		      uint64_t total)
-{
-	(void)st;
-	(void)offset;
-	(void)length;
-	(void)total;
-	s3c_buf_reset(arg);
-	return 0;
-}
-
-static int tail_data(void *arg, const void *data, size_t len)
-{
-	return s3c_buf_append(arg, data, len);
-}
-
 /* What the store has under the key, with its operation id. */
 static int look(struct s3c_commit *c, struct s3c_entry **ret_entry,
 		uint8_t ret_op[static S3C_OP_ID_LEN])
@@ -171,7 +155,7 @@ static int look(struct s3c_commit *c, struct s3c_entry **ret_entry,
 	struct s3c_store_request rq = {
 		.op = S3C_STORE_GET,
 		.suffix = S3C_TAIL_LEN,
-		.sink = { tail_begin, tail_data, &tail },
+		.sink = s3c_store_buf_sink(&tail),
 	};
 	const char *op;
 	int r;

@@ -172,22 +172,6 @@ int s3c_object_fail(struct s3c_object *object, const char *what, const struct s3
 	return s3c_engine_fail(object->engine, what, target->key, result, message);
 }
 
-static int tail_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
-		      uint64_t total)
-{
-	(void)st;
-	(void)offset;
-	(void)length;
-	(void)total;
-	s3c_buf_reset(arg);
-	return 0;
-}
-
-static int tail_data(void *arg, const void *data, size_t len)
-{
-	return s3c_buf_append(arg, data, len);
-}
-
 /* The end of a trailer object: at least its table, footer and MACs. */
 static int get_tail(struct s3c_object *object, struct s3c_op *op, const struct s3c_entry *base,
 		    const struct s3c_target *target, uint64_t len, struct s3c_buf *ret_tail)
@@ -206,7 +190,7 @@ static int get_tail(struct s3c_object *object, struct s3c_op *op, const struct s
 	int r;
 
 	s3c_buf_init(ret_tail, (size_t)len);
-	rq.sink = (struct s3c_store_sink){ tail_begin, tail_data, ret_tail };
+	rq.sink = s3c_store_buf_sink(ret_tail);
 	r = s3c_store_perform(object->engine->store, &rq, op, &reply);
 	if (r == 0 && ret_tail->len != len)
 		r = -EPROTO;

@@ -300,8 +300,8 @@ out:
 	return r;
 }
 
-static int get_all_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
-			 uint64_t total)
+static int buf_begin(void *arg, const struct s3c_stat *st, uint64_t offset, uint64_t length,
+		     uint64_t total)
 {
 	struct s3c_buf *body = arg;
 
@@ -309,14 +309,19 @@ static int get_all_begin(void *arg, const struct s3c_stat *st, uint64_t offset, 
 	(void)offset;
 	(void)total;
 	s3c_buf_reset(body);
-	if (length > body->max)
+	if (length > (body->max ? body->max : S3C_BUF_DEFAULT_MAX))
 		return -EMSGSIZE;
 	return s3c_buf_reserve(body, (size_t)length);
 }
 
-static int get_all_data(void *arg, const void *data, size_t len)
+static int buf_data(void *arg, const void *data, size_t len)
 {
 	return s3c_buf_append(arg, data, len);
+}
+
+struct s3c_store_sink s3c_store_buf_sink(struct s3c_buf *body)
+{
+	return (struct s3c_store_sink){ buf_begin, buf_data, body };
 }
 
 int s3c_store_get_all(struct s3c_store *store, const char *key, const struct s3c_ssec *ssec,
@@ -330,7 +335,7 @@ int s3c_store_get_all(struct s3c_store *store, const char *key, const struct s3c
 		.key = key,
 		.ssec = ssec,
 		.length = UINT64_MAX,
-		.sink = { get_all_begin, get_all_data, &body },
+		.sink = s3c_store_buf_sink(&body),
 	};
 	int r;
 

@@ -249,6 +249,8 @@ void s3c_store_free(struct s3c_store *store);
  */
 int s3c_store_perform(struct s3c_store *store, const struct s3c_store_request *request,
 		      struct s3c_op *op, struct s3c_store_reply *ret_reply);
+/* Where a GET that fits into body goes; body stays the caller's and is emptied at each attempt. */
+struct s3c_store_sink s3c_store_buf_sink(struct s3c_buf *body);
 /* GET into memory of at most max bytes (-EMSGSIZE past it), with the object's stat. */
 int s3c_store_get_all(struct s3c_store *store, const char *key, const struct s3c_ssec *ssec,
 		      size_t max, struct s3c_op *op, struct s3c_buf *ret_body,
