@@ -5,6 +5,7 @@
 # They and the contract suite speak TAP, so that the harness counts cases.
 unit_tests = \
 	tests/unit/test_base \
+	tests/unit/test_cache \
 	tests/unit/test_chunks \
 	tests/unit/test_crc \
 	tests/unit/test_credentials \
@@ -21,6 +22,7 @@ unit_tests = \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
 	tests/unit/test_options \
+	tests/unit/test_records \
 	tests/unit/test_retry \
 	tests/unit/test_sigv4 \
 	tests/unit/test_source \
@@ -70,6 +72,13 @@ tests_fuzz_fuzz_trailer_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_volume_SOURCES = tests/fuzz/fuzz_volume.c $(fuzz_main)
 tests_fuzz_fuzz_volume_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_volume_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+
+# Durable commits a second: run it by hand on the disk in question.
+check_PROGRAMS += tests/bench/cache_bench tests/bench/journal_bench
+tests_bench_cache_bench_SOURCES = tests/bench/cache_bench.c
+tests_bench_cache_bench_LDADD = $(S3C_LIBS)
+tests_bench_journal_bench_SOURCES = tests/bench/journal_bench.c
+tests_bench_journal_bench_LDADD = $(S3C_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests) tests/contract/contract

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * Two connections to one database in WAL mode. `durable` (synchronous=FULL)
- * answers reads and writes pins and caps; `batch` (synchronous=NORMAL) belongs
- * to the writer thread, which takes all generations that were noted since its
- * last turn and writes them in one transaction. Losing the last of them in a
- * power cut costs a warning about a rollback, never data.
- *
- * A noted generation is in `pending`, then in `writing`, then in the database;
- * readers look in this order, so that none is missed on its way.
+ * Connections to one database in WAL mode. `batch` belongs to the writer thread (writer.c), which
+ * writes records and generations. `durable` (synchronous=FULL) answers reads and writes pins and
+ * caps, while the writer is kept out. Readers of records have connections of their own.
  */
 #include "db/journal.h"
 
@@ -18,96 +13,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "db/journal_private.h"
 
-#define BATCH_WAIT_NS (100 * S3C_NSEC_PER_MSEC) /* notes gather for so long */
-#define RETRY_WAIT_NS (2 * S3C_NSEC_PER_SEC)    /* after a failed batch */
-#define BUSY_WAIT_MS 10000                      /* the other connection's transaction */
-#define PENDING_MAX 1000000u /* notes in memory; past it they are dropped, with a warning */
-
-struct note {
-	char *key;
-	uint64_t generation;
-	bool deleted;
-	UT_hash_handle hh;
-};
-
-struct s3c_journal {
-	char *path;
-	int lock_fd; /* -1: read-only */
-	bool readonly;
-	char *source;
-	pthread_t writer;
-	bool writer_started;
-
-	struct s3c_mutex db_lock; /* guards durable; never taken with lock held */
-	sqlite3 *durable;
-	sqlite3_stmt *get_generation; /* of durable; prepared once: every lookup asks */
-	sqlite3 *batch;               /* the writer's */
-
-	struct s3c_mutex lock; /* guards what follows */
-	struct note *pending;
-	struct note *writing; /* changed by the writer only, with lock held */
-	uint64_t noted;       /* notes so far */
-	uint64_t written;     /* of these: in the database */
-	uint64_t failures;    /* batches that failed */
-	int failure;          /* of the last that did */
-	unsigned flushing;    /* callers that wait for written */
-	bool stop, dropped;
-	struct s3c_waitq work, done;
-};
-
-static bool newer(uint64_t generation, bool deleted, uint64_t than, bool than_deleted)
-{
-	return generation != than ? generation > than : deleted && !than_deleted;
-}
-
-static void note_free(struct note *note)
-{
-	if (note)
-		free(note->key);
-	free(note);
-}
-
-static void notes_free(struct note **notes)
-{
-	struct note *note, *next;
-
-	HASH_ITER (hh, *notes, note, next) {
-		HASH_DEL(*notes, note);
-		note_free(note);
-	}
-}
-
-/* Puts note into the map or into the one that is there; takes it over. */
-static int notes_merge(struct note **notes, struct note *note)
-{
-	struct note *old = NULL;
-	size_t len = strlen(note->key);
-
-	HASH_FIND(hh, *notes, note->key, len, old);
-	if (old) {
-		if (newer(note->generation, note->deleted, old->generation, old->deleted)) {
-			old->generation = note->generation;
-			old->deleted = note->deleted;
-		}
-		note_free(note);
-		return 0;
-	}
-	HASH_ADD_KEYPTR(hh, *notes, note->key, len, note);
-	if (!note->hh.tbl) { /* HASH_NONFATAL_OOM: it was not added */
-		note_free(note);
-		return -ENOMEM;
-	}
-	return 0;
-}
+#define BUSY_WAIT_MS 10000 /* another connection's transaction */
 
 /* One statement: prepared, bound by the caller, run once, finished. */
 static int run(sqlite3 *db, sqlite3_stmt *stmt)
@@ -121,7 +33,7 @@ static int run(sqlite3 *db, sqlite3_stmt *stmt)
 	return s3c_db_errno(rc);
 }
 
-static int prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret_stmt)
+int s3c_db_statement(sqlite3 *db, const char *sql, sqlite3_stmt **ret_stmt)
 {
 	int rc = sqlite3_prepare_v2(db, sql, -1, ret_stmt, NULL);
 
@@ -131,108 +43,18 @@ static int prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret_stmt)
 	return s3c_db_errno(rc);
 }
 
-static int write_notes(sqlite3 *db, const char *source, struct note *notes)
+int s3c_db_cached(sqlite3 *db, sqlite3_stmt **stmt, const char *sql)
 {
-	sqlite3_stmt *stmt;
-	int rc, r;
-
-	r = prepare(db,
-		    "INSERT INTO generation (source, key, generation, deleted) VALUES (?, ?, ?, ?) "
-		    "ON CONFLICT (source, key) DO UPDATE SET generation = excluded.generation, "
-		    "deleted = excluded.deleted WHERE excluded.generation > generation.generation "
-		    "OR (excluded.generation = generation.generation AND "
-		    "excluded.deleted > generation.deleted)",
-		    &stmt);
-	if (r < 0)
-		return r;
-	rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-	for (struct note *note = notes; note && rc == SQLITE_OK; note = note->hh.next) {
-		uint8_t generation[8];
-
-		s3c_put_be64(generation, note->generation);
-		sqlite3_bind_text(stmt, 1, source, -1, SQLITE_STATIC);
-		sqlite3_bind_text(stmt, 2, note->key, -1, SQLITE_STATIC);
-		sqlite3_bind_blob(stmt, 3, generation, sizeof(generation), SQLITE_STATIC);
-		sqlite3_bind_int(stmt, 4, note->deleted);
-		rc = sqlite3_step(stmt);
-		sqlite3_reset(stmt);
-		if (rc == SQLITE_DONE)
-			rc = SQLITE_OK;
-	}
-	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
-	r = s3c_db_errno(rc);
-	if (r < 0)
-		s3c_error("journal: generations that were seen cannot be written, trying again: %s",
-			  sqlite3_errmsg(db));
-	sqlite3_finalize(stmt);
-	if (r < 0 && !sqlite3_get_autocommit(db))
-		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-	return r;
+	return *stmt ? SQLITE_OK
+		     : sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
 }
 
-/* What could not be written goes back in front of what came since. */
-static void unwrite_locked(struct s3c_journal *journal)
+int s3c_db_run(sqlite3_stmt *stmt)
 {
-	struct note *note, *next;
+	int rc = sqlite3_step(stmt);
 
-	s3c_mutex_assert_held(&journal->lock);
-	HASH_ITER (hh, journal->writing, note, next) {
-		HASH_DEL(journal->writing, note);
-		memset(&note->hh, 0, sizeof(note->hh));
-		notes_merge(&journal->pending, note);
-	}
-}
-
-static void wait_locked(struct s3c_journal *journal, int64_t ns)
-{
-	struct s3c_op op;
-
-	s3c_op_init(&op, s3c_clock_monotonic_ns() + ns);
-	while (!journal->stop && !journal->flushing)
-		if (s3c_waitq_wait(&journal->work, &journal->lock, &op) < 0)
-			break;
-	s3c_op_destroy(&op);
-}
-
-static void *writer_main(void *arg)
-{
-	struct s3c_journal *journal = arg;
-
-	s3c_mutex_lock(&journal->lock);
-	for (;;) {
-		uint64_t covers;
-		int r;
-
-		while (!journal->pending && !journal->stop)
-			s3c_waitq_wait(&journal->work, &journal->lock, NULL);
-		if (!journal->pending)
-			break;
-		wait_locked(journal, BATCH_WAIT_NS);
-		journal->writing = steal_ptr(journal->pending);
-		covers = journal->noted;
-		s3c_mutex_unlock(&journal->lock);
-		r = write_notes(journal->batch, journal->source, journal->writing);
-		s3c_mutex_lock(&journal->lock);
-		if (r == 0) {
-			notes_free(&journal->writing);
-			journal->written = covers;
-			journal->dropped = false;
-		} else {
-			unwrite_locked(journal);
-			journal->failures++;
-			journal->failure = r;
-		}
-		s3c_waitq_wake_all(&journal->done);
-		if (r < 0 && journal->stop)
-			break;
-		if (r < 0) {
-			journal->flushing = 0;
-			wait_locked(journal, RETRY_WAIT_NS);
-		}
-	}
-	s3c_mutex_unlock(&journal->lock);
-	return NULL;
+	sqlite3_reset(stmt);
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
 static int read_holder(int fd, pid_t *ret_pid, char **ret_mountpoint)
@@ -336,11 +158,10 @@ static int make_file(const char *state_dir, const char *path, struct s3c_err *er
 	return 0;
 }
 
-static int connect_db(const char *path, int flags, const char *pragmas, struct s3c_err *err,
-		      sqlite3 **ret_db)
+int s3c_db_connect(const char *path, const char *pragmas, struct s3c_err *err, sqlite3 **ret_db)
 {
 	sqlite3 *db = NULL;
-	int rc = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+	int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 
 	if (rc == SQLITE_OK) {
 		sqlite3_extended_result_codes(db, 1);
@@ -377,11 +198,16 @@ static int journal_new(const char *state_dir, struct s3c_journal **ret_journal)
 	journal->lock_fd = -1;
 	s3c_mutex_init(&journal->db_lock);
 	s3c_mutex_init(&journal->lock);
+	s3c_mutex_init(&journal->spare_lock);
 	s3c_waitq_init(&journal->work);
 	s3c_waitq_init(&journal->done);
+	s3c_waitq_init(&journal->room);
+	STAILQ_INIT(&journal->queue);
+	journal->unsynced = true; /* by the one before, that may have been killed */
+	journal->dir = strdup(state_dir);
 	journal->path = s3c_asprintf("%s/journal.db", state_dir);
 	journal->source = strdup("");
-	if (!journal->path || !journal->source) {
+	if (!journal->dir || !journal->path || !journal->source) {
 		s3c_journal_close(journal);
 		return -ENOMEM;
 	}
@@ -413,9 +239,10 @@ int s3c_journal_open(const char *state_dir, struct s3c_err *err, struct s3c_jour
 	if (r < 0)
 		return r;
 	/* A foreign database is told before its journal mode is changed. */
-	r = connect_db(journal->path, SQLITE_OPEN_READWRITE,
-		       "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF", err,
-		       &journal->durable);
+	r = s3c_db_connect(journal->path,
+			   "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; "
+			   "PRAGMA temp_store = MEMORY",
+			   err, &journal->durable);
 	if (r < 0)
 		return r;
 	r = s3c_db_prepare(journal->durable, journal->path, err);
@@ -425,15 +252,9 @@ int s3c_journal_open(const char *state_dir, struct s3c_err *err, struct s3c_jour
 	    SQLITE_OK)
 		return s3c_err_set(err, -EIO, "journal %s cannot be switched to WAL: %s",
 				   journal->path, sqlite3_errmsg(journal->durable));
-	r = connect_db(journal->path, SQLITE_OPEN_READWRITE,
-		       "PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF", err,
-		       &journal->batch);
+	r = s3c_writer_start(journal, err);
 	if (r < 0)
 		return r;
-	r = s3c_thread_start(&journal->writer, "s3c-journal", writer_main, journal);
-	if (r < 0)
-		return r;
-	journal->writer_started = true;
 	*ret_journal = steal_ptr(journal);
 	return 0;
 }
@@ -450,14 +271,13 @@ int s3c_journal_open_readonly(const char *state_dir, struct s3c_err *err,
 		return r;
 	journal->readonly = true;
 	if (stat(journal->path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
-		r = connect_db(":memory:", SQLITE_OPEN_READWRITE, "", err, &journal->durable);
+		journal->nothing = true;
+		r = s3c_db_connect(":memory:", "", err, &journal->durable);
 		if (r == 0)
 			r = s3c_db_prepare(journal->durable, journal->path, err);
 	} else {
 		/* Not SQLITE_OPEN_READONLY: reading a WAL needs its index, which is written. */
-		r = connect_db(journal->path, SQLITE_OPEN_READWRITE,
-			       "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF", err,
-			       &journal->durable);
+		r = s3c_db_connect(journal->path, S3C_DB_READER, err, &journal->durable);
 		if (r == 0)
 			r = s3c_db_check(journal->durable, journal->path, err);
 	}
@@ -484,22 +304,18 @@ void s3c_journal_close(struct s3c_journal *journal)
 {
 	if (!journal)
 		return;
-	if (journal->writer_started) {
-		s3c_mutex_lock(&journal->lock);
-		journal->stop = true;
-		s3c_waitq_wake_all(&journal->work);
-		s3c_mutex_unlock(&journal->lock);
-		pthread_join(journal->writer, NULL);
-	}
-	notes_free(&journal->pending);
-	notes_free(&journal->writing);
+	s3c_writer_stop(journal);
+	s3c_notes_free(journal);
+	s3c_readers_free(journal);
+	s3c_keys_free(journal);
 	sqlite3_finalize(journal->get_generation);
-	sqlite3_close(journal->batch);
 	sqlite3_close(journal->durable);
 	if (journal->lock_fd >= 0)
 		close(journal->lock_fd);
+	s3c_mutex_destroy(&journal->spare_lock);
 	s3c_mutex_destroy(&journal->lock);
 	s3c_mutex_destroy(&journal->db_lock);
+	free(journal->dir);
 	free(journal->path);
 	free(journal->source);
 	free(journal);
@@ -512,7 +328,8 @@ int s3c_journal_pin_get(struct s3c_journal *journal, const char *source,
 	int rc, r;
 
 	s3c_mutex_lock(&journal->db_lock);
-	r = prepare(journal->durable, "SELECT volume_id, serial FROM pin WHERE source = ?", &stmt);
+	r = s3c_db_statement(journal->durable, "SELECT volume_id, serial FROM pin WHERE source = ?",
+			     &stmt);
 	if (r == 0) {
 		sqlite3_bind_text(stmt, 1, source, -1, SQLITE_STATIC);
 		rc = sqlite3_step(stmt);
@@ -540,10 +357,11 @@ int s3c_journal_pin_set(struct s3c_journal *journal, const char *source,
 		return 0;
 	if (serial > INT64_MAX)
 		return -ERANGE;
+	s3c_writer_enter(journal);
 	s3c_mutex_lock(&journal->db_lock);
-	r = prepare(journal->durable,
-		    "INSERT OR REPLACE INTO pin (source, volume_id, serial) VALUES (?, ?, ?)",
-		    &stmt);
+	r = s3c_db_statement(
+		journal->durable,
+		"INSERT OR REPLACE INTO pin (source, volume_id, serial) VALUES (?, ?, ?)", &stmt);
 	if (r == 0) {
 		sqlite3_bind_text(stmt, 1, source, -1, SQLITE_STATIC);
 		sqlite3_bind_blob(stmt, 2, id, S3C_VOLUME_ID_LEN, SQLITE_STATIC);
@@ -551,6 +369,7 @@ int s3c_journal_pin_set(struct s3c_journal *journal, const char *source,
 		r = run(journal->durable, stmt);
 	}
 	s3c_mutex_unlock(&journal->db_lock);
+	s3c_writer_leave(journal);
 	return r;
 }
 
@@ -576,8 +395,9 @@ int s3c_journal_caps_get(struct s3c_journal *journal, const char *source, const 
 	int rc, r;
 
 	s3c_mutex_lock(&journal->db_lock);
-	r = prepare(journal->durable,
-		    "SELECT checked_at, bits FROM caps WHERE source = ? AND mode = ?", &stmt);
+	r = s3c_db_statement(journal->durable,
+			     "SELECT checked_at, bits FROM caps WHERE source = ? AND mode = ?",
+			     &stmt);
 	if (r == 0) {
 		sqlite3_bind_text(stmt, 1, source, -1, SQLITE_STATIC);
 		sqlite3_bind_text(stmt, 2, mode, -1, SQLITE_STATIC);
@@ -614,11 +434,12 @@ int s3c_journal_caps_set(struct s3c_journal *journal, const char *source, const 
 #define GIVE(bit, name) bits |= (int64_t)caps->name << (bit);
 	CAPS(GIVE)
 #undef GIVE
+	s3c_writer_enter(journal);
 	s3c_mutex_lock(&journal->db_lock);
-	r = prepare(journal->durable,
-		    "INSERT OR REPLACE INTO caps (source, mode, checked_at, bits) "
-		    "VALUES (?, ?, ?, ?)",
-		    &stmt);
+	r = s3c_db_statement(journal->durable,
+			     "INSERT OR REPLACE INTO caps (source, mode, checked_at, bits) "
+			     "VALUES (?, ?, ?, ?)",
+			     &stmt);
 	if (r == 0) {
 		sqlite3_bind_text(stmt, 1, source, -1, SQLITE_STATIC);
 		sqlite3_bind_text(stmt, 2, mode, -1, SQLITE_STATIC);
@@ -627,125 +448,6 @@ int s3c_journal_caps_set(struct s3c_journal *journal, const char *source, const 
 		r = run(journal->durable, stmt);
 	}
 	s3c_mutex_unlock(&journal->db_lock);
-	return r;
-}
-
-struct seen {
-	bool found, deleted;
-	uint64_t generation;
-};
-
-static void seen_add(struct seen *seen, uint64_t generation, bool deleted)
-{
-	if (seen->found && !newer(generation, deleted, seen->generation, seen->deleted))
-		return;
-	*seen = (struct seen){ .found = true, .deleted = deleted, .generation = generation };
-}
-
-static void seen_in_notes(struct seen *seen, struct note *notes, const char *key)
-{
-	struct note *note = NULL;
-
-	HASH_FIND(hh, notes, key, strlen(key), note);
-	if (note)
-		seen_add(seen, note->generation, note->deleted);
-}
-
-int s3c_journal_generation_get(struct s3c_journal *journal, const char *key,
-			       uint64_t *ret_generation, bool *ret_deleted)
-{
-	struct seen seen = { 0 };
-	sqlite3_stmt *stmt;
-	int rc, r = 0;
-
-	s3c_mutex_lock(&journal->lock);
-	seen_in_notes(&seen, journal->pending, key);
-	seen_in_notes(&seen, journal->writing, key);
-	s3c_mutex_unlock(&journal->lock);
-
-	s3c_mutex_lock(&journal->db_lock);
-	if (!journal->get_generation)
-		r = prepare(
-			journal->durable,
-			"SELECT generation, deleted FROM generation WHERE source = ? AND key = ?",
-			&journal->get_generation);
-	stmt = journal->get_generation;
-	if (r == 0) {
-		sqlite3_bind_text(stmt, 1, journal->source, -1, SQLITE_STATIC);
-		sqlite3_bind_text(stmt, 2, key, -1, SQLITE_STATIC);
-		rc = sqlite3_step(stmt);
-		if (rc == SQLITE_ROW && sqlite3_column_bytes(stmt, 0) == 8)
-			seen_add(&seen, s3c_get_be64(sqlite3_column_blob(stmt, 0)),
-				 sqlite3_column_int(stmt, 1) != 0);
-		else if (rc != SQLITE_DONE)
-			r = rc == SQLITE_ROW ? -EUCLEAN : s3c_db_errno(rc);
-		sqlite3_reset(stmt); /* ends the read transaction */
-		sqlite3_clear_bindings(stmt);
-	}
-	s3c_mutex_unlock(&journal->db_lock);
-	if (r < 0)
-		return r;
-	if (!seen.found)
-		return -ENOENT;
-	*ret_generation = seen.generation;
-	*ret_deleted = seen.deleted;
-	return 0;
-}
-
-void s3c_journal_generation_note(struct s3c_journal *journal, const char *key, uint64_t generation,
-				 bool deleted)
-{
-	struct note *note;
-	int r = 0;
-
-	if (journal->readonly)
-		return;
-	note = calloc(1, sizeof(*note));
-	if (note)
-		note->key = strdup(key);
-	s3c_mutex_lock(&journal->lock);
-	if (!note || !note->key) {
-		r = -ENOMEM;
-	} else if (HASH_COUNT(journal->pending) >= PENDING_MAX) {
-		r = -ENOBUFS;
-	} else {
-		note->generation = generation;
-		note->deleted = deleted;
-		r = notes_merge(&journal->pending, steal_ptr(note));
-		if (r == 0) {
-			journal->noted++;
-			s3c_waitq_wake_one(&journal->work);
-		}
-	}
-	if (r < 0 && !journal->dropped) {
-		journal->dropped = true;
-		s3c_warn("journal: generations are not remembered (%s); rollbacks of these objects "
-			 "will not be noticed",
-			 strerror(-r));
-	}
-	s3c_mutex_unlock(&journal->lock);
-	note_free(note);
-}
-
-int s3c_journal_flush(struct s3c_journal *journal)
-{
-	uint64_t upto, failures;
-	int r = 0;
-
-	if (journal->readonly)
-		return 0;
-	s3c_mutex_lock(&journal->lock);
-	upto = journal->noted;
-	failures = journal->failures;
-	while (journal->written < upto && r == 0) {
-		journal->flushing++;
-		s3c_waitq_wake_all(&journal->work);
-		s3c_waitq_wait(&journal->done, &journal->lock, NULL);
-		if (journal->flushing)
-			journal->flushing--;
-		if (journal->failures != failures)
-			r = journal->failure;
-	}
-	s3c_mutex_unlock(&journal->lock);
+	s3c_writer_leave(journal);
 	return r;
 }

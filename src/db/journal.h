@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * state_dir/journal.db: what must outlive the daemon. In this version the schema
- * version, the pinned volume of each source, what its store was seen to honour,
- * and the highest generation seen of each object (and deletions). Thread-safe.
+ * state_dir/journal.db: what must outlive the daemon. The schema version, the pinned volume of each
+ * source, what its store was seen to honour, the highest generation seen of each object (and
+ * deletions); and the records of what was acknowledged and is not in the store yet (db/records.h).
+ * Thread-safe.
  *
  * Generations are queued and written in batches by a thread of their own; pins are
  * durable when the call returns.

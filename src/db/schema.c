@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/util.h"
 
 #define APPLICATION_ID 0x73336366 /* "s3cf" */
@@ -14,6 +15,18 @@
  * Step N brings a database of version N to N + 1; PRAGMA user_version holds the version. A step
  * that has been released is never changed. Generations are 8 bytes, big-endian, which sort as
  * numbers do and have no sign.
+ *
+ * Records: kind, id and sub have no sign either and are moved by 2^63, so that their order is
+ * that of the numbers. The index holds all that is asked without the value, which is up to
+ * 1 MiB: counting and listing touch nothing else. There is one row for (kind, id, sub): the one
+ * thread that writes sees to it.
+ *
+ *	journal_key  kept 1: value = salt(32) ciphertext(32) tag(16), wrapped by a key from outside
+ *	             kept 2: value = a check (32) of the key in state_dir/journal.key
+ *	session      one opening that sealed records: its subkey = HKDF(journal key, salt)
+ *	record       value = counter(8, big-endian) ciphertext(len) tag(16): AES-256-GCM under the
+ *	             subkey of the session, nonce = 0(4) counter(8), AAD = kind(4) id(8) sub(8)
+ *	touch        what is written where there is nothing else to be synced
  */
 static const char *const migrations[] = {
 	"CREATE TABLE pin ("
@@ -32,7 +45,38 @@ static const char *const migrations[] = {
 	" generation BLOB NOT NULL CHECK (length(generation) = 8),"
 	" deleted INTEGER NOT NULL,"
 	" PRIMARY KEY (source, key)) WITHOUT ROWID;",
+
+	"CREATE TABLE journal_key ("
+	" one INTEGER PRIMARY KEY CHECK (one = 1),"
+	" kept INTEGER NOT NULL,"
+	" value BLOB NOT NULL);"
+	"CREATE TABLE session ("
+	" number INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" salt BLOB NOT NULL CHECK (length(salt) = 32));"
+	"CREATE TABLE record ("
+	" kind INTEGER NOT NULL,"
+	" id INTEGER NOT NULL,"
+	" sub INTEGER NOT NULL,"
+	" session INTEGER NOT NULL,"
+	" len INTEGER NOT NULL,"
+	" value BLOB NOT NULL);"
+	"CREATE INDEX record_key ON record (kind, id, sub, session, len);"
+	"CREATE TABLE touch (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL);"
+	"INSERT INTO touch VALUES (1, 0);",
 };
+
+#define WHOLE_MAX (64 << 20)   /* a larger file is not looked through at each opening */
+#define VACUUM_MAX (256 << 20) /* a larger one keeps its form */
+
+int s3c_db_error(sqlite3 *db, int rc)
+{
+	int e;
+
+	if ((rc & 0xff) != SQLITE_IOERR)
+		return s3c_db_errno(rc);
+	e = sqlite3_system_errno(db);
+	return e == ENOSPC || e == EDQUOT || rc == SQLITE_IOERR_SHMSIZE ? -ENOSPC : -EIO;
+}
 
 int s3c_db_errno(int rc)
 {
@@ -91,11 +135,11 @@ static int query_number(sqlite3 *db, const char *sql, int64_t *ret_number)
 	return rc;
 }
 
-/* "ok" or the first complaint of PRAGMA quick_check. */
-static int quick_check(sqlite3 *db, const char *path, struct s3c_err *err)
+/* "ok" or the first complaint of a check. */
+static int check(sqlite3 *db, const char *sql, const char *path, struct s3c_err *err)
 {
 	sqlite3_stmt *stmt;
-	int rc = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &stmt, NULL);
+	int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
 	const char *text;
 	int r = 0;
 
@@ -113,6 +157,50 @@ static int quick_check(sqlite3 *db, const char *path, struct s3c_err *err)
 			path, text ? text : "no answer");
 	sqlite3_finalize(stmt);
 	return r;
+}
+
+/*
+ * A backlog of many GiB is not read at each opening: its records tell damage by themselves when
+ * they are read. The tables beside them have nothing of that kind.
+ */
+static int quick_check(sqlite3 *db, int64_t version, const char *path, struct s3c_err *err)
+{
+	static const char *const tables[] = {
+		"PRAGMA quick_check('pin')",        "PRAGMA quick_check('caps')",
+		"PRAGMA quick_check('generation')", "PRAGMA quick_check('journal_key')",
+		"PRAGMA quick_check('session')",
+	};
+	int64_t pages = 0, size = 0;
+	int rc = query_number(db, "PRAGMA page_count", &pages);
+	int r = 0;
+
+	if (rc == SQLITE_OK)
+		rc = query_number(db, "PRAGMA page_size", &size);
+	if (rc != SQLITE_OK)
+		return explain(db, rc, path, err);
+	if (version < 2 || pages <= WHOLE_MAX / size)
+		return check(db, "PRAGMA quick_check(1)", path, err);
+	for (size_t i = 0; i < ARRAY_LEN(tables) && r == 0; i++)
+		r = check(db, tables[i], path, err);
+	return r;
+}
+
+/*
+ * Pages that are free can be given back without rewriting the file only if it was made for that.
+ * One that was not (schema 1) is rewritten, once; where that fails it never shrinks, that is all.
+ */
+static void make_shrinkable(sqlite3 *db)
+{
+	int64_t mode = 0, pages = 0, size = 0;
+
+	if (query_number(db, "PRAGMA auto_vacuum", &mode) != SQLITE_OK || mode == 2 ||
+	    query_number(db, "PRAGMA page_count", &pages) != SQLITE_OK ||
+	    query_number(db, "PRAGMA page_size", &size) != SQLITE_OK || pages > VACUUM_MAX / size)
+		return;
+	if (sqlite3_exec(db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", NULL, NULL, NULL) !=
+	    SQLITE_OK)
+		s3c_info("journal: the file cannot be rewritten and keeps its size: %s",
+			 sqlite3_errmsg(db));
 }
 
 /* Which version; 0 for a database without any table. */
@@ -170,9 +258,12 @@ int s3c_db_prepare(sqlite3 *db, const char *path, struct s3c_err *err)
 	if (r < 0)
 		return r;
 	if (version) {
-		r = quick_check(db, path, err);
+		r = quick_check(db, version, path, err);
 		if (r < 0)
 			return r;
+	} else if (sqlite3_exec(db, "PRAGMA auto_vacuum = INCREMENTAL", NULL, NULL, NULL) !=
+		   SQLITE_OK) {
+		return explain(db, sqlite3_errcode(db), path, err);
 	}
 	while (version < (int64_t)ARRAY_LEN(migrations)) {
 		char stamp[96];
@@ -192,5 +283,6 @@ int s3c_db_prepare(sqlite3 *db, const char *path, struct s3c_err *err)
 		}
 		version++;
 	}
+	make_shrinkable(db);
 	return 0;
 }
