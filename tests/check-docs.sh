@@ -39,7 +39,7 @@ same "what --help and s3cryptfs(8) call not in this version" "$work/later" "$wor
 awk '/^Encryption:/ { on = 1 } on && /\([0-9A-Za-z-]+\)$/ && /=/ {
 	name = $1; sub(/=.*/, "", name); value = $NF; gsub(/[()]/, "", value); print name, value }' \
 	"$work/help" | while read -r name value; do
-	case $name in format | names | commit | excl | hardlinks) continue ;; esac # one value only
+	case $name in format | names | excl | hardlinks) continue ;; esac # one value only
 	awk -v name="$name" -v value="$value" '
 		/^\.It Cm/ { on = $3 == name }
 		on && (index($0, "Bq " value " ") || index($0, "Bq Cm " value)) { found = 1 }

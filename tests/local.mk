@@ -7,11 +7,15 @@ unit_tests = \
 	tests/unit/test_base \
 	tests/unit/test_cache \
 	tests/unit/test_chunks \
+	tests/unit/test_control \
 	tests/unit/test_crc \
 	tests/unit/test_credentials \
 	tests/unit/test_crypto \
+	tests/unit/test_engine_cached \
 	tests/unit/test_engine_content \
+	tests/unit/test_engine_durable \
 	tests/unit/test_engine_names \
+	tests/unit/test_engine_pending \
 	tests/unit/test_engine_rename \
 	tests/unit/test_engine_volume \
 	tests/unit/test_format_example \
@@ -32,6 +36,7 @@ unit_tests = \
 	tests/unit/test_thread \
 	tests/unit/test_trailer \
 	tests/unit/test_volume \
+	tests/unit/test_wire \
 	tests/unit/test_wrap \
 	tests/unit/test_xml
 
@@ -46,6 +51,11 @@ tests_contract_contract_SOURCES = \
 	tests/contract/lists.c \
 	tests/contract/objects.c \
 	tests/contract/uploads.c
+
+# What the crash tests run on a mount; crash_shim.c is built by them.
+check_PROGRAMS += tests/e2e/crash_workload
+tests_e2e_crash_workload_SOURCES = tests/e2e/crash_workload.c
+tests_e2e_crash_workload_LDADD =
 
 # Without a fuzzing library the targets are built too, with a main that replays files.
 fuzz_targets = \
@@ -116,15 +126,22 @@ EXTRA_DIST += \
 	tests/unit/object_fixture.h \
 	tests/bench/bench.py \
 	tests/e2e/conftest.py \
+	tests/e2e/crash_model.py \
+	tests/e2e/crash_shim.c \
+	tests/e2e/crash_tools.py \
 	tests/e2e/decoder.py \
 	tests/e2e/harness.py \
 	tests/e2e/test_bad_input.py \
 	tests/e2e/test_budget.py \
+	tests/e2e/test_crash.py \
+	tests/e2e/test_ctl.py \
 	tests/e2e/test_decoder.py \
 	tests/e2e/test_faults.py \
 	tests/e2e/test_files.py \
+	tests/e2e/test_kernel.py \
 	tests/e2e/test_large.py \
 	tests/e2e/test_s3.py \
+	tests/e2e/test_user.py \
 	tests/servers/__init__.py \
 	tests/servers/base.py \
 	tests/servers/proxy.conf \

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "db/records.h"
 #include "fuse/session.h"
 
 #define CAPS_MAX_AGE_S 86400 /* what a store honours is asked again after a day */
@@ -214,10 +215,26 @@ static int open_journal(struct s3c_access *access, struct s3c_err *err)
 	}
 }
 
+/* Commands that only finish something begin nothing. */
+static int find_journal(const struct s3c_access *access, struct s3c_err *err)
+{
+	cleanup_free char *path = s3c_asprintf("%s/journal.db", access->state_dir);
+	struct stat st;
+
+	if (!path)
+		return -ENOMEM;
+	if (stat(path, &st) == 0)
+		return 0;
+	return s3c_err_set(err, -errno, "there is no journal of %s in %s: %s", access->from->text,
+			   access->state_dir, strerror(errno));
+}
+
 int s3c_access_state(struct s3c_access *access, struct s3c_err *err)
 {
 	int r = choose_dirs(access, err);
 
+	if (r == 0 && access->existing)
+		r = find_journal(access, err);
 	if (r < 0)
 		return r;
 	if (access->look) {
@@ -275,7 +292,7 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 		.prefix = access->from->prefix,
 		.enc = o->enc,
 		.ssec_shared = o->ssec_shared,
-		.create = !access->read_only,
+		.create = !access->read_only && !access->existing,
 		.force_init = force_init,
 		.read_only = access->read_only,
 		.accept_plain = o->accept & S3C_ACCEPT_PLAIN,
@@ -292,6 +309,93 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 	return r;
 }
 
+/* Derived from the volume's key; NULL in *ret_key: the mode has none. The caller frees. */
+static int local_key(const struct s3c_access *access, const char *label, uint8_t **ret_key)
+{
+	uint8_t *key = NULL;
+	int r = 0;
+
+	if (access->volume && access->volume->family == S3C_FAMILY_CSE) {
+		key = s3c_secret_alloc(S3C_KEY_LEN);
+		r = key ? s3c_volume_local_key(access->volume, label, key) : -ENOMEM;
+	}
+	if (r < 0)
+		s3c_secret_free(key);
+	else
+		*ret_key = key;
+	return r;
+}
+
+int s3c_access_journal(struct s3c_access *access, struct s3c_err *err, uint64_t *ret_waiting)
+{
+	uint64_t records = 0, bytes = 0;
+	uint8_t *key = NULL;
+	int r;
+
+	if (access->read_only) {
+		r = s3c_journal_pending(access->journal, &records, &bytes);
+		if (r < 0)
+			return s3c_err_set(err, r, "the journal in %s cannot be read: %s",
+					   access->state_dir, strerror(-r));
+		*ret_waiting = records;
+		return 0;
+	}
+	r = local_key(access, "journal", &key);
+	if (r == 0)
+		r = s3c_journal_unlock(access->journal,
+				       key ? S3C_JOURNAL_KEY_WRAPPED : S3C_JOURNAL_KEY_FILE, key,
+				       access->options->journal_size, err);
+	s3c_secret_free(key);
+	if (r < 0)
+		return r;
+	access->unlocked = true;
+	*ret_waiting = 0;
+	return 0;
+}
+
+int s3c_access_cache(struct s3c_access *access, struct s3c_err *err)
+{
+	struct s3c_cache_config config = {
+		.dir = access->cache_dir,
+		.size = access->options->cache_size,
+		.key = (enum s3c_cache_key)access->options->cache_key,
+	};
+	uint8_t *key = NULL;
+	int r = 0;
+
+	if (config.key == S3C_CACHE_KEY_WRAPPED) {
+		r = local_key(access, "cache", &key);
+		/* Read-only without a volume: there is nothing to derive from. */
+		if (r == 0 && !key)
+			config.key = S3C_CACHE_KEY_EPHEMERAL;
+	}
+	config.wrap_key = key;
+	if (r == 0)
+		r = s3c_cache_open(&config, err, &access->cache);
+	s3c_secret_free(key);
+	return r;
+}
+
+int s3c_access_recover(struct s3c_access *access, struct s3c_err *err)
+{
+	struct s3c_recovery *found = &access->recovery;
+	int r;
+
+	if (!access->unlocked)
+		return 0;
+	r = s3c_engine_recover(access->engine, found);
+	if (r < 0)
+		return s3c_err_set(err, r, "what waits in the journal in %s cannot be taken up: %s",
+				   access->state_dir, strerror(-r));
+	if (found->objects || found->names || found->done || found->conflicts || found->failed)
+		s3c_info("journal: %u files (%llu bytes) and %u names of an earlier mount taken "
+			 "up, %u were in the store already, %u kept as conflicts, %u left in the "
+			 "journal",
+			 found->objects, (unsigned long long)found->bytes, found->names,
+			 found->done, found->conflicts, found->failed);
+	return 0;
+}
+
 int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 {
 	const struct s3c_options *o = access->options;
@@ -306,6 +410,10 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.volume_prefix = access->volume_prefix ? access->volume_prefix : "",
 		.journal = access->journal,
 		.source = access->source,
+		.durable = access->unlocked,
+		.writeback = access->unlocked && o->writeback,
+		.commit_fsync = o->commit_fsync,
+		.cache = access->cache,
 		.cache_dir = access->look ? "/tmp" : access->cache_dir,
 		.memory = o->memory,
 		.cache_size = o->cache_size,
@@ -353,6 +461,7 @@ static void remove_made(struct s3c_access *access)
 void s3c_access_close(struct s3c_access *access)
 {
 	s3c_engine_free(access->engine);
+	s3c_cache_close(access->cache);
 	s3c_volume_free(access->volume);
 	s3c_store_free(access->store);
 	s3c_journal_close(access->journal);

@@ -10,7 +10,10 @@
  *	state   local folders, the journal and its lock
  *	probe   is the store there, does it do what the mode needs
  *	volume  which volume is there, do our keys open it
+ *	journal what is acknowledged and not stored may be kept, and what was is read
+ *	cache
  *	engine
+ *	recover what an earlier daemon left in the journal
  *
  * One thread.
  */
@@ -18,6 +21,7 @@
 
 #include "cli/options.h"
 #include "cli/source.h"
+#include "db/cache.h"
 
 #define S3C_ACCESS_MADE_MAX 32
 
@@ -25,7 +29,8 @@ struct s3c_access {
 	const struct s3c_options *options; /* borrowed */
 	const struct s3c_source *from;     /* borrowed */
 	bool read_only;
-	bool look; /* a command that looks: no lock, no local folder, no spill kept */
+	bool look;     /* a command that looks: no lock, no local folder, no spill kept */
+	bool existing; /* set after init: journal and volume have to be there, none is made */
 	struct s3c_keyring *keyring;
 	struct s3c_store *store; /* the engine's, once there is one */
 	char *source;            /* names store and prefix in the journal */
@@ -33,7 +38,10 @@ struct s3c_access {
 	struct s3c_journal *journal;
 	struct s3c_volume *volume; /* likewise */
 	char *volume_prefix;
+	bool unlocked; /* the journal */
+	struct s3c_cache *cache;
 	struct s3c_engine *engine;
+	struct s3c_recovery recovery; /* what was found */
 	/* Folders that were made on the way; taken away again when no volume was reached. */
 	char *made[S3C_ACCESS_MADE_MAX];
 	unsigned made_count;
@@ -51,7 +59,15 @@ int s3c_access_state(struct s3c_access *access, struct s3c_err *err);
 int s3c_access_probe(struct s3c_access *access, struct s3c_err *err);
 /* force_init: also on a prefix that holds objects. */
 int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err);
+/*
+ * Unlocks the journal, for what writes. A read-only mount does not: what waits there is counted,
+ * for a warning.
+ */
+int s3c_access_journal(struct s3c_access *access, struct s3c_err *err, uint64_t *ret_waiting);
+int s3c_access_cache(struct s3c_access *access, struct s3c_err *err);
 int s3c_access_engine(struct s3c_access *access, struct s3c_err *err);
+/* Takes up what is in the journal, with a log line; before the engine's first other call. */
+int s3c_access_recover(struct s3c_access *access, struct s3c_err *err);
 /* Frees what there is, the engine (which commits) first. */
 void s3c_access_close(struct s3c_access *access);
 #define cleanup_access __attribute__((cleanup(s3c_access_close)))

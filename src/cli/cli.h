@@ -10,5 +10,5 @@
 
 /* s3cryptfs: mounts. Also when called as mount.s3cryptfs or mount.fuse.s3cryptfs by mount(8). */
 int s3c_cli_mount(int argc, char **argv);
-/* s3cryptfsctl: works on a store or a keyring without a mount. */
+/* s3cryptfsctl: works on mounts, stores and keyrings. */
 int s3c_cli_ctl(int argc, char **argv);

@@ -10,36 +10,50 @@
 #include "base/secret.h"
 #include "cli/cli.h"
 
+/* Flags of some commands. */
+#define TAKES_LONG 1u
+#define TAKES_JSON 2u
+#define TAKES_DRY_RUN 4u
+
 struct command {
 	const char *name;
 	int (*run)(struct s3c_ctl *ctl); /* NULL: not in this version */
 	const char *usage;
 	const char *help;
 	bool on_store; /* SOURCE comes first */
-	int min, max;  /* arguments after it; max -1: any number */
+	int min, max;  /* arguments, after it; max -1: any number */
+	unsigned takes;
 };
 
 static const struct command commands[] = {
 	{ "init", s3c_ctl_init, "[-o OPTION,...] SOURCE",
-	  "make the volume, also where objects are already", true, 0, 0 },
-	{ "ls", s3c_ctl_ls, "[-l] [-o OPTION,...] SOURCE [PATH...]", "list folders", true, 0, -1 },
+	  "make the volume, also where objects are already", true, 0, 0, 0 },
+	{ "ls", s3c_ctl_ls, "[-l] [-o OPTION,...] SOURCE [PATH...]", "list folders", true, 0, -1,
+	  TAKES_LONG },
 	{ "stat", s3c_ctl_stat, "[-o OPTION,...] SOURCE PATH...",
-	  "mode, key id, content version, sizes and ETag of objects", true, 1, -1 },
+	  "mode, key id, content version, sizes and ETag of objects", true, 1, -1, 0 },
 	{ "cat", s3c_ctl_cat, "[-o OPTION,...] SOURCE PATH...",
-	  "decrypt objects to standard output", true, 1, -1 },
+	  "decrypt objects to standard output", true, 1, -1, 0 },
 	{ "key", s3c_ctl_key, "new|list [-o keyring=FILE] [ID]",
-	  "make a keyring with one key; list the keys of one", false, 1, 2 },
+	  "make a keyring with one key; list the keys of one", false, 1, 2, 0 },
+	{ "recover", s3c_ctl_recover, "[-o OPTION,...] SOURCE [--dry-run]",
+	  "send what a mount that ended left in the journal, or only list it", true, 0, 0,
+	  TAKES_DRY_RUN },
+	{ "status", s3c_ctl_status, "MOUNTPOINT [--json]",
+	  "what a mount has not stored yet, what failed, what it holds", false, 1, 1, TAKES_JSON },
+	{ "sync", s3c_ctl_sync, "MOUNTPOINT", "wait until everything is in the store", false, 1, 1,
+	  0 },
+	{ "retry", s3c_ctl_retry, "MOUNTPOINT [PATH]", "try again now what failed or is parked",
+	  false, 1, 2, 0 },
+	{ "discard", s3c_ctl_discard, "MOUNTPOINT PATH",
+	  "give up what is not stored: the store's version counts again", false, 2, 2, 0 },
+	{ "save", s3c_ctl_save, "MOUNTPOINT PATH TO",
+	  "copy a file, as this mount reads it, to a new local file", false, 3, 3, 0 },
 	{ .name = "du" },
 	{ .name = "fsck" },
 	{ .name = "adopt" },
 	{ .name = "rekey" },
-	{ .name = "recover" },
 	{ .name = "volume" },
-	{ .name = "status" },
-	{ .name = "sync" },
-	{ .name = "retry" },
-	{ .name = "discard" },
-	{ .name = "save" },
 };
 
 void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int code)
@@ -52,7 +66,7 @@ static void print_usage(FILE *out)
 {
 	fputs("usage: s3cryptfsctl COMMAND ...\n"
 	      "\n"
-	      "Works on a store or a keyring without a mount.\n"
+	      "Works on mounts, and without a mount on stores and keyrings.\n"
 	      "\n",
 	      out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
@@ -60,10 +74,11 @@ static void print_usage(FILE *out)
 			fprintf(out, "  %s %s\n        %s\n", commands[i].name, commands[i].usage,
 				commands[i].help);
 	fputs("\n"
-	      "SOURCE and OPTION are those of s3cryptfs; s3cryptfs --help lists them.\n"
+	      "SOURCE and OPTION are those of s3cryptfs; s3cryptfs --help lists them. A PATH on a\n"
+	      "mount is relative to it, or absolute and below it.\n"
 	      "  -h, --help     print this\n"
 	      "  -V, --version  print the version\n"
-	      "Exit: 0 good, 1 failed, 2 wrong usage.\n"
+	      "Exit: 0 good, 1 failed (status: something has), 2 wrong usage.\n"
 	      "Not in this version:",
 	      out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
@@ -111,18 +126,27 @@ static int unknown_command(const char *name)
 
 static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, char **argv)
 {
-	const char *shorts = command->run == s3c_ctl_ls ? "o:hl" : "o:h";
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "dry-run", no_argument, NULL, 'n' },
+		{ 0 },
+	};
 	struct s3c_err err = { 0 };
 	int c, r;
 
 	r = s3c_options_init(&ctl->options, &err);
-	while (r == 0 && (c = getopt(argc, argv, shorts)) != -1) {
+	while (r == 0 && (c = getopt_long(argc, argv, "o:hl", longs, NULL)) != -1) {
 		if (c == 'o')
 			r = s3c_options_parse(&ctl->options, optarg, &err);
 		else if (c == 'h')
 			ctl->options.help = true;
-		else if (c == 'l')
+		else if (c == 'l' && (command->takes & TAKES_LONG))
 			ctl->long_list = true;
+		else if (c == 'j' && (command->takes & TAKES_JSON))
+			ctl->json = true;
+		else if (c == 'n' && (command->takes & TAKES_DRY_RUN))
+			ctl->dry_run = true;
 		else
 			return usage_error(command, "wrong usage");
 	}

@@ -13,13 +13,24 @@ struct s3c_ctl {
 	char **args;              /* what follows it; NULL-terminated */
 	int arg_count;
 	bool long_list; /* ls -l */
+	bool json;      /* --json */
+	bool dry_run;   /* --dry-run */
 };
 
 /* Prints "s3cryptfsctl: COMMAND: SENTENCE". */
 void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int code);
+
+/* To standard output, escaped: control characters of names would be commands to a terminal. */
+void s3c_ctl_print_name(const char *name);
 
 int s3c_ctl_key(struct s3c_ctl *ctl);
 int s3c_ctl_init(struct s3c_ctl *ctl);
 int s3c_ctl_ls(struct s3c_ctl *ctl);
 int s3c_ctl_stat(struct s3c_ctl *ctl);
 int s3c_ctl_cat(struct s3c_ctl *ctl);
+int s3c_ctl_recover(struct s3c_ctl *ctl);
+int s3c_ctl_status(struct s3c_ctl *ctl);
+int s3c_ctl_sync(struct s3c_ctl *ctl);
+int s3c_ctl_retry(struct s3c_ctl *ctl);
+int s3c_ctl_discard(struct s3c_ctl *ctl);
+int s3c_ctl_save(struct s3c_ctl *ctl);

@@ -123,8 +123,7 @@ static void format_time(int64_t ns, char *text, size_t size)
 		snprintf(text, size, "%lld", (long long)seconds);
 }
 
-/* Control characters of names would be commands to a terminal. */
-static void print_name(const char *name)
+void s3c_ctl_print_name(const char *name)
 {
 	for (const unsigned char *p = (const unsigned char *)name; *p; p++) {
 		if (*p < 0x20 || *p == 0x7f || *p == '\\')
@@ -149,7 +148,7 @@ static void print_row(const char *name, const struct s3c_info *info)
 	format_time(info->mtime_ns, when, sizeof(when));
 	printf("%s %5u %5u %12llu %s ", mode, info->uid, info->gid, (unsigned long long)info->size,
 	       when);
-	print_name(name);
+	s3c_ctl_print_name(name);
 	putchar('\n');
 }
 
@@ -166,7 +165,7 @@ static int list_rows(struct s3c_ctl *ctl, struct s3c_engine *engine, const char 
 		int r;
 
 		if (!ctl->long_list) {
-			print_name(item->name);
+			s3c_ctl_print_name(item->name);
 			puts(S_ISDIR(item->type) ? "/" : "");
 			continue;
 		}
@@ -203,7 +202,7 @@ static int list_path(struct s3c_ctl *ctl, struct s3c_engine *engine, const char 
 		if (ctl->long_list) {
 			print_row(path, &info);
 		} else {
-			print_name(path);
+			s3c_ctl_print_name(path);
 			putchar('\n');
 		}
 		return S3C_EXIT_OK;
@@ -229,7 +228,7 @@ int s3c_ctl_ls(struct s3c_ctl *ctl)
 			return S3C_EXIT_FAILED;
 		if (ctl->arg_count > 1) {
 			printf("%s", i ? "\n" : "");
-			print_name(ctl->args[i]);
+			s3c_ctl_print_name(ctl->args[i]);
 			puts(":");
 		}
 		if (list_path(ctl, access.engine, path) != S3C_EXIT_OK)
@@ -256,7 +255,7 @@ static void print_entry(const struct s3c_ctl *ctl, const char *path, const struc
 	if (header->layout == S3C_LAYOUT_PLAIN && ctl->options.enc == S3C_ENC_SSE_C)
 		mode = "sse-c";
 	printf("%-16s ", "path");
-	print_name(path[0] ? path : "/");
+	s3c_ctl_print_name(path[0] ? path : "/");
 	printf("\n%-16s %s, %04o, owner %u, group %u\n", "type", type_name(info->mode),
 	       (unsigned)info->mode & 07777, info->uid, info->gid);
 	format_time(info->mtime_ns, when, sizeof(when));

@@ -20,6 +20,7 @@
 
 #include "base/secret.h"
 #include "cli/access.h"
+#include "cli/control.h"
 #include "fuse/session.h"
 
 #define HOW "s3cryptfs --help tells the usage"
@@ -30,6 +31,12 @@ struct command_line {
 	char *mountpoint; /* as given, then absolute */
 	bool helper;      /* called by mount(8) */
 	bool foreground, debug, fake, done;
+};
+
+/* What the store does not have. */
+struct unsent_count {
+	unsigned files, names;
+	uint64_t bytes;
 };
 
 static void print_usage(FILE *out)
@@ -222,11 +229,60 @@ static void raise_limits(void)
 	}
 }
 
+/* From the keys to an engine that knows all that was acknowledged. */
+static int open_access(const struct command_line *line, struct s3c_access *access,
+		       struct s3c_err *err)
+{
+	cleanup_free char *text = NULL;
+	uint64_t waiting = 0;
+	int r = s3c_access_keys(access, err);
+
+	if (r == 0)
+		r = s3c_access_store(access, false, err);
+	if (r == 0)
+		r = s3c_access_state(access, err);
+	if (r == 0)
+		r = s3c_access_probe(access, err);
+	if (r == 0)
+		r = s3c_access_volume(access, false, err);
+	if (r == 0)
+		r = s3c_access_journal(access, err, &waiting);
+	if (r == 0)
+		r = s3c_access_cache(access, err);
+	if (r == 0)
+		r = s3c_access_engine(access, err);
+	if (r == 0)
+		r = s3c_access_recover(access, err);
+	if (r < 0 || !waiting)
+		return r;
+	text = s3c_asprintf(
+		"this mount is read-only: %llu records of changes wait in the journal in "
+		"%s for a writable mount or s3cryptfsctl recover",
+		(unsigned long long)waiting, access->state_dir);
+	if (!text)
+		return -ENOMEM;
+	warn_person(line, text);
+	return 0;
+}
+
+struct daemon {
+	struct s3c_access access;
+	struct s3c_control *control;
+	struct s3c_fuse *fuse;
+};
+
+static void daemon_free(struct daemon *daemon)
+{
+	s3c_fuse_free(daemon->fuse);
+	s3c_control_stop(daemon->control);
+	s3c_access_close(&daemon->access);
+}
+
 /* Until the mount is up. */
-static int bring_up(struct command_line *line, struct s3c_access *access, struct s3c_err *err,
-		    struct s3c_fuse **ret_fuse)
+static int bring_up(struct command_line *line, struct daemon *daemon, struct s3c_err *err)
 {
 	const struct s3c_options *o = &line->options;
+	struct s3c_access *access = &daemon->access;
 	cleanup_free char *mountpoint = NULL;
 	struct s3c_fuse_config fuse = { 0 };
 	int r;
@@ -241,7 +297,9 @@ static int bring_up(struct command_line *line, struct s3c_access *access, struct
 	if (r == 0) /* now, and not only when it is mounted: nothing has been made or sent yet */
 		r = s3c_mountpoint_check(mountpoint, line->source.text,
 					 s3c_options_has_fuse(o, "nonempty"),
-					 s3c_options_has_fuse(o, "allow_other"), err);
+					 s3c_options_has_fuse(o, "allow_other") ||
+						 s3c_options_has_fuse(o, "allow_root"),
+					 err);
 	if (r < 0)
 		return r;
 	free(line->mountpoint);
@@ -253,17 +311,9 @@ static int bring_up(struct command_line *line, struct s3c_access *access, struct
 	if (r == 0)
 		r = check_overlap(line->mountpoint, "state_dir", o->state_dir, err);
 	if (r == 0)
-		r = s3c_access_keys(access, err);
+		r = open_access(line, access, err);
 	if (r == 0)
-		r = s3c_access_store(access, false, err);
-	if (r == 0)
-		r = s3c_access_state(access, err);
-	if (r == 0)
-		r = s3c_access_probe(access, err);
-	if (r == 0)
-		r = s3c_access_volume(access, false, err);
-	if (r == 0)
-		r = s3c_access_engine(access, err);
+		r = s3c_control_start(access, line->mountpoint, err, &daemon->control);
 	if (r < 0)
 		return r;
 
@@ -271,13 +321,14 @@ static int bring_up(struct command_line *line, struct s3c_access *access, struct
 		.engine = access->engine,
 		.source = line->source.text,
 		.mountpoint = line->mountpoint,
+		.control = s3c_control_path(daemon->control),
 		.fuse_options = (const char *const *)o->fuse,
 		.read_only = o->read_only,
 		.ttl_s = (double)o->ttl_s,
 		.timeout_s = (double)o->timeout_s,
 		.debug = line->debug,
 	};
-	r = s3c_fuse_mount(&fuse, err, ret_fuse);
+	r = s3c_fuse_mount(&fuse, err, &daemon->fuse);
 	if (r == 0)
 		r = s3c_journal_set_mountpoint(access->journal, line->mountpoint);
 	return r;
@@ -295,20 +346,46 @@ static int detach(const struct command_line *line)
 	return 0;
 }
 
+static void count_unsent(void *arg, const struct s3c_unsent *unsent)
+{
+	struct unsent_count *count = arg;
+
+	count->files += unsent->what == S3C_UNSENT_FILE;
+	count->names += unsent->what != S3C_UNSENT_FILE;
+	count->bytes += unsent->bytes;
+}
+
+/* What became of it all, in one line. */
+static void say_end(const struct command_line *line, const struct unsent_count *left, bool kept,
+		    int result)
+{
+	if (result == 0)
+		s3c_info("%s is unmounted, everything is in the store", line->source.text);
+	else if (kept && (left->files || left->names))
+		s3c_warn("%s is unmounted: %u files, %llu bytes%s wait in the journal for the next "
+			 "mount or s3cryptfsctl recover",
+			 line->source.text, left->files, (unsigned long long)left->bytes,
+			 left->names ? ", and changes of names" : "");
+	else
+		s3c_error("%s: unmounted, but not everything reached the store: %s",
+			  line->source.text, strerror(-result));
+}
+
 /* status_fd: where the parent waits for one byte, the exit code; -1 in the foreground. */
 static int serve(struct command_line *line, int status_fd)
 {
-	struct s3c_access access;
-	struct s3c_fuse *fuse = NULL;
+	struct unsent_count left = { 0 };
+	struct daemon daemon = { 0 };
 	struct s3c_err err = { 0 };
 	uint8_t status = S3C_EXIT_OK;
+	bool kept;
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
 	umask(077);
 	raise_limits();
-	s3c_access_init(&access, &line->options, &line->source, false);
-	r = bring_up(line, &access, &err, &fuse);
+	s3c_access_init(&daemon.access, &line->options, &line->source, false);
+	r = bring_up(line, &daemon, &err);
 	if (r == 0 && line->options.enc == S3C_ENC_NONE)
 		warn_person(line, "enc=none: nothing is encrypted by this mount");
 	if (r == 0 && status_fd >= 0) {
@@ -318,22 +395,19 @@ static int serve(struct command_line *line, int status_fd)
 		close(status_fd);
 	}
 	if (r < 0) {
-		s3c_fuse_free(fuse);
-		s3c_access_close(&access);
+		daemon_free(&daemon);
 		fprintf(stderr, "s3cryptfs: %s\n", s3c_err_text(&err, r));
 		s3c_log_close();
 		return S3C_EXIT_FAILED;
 	}
 	s3c_info("%s is mounted on %s, enc=%s", line->source.text, line->mountpoint,
 		 line->options.enc_name);
-	r = s3c_fuse_run(fuse);
-	s3c_fuse_free(fuse);
-	s3c_access_close(&access);
+	r = s3c_fuse_run(daemon.fuse);
 	if (r < 0)
-		s3c_error("%s: unmounted, but not everything reached the store: %s",
-			  line->source.text, strerror(-r));
-	else
-		s3c_info("%s is unmounted, everything is in the store", line->source.text);
+		s3c_engine_unsent(daemon.access.engine, count_unsent, &left);
+	kept = daemon.access.unlocked;
+	daemon_free(&daemon);
+	say_end(line, &left, kept, r);
 	s3c_log_close();
 	return r < 0 ? S3C_EXIT_FAILED : S3C_EXIT_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "base/encode.h"
 #include "cli/options_table.h"
+#include "db/cache.h"
 
 #define CONFIG_MAX (64u << 10) /* bytes of a config file */
 #define OPTION_MAX 4096u       /* bytes of one option */
@@ -438,6 +439,7 @@ int s3c_options_parse(struct s3c_options *options, const char *list, struct s3c_
 int s3c_options_init(struct s3c_options *options, struct s3c_err *err)
 {
 	memset(options, 0, sizeof(*options));
+	options->cache_key = -1;
 	for (const struct s3c_option *o = s3c_option_table; o->name; o++) {
 		int r;
 
@@ -494,6 +496,18 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 			err, -EINVAL,
 			"accept=sealed needs enc=cse-key: enc=%s reads plain objects only",
 			options->enc_name);
+	if (options->writeback && options->commit_fsync)
+		return s3c_err_set(
+			err, -EINVAL,
+			"writeback and commit=fsync contradict each other: with writeback "
+			"fsync waits for the local journal, with commit=fsync for the store");
+	if (options->cache_key < 0)
+		options->cache_key = options->enc == S3C_ENC_CSE_KEY ? S3C_CACHE_KEY_WRAPPED
+								     : S3C_CACHE_KEY_FILE;
+	if (options->cache_key == S3C_CACHE_KEY_WRAPPED && options->enc != S3C_ENC_CSE_KEY)
+		return s3c_err_set(err, -EINVAL,
+				   "cache_key=wrapped needs the key of a volume, which only "
+				   "enc=cse-key has: use file or ephemeral");
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/options_table.h"
 
 #include "cli/options.h"
+#include "db/cache.h"
 
 #define AT(member) .offset = offsetof(struct s3c_options, member)
 #define GIB (UINT64_C(1) << 30)
@@ -66,7 +67,13 @@ static const struct s3c_choice consistency_choices[] = {
 };
 static const struct s3c_choice commit_choices[] = {
 	{ "close", 0, false },
-	{ "fsync", 0, true },
+	{ "fsync", 1, false },
+	{ 0 },
+};
+static const struct s3c_choice cache_key_choices[] = {
+	{ "wrapped", S3C_CACHE_KEY_WRAPPED, false },
+	{ "file", S3C_CACHE_KEY_FILE, false },
+	{ "ephemeral", S3C_CACHE_KEY_EPHEMERAL, false },
 	{ 0 },
 };
 static const struct s3c_choice excl_choices[] = {
@@ -181,14 +188,19 @@ const struct s3c_option s3c_option_table[] = {
 	{ "cache_size", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(cache_size), .metavar = "BYTES",
 	  .help = "most that may be spilled to cache_dir", .preset = "10G", .min = 16 * MIB,
 	  .max = UINT64_C(1) << 50 },
-	LATER("cache_key", S3C_GROUP_LOCAL, "wrapped|file|ephemeral", "key of the local cache",
-	      "nothing is cached on disk; the spill file's key never leaves memory"),
+	{ "cache_key", S3C_GROUP_LOCAL, S3C_OPTION_CHOICE, AT(cache_key),
+	  .metavar = "wrapped|file|ephemeral",
+	  .help = "key of the cache: wrapped by the volume's key, in a file beside it, or in "
+		  "memory "
+		  "only",
+	  .shown = "wrapped for cse-key, else file", .choices = cache_key_choices },
 	{ "state_dir", S3C_GROUP_LOCAL, S3C_OPTION_PATH, AT(state_dir), .metavar = "DIR",
 	  .help = "folder of the journal and the lock",
 	  .shown = "CACHE_DIR/state when cache_dir is given; else /var/lib/s3cryptfs/ID; for "
 		   "users $XDG_STATE_HOME/s3cryptfs/ID" },
-	LATER("journal_size", S3C_GROUP_LOCAL, "BYTES", "limit of the local journal",
-	      "no content is kept in the journal"),
+	{ "journal_size", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(journal_size), .metavar = "BYTES",
+	  .help = "most that waits in the journal; then writers wait", .preset = "10G",
+	  .min = 16 * MIB, .max = UINT64_C(1) << 50 },
 	{ "memory", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(memory), .metavar = "BYTES",
 	  .help = "buffers in memory, all together", .preset = "256M", .min = 64 * MIB,
 	  .max = 1024 * GIB },
@@ -199,11 +211,13 @@ const struct s3c_option s3c_option_table[] = {
 	{ "consistency", S3C_GROUP_BEHAVIOUR, S3C_OPTION_BOOL_CHOICE, AT(consistency_open),
 	  .metavar = "ttl|open", .help = "open: ask the store at each open as well",
 	  .preset = "ttl", .choices = consistency_choices },
-	{ "commit", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "close",
-	  .help = "close and fsync return when the store has confirmed", .preset = "close",
-	  .choices = commit_choices },
-	LATER("writeback", S3C_GROUP_BEHAVIOUR, NULL, "close returns when the local journal has it",
-	      "close and fsync wait for the store"),
+	{ "commit", S3C_GROUP_BEHAVIOUR, S3C_OPTION_BOOL_CHOICE, AT(commit_fsync),
+	  .metavar = "close|fsync",
+	  .help = "what waits until the store has confirmed: close and fsync, or fsync alone",
+	  .preset = "close", .choices = commit_choices },
+	{ "writeback", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FLAG, AT(writeback),
+	  .help = "close, fsync and changes of names return when the local journal has them; the "
+		  "store follows" },
 	{ "excl", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "close",
 	  .help = "when two machines creating one name are told apart", .preset = "close",
 	  .choices = excl_choices },

@@ -8,11 +8,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/secret.h"
+
+#define WRITER_NICE 10
 
 /* The run that consecutive chunks go to; its row is written once for all of them. */
 struct open_run {
@@ -404,6 +408,9 @@ void *s3c_cache_writer_main(void *arg)
 	struct s3c_cache_items items;
 	bool last = false;
 
+	/* Where the processor is short, who waits for bytes comes first, and the queue drops more.
+	 */
+	setpriority(PRIO_PROCESS, (id_t)gettid(), WRITER_NICE);
 	s3c_mutex_lock(&cache->lock);
 	for (;;) {
 		enum s3c_cache_state state = s3c_cache_state(cache);

@@ -493,6 +493,8 @@ int s3c_writer_commit(struct s3c_journal *journal, struct s3c_tx *tx)
 
 	s3c_mutex_init(&wait.lock);
 	s3c_waitq_init(&wait.q);
+	/* It is over before this returns. */
+	/* cppcheck-suppress autoVariables */
 	tx->wait = &wait;
 	s3c_mutex_lock(&journal->lock);
 	alone = STAILQ_EMPTY(&journal->queue) && !journal->busy && !journal->guests &&

@@ -2,6 +2,7 @@
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* What operations on names do with open objects: taking them off their path, and onto others. */
 #include "engine/content.h"
+#include "engine/durable.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -103,6 +104,9 @@ int s3c_object_detach(struct s3c_object *object, struct s3c_op *op)
 	object->localizing = true;
 	r = s3c_object_localize(object, op);
 	object->localizing = false;
+	/* What the journal is given is one view, with its base. */
+	while (r == 0 && object->persisting)
+		s3c_waitq_wait(&object->waitq, lock, NULL);
 	if (r == 0) {
 		s3c_object_unhash(object);
 		object->detached = true;
@@ -114,6 +118,9 @@ int s3c_object_detach(struct s3c_object *object, struct s3c_op *op)
 		/* Should it come back, all of it has to be sent. */
 		object->seq++;
 		object->content_seq++;
+		/* In writeback the operation does that, with what else it changes. */
+		if (!s3c_writeback(object->engine))
+			s3c_object_record_drop(object);
 	}
 	thaw(object);
 	s3c_mutex_unlock(lock);
@@ -186,9 +193,27 @@ void s3c_object_moved(struct s3c_object *object, struct s3c_entry *entry)
 			object->attrs = entry->header.attrs;
 			object->attrs.known = true;
 		}
+		s3c_object_record_moved(object);
 	}
 	s3c_mutex_unlock(&engine->lock);
+	s3c_object_record_follow(object);
 	s3c_target_put(target);
+}
+
+int s3c_object_rekey_locked(struct s3c_object *object, const char *to, struct s3c_target *target,
+			    struct s3c_entry *base)
+{
+	uint8_t token[sizeof(object->token)];
+	int r = take_path(object, to, target);
+
+	if (r < 0)
+		return r;
+	/* The base is what is replaced, not what is read. */
+	memcpy(token, object->token, sizeof(token));
+	s3c_object_set_base(object, base);
+	memcpy(object->token, token, sizeof(token));
+	object->base_visible = 0;
+	return 0;
 }
 
 int s3c_object_rekey(struct s3c_object *object, const char *to, struct s3c_entry *base)
@@ -200,12 +225,12 @@ int s3c_object_rekey(struct s3c_object *object, const char *to, struct s3c_entry
 	if (r < 0)
 		return r;
 	s3c_mutex_lock(&engine->lock);
-	r = take_path(object, to, target);
-	if (r == 0) {
-		s3c_object_set_base(object, base);
-		object->base_visible = 0;
-	}
+	r = s3c_object_rekey_locked(object, to, target, base);
+	if (r == 0 && !s3c_writeback(engine))
+		s3c_object_record_moved(object);
 	s3c_mutex_unlock(&engine->lock);
+	if (r == 0 && !s3c_writeback(engine))
+		s3c_object_record_follow(object);
 	s3c_target_put(target);
 	return r;
 }
@@ -344,8 +369,14 @@ int s3c_objects_commit_below(struct s3c_engine *engine, struct s3c_op *op, const
 	s3c_mutex_unlock(&engine->lock);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < count && r == 0; i++)
-		r = s3c_object_commit(found[i], op);
+	/* All of them, whatever becomes of the first. */
+	for (size_t i = 0; i < count; i++) {
+		int result = s3c_object_commit(found[i], op);
+
+		r = r < 0 ? r : result;
+		if (result == -EINTR || result == -EINPROGRESS)
+			break;
+	}
 	s3c_mutex_lock(&engine->lock);
 	for (size_t i = 0; i < count; i++)
 		s3c_object_release(found[i]);
@@ -376,8 +407,12 @@ static void rebase_one(struct s3c_object *object, const char *from, const char *
 			  object->path, strerror(-r));
 		s3c_object_unhash(object);
 		object->detached = true;
+	} else {
+		s3c_object_record_moved(object);
 	}
 	s3c_mutex_unlock(&engine->lock);
+	if (r == 0)
+		s3c_object_record_follow(object);
 	s3c_target_put(target);
 }
 
@@ -441,6 +476,18 @@ bool s3c_object_tried(struct s3c_object *object)
 	return tried;
 }
 
+bool s3c_object_sent(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN])
+{
+	bool sent = false;
+
+	s3c_mutex_lock(&object->engine->lock);
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
+		sent |= object->attempts[i].used &&
+			memcmp(object->attempts[i].op_id, op_id, S3C_OP_ID_LEN) == 0;
+	s3c_mutex_unlock(&object->engine->lock);
+	return sent;
+}
+
 struct s3c_entry *s3c_object_base(struct s3c_object *object)
 {
 	struct s3c_entry *base;
@@ -457,6 +504,7 @@ int s3c_conflict_rename(struct s3c_object *object)
 	cleanup_free char *path = NULL, *old = NULL;
 	struct s3c_target *target = NULL;
 	time_t now = time(NULL);
+	mode_t type = S_IFREG;
 	struct s3c_op op;
 	struct tm tm;
 	char stamp[32];
@@ -476,14 +524,23 @@ int s3c_conflict_rename(struct s3c_object *object)
 		r = s3c_target_new(engine, path, &target);
 	if (r == 0) {
 		s3c_mutex_lock(&engine->lock);
+		/* What the journal is given is one view, with its base. */
+		while (object->persisting)
+			s3c_waitq_wait(&object->waitq, &engine->lock, NULL);
 		r = take_path(object, path, target);
 		if (r == 0) {
 			s3c_object_set_base(object, NULL);
 			object->base_visible = 0;
 			object->seq++;
 			object->content_seq++;
+			if (object->attrs.mode & S_IFMT)
+				type = object->attrs.mode & S_IFMT;
+			/* What the journal has stands on the version that is gone. */
+			object->record_broken = object->jid != 0;
 		}
 		s3c_mutex_unlock(&engine->lock);
+		if (r == 0 && object->record_broken)
+			s3c_object_persist(object, S3C_TX_SYNC);
 	}
 	s3c_target_put(target);
 	s3c_op_destroy(&op);
@@ -495,7 +552,12 @@ int s3c_conflict_rename(struct s3c_object *object)
 		s3c_error("%s: was changed by another machine: the changes made here cannot be "
 			  "stored",
 			  old ? old : object->path);
-	if (old)
+	if (old) {
+		if (r == 0) {
+			s3c_names_drop_local(engine, old);
+			s3c_names_add_local(engine, path, type);
+		}
 		s3c_names_invalidate(engine, old, false);
+	}
 	return r == 0 ? 0 : -ESTALE;
 }

@@ -1,14 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* Attribute changes, and the markers that hold a directory's attributes. */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-/* Is what stands at key what this operation wrote? Its version then. */
+bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b)
+{
+	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid &&
+	       a->mtime_ns == b->mtime_ns && a->atime_ns == b->atime_ns;
+}
+
+/* Is what stands at key what this operation wrote? Its version then. One that is repeated may have
+   written other attributes earlier. */
 static bool marker_is_ours(struct s3c_engine *engine, const char *key, const struct s3c_ssec *ssec,
-			   const struct s3c_header *header, struct s3c_version *ret_version)
+			   const struct s3c_header *header, bool repeated,
+			   struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
@@ -16,14 +25,17 @@ static bool marker_is_ours(struct s3c_engine *engine, const char *key, const str
 
 	if (s3c_request(engine, &rq, NULL, &reply) < 0 ||
 	    s3c_header_of(engine, key, &reply.stat, &found) < 0 ||
-	    memcmp(found.op_id, header->op_id, S3C_OP_ID_LEN) != 0)
+	    memcmp(found.op_id, header->op_id, S3C_OP_ID_LEN) != 0 ||
+	    (repeated && !s3c_attrs_same(&found.attrs, &header->attrs)))
 		return false;
 	*ret_version = reply.stat.version;
 	return true;
 }
 
-static int marker_header(struct s3c_engine *engine, const char *key, const struct s3c_attrs *attrs,
-			 const struct s3c_entry *prior, struct s3c_header *ret_header)
+/* op_id NULL: one is drawn. */
+static void marker_header(struct s3c_engine *engine, const char *key, const struct s3c_attrs *attrs,
+			  const struct s3c_entry *prior, const uint8_t *op_id,
+			  struct s3c_header *ret_header)
 {
 	struct s3c_header header = {
 		.layout = s3c_sealed_mode(engine) ? S3C_LAYOUT_NONE : S3C_LAYOUT_PLAIN,
@@ -38,53 +50,86 @@ static int marker_header(struct s3c_engine *engine, const char *key, const struc
 	else
 		s3c_random(header.file_id, sizeof(header.file_id));
 	s3c_random(header.content_id, sizeof(header.content_id));
-	s3c_random(header.op_id, sizeof(header.op_id));
+	if (op_id)
+		memcpy(header.op_id, op_id, sizeof(header.op_id));
+	else
+		s3c_random(header.op_id, sizeof(header.op_id));
 	header.generation = s3c_next_generation(engine, key, prior ? prior->header.generation : 0);
 	*ret_header = header;
-	return 0;
+}
+
+/* The store's result as it is; message (of 512 bytes) has its words. */
+static int marker_write(struct s3c_engine *engine, const char *path, const char *key,
+			const struct s3c_attrs *attrs, const struct s3c_entry *prior,
+			bool exclusive, const uint8_t *op_id, struct s3c_entry **ret_entry,
+			struct s3c_store_reply *reply)
+{
+	__attribute__((cleanup(s3c_meta_free))) struct s3c_meta meta = { 0 };
+	cleanup_ssec struct s3c_ssec ssec;
+	struct s3c_version version;
+	struct s3c_header header;
+	struct s3c_store_request rq = { .op = S3C_STORE_PUT, .meta = &meta };
+	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
+
+	if (r < 0)
+		return r;
+	marker_header(engine, key, attrs, prior, op_id, &header);
+	r = s3c_header_to_meta(engine, &header, key, &meta);
+	if (r == 0 && prior && prior->extra && header.layout == S3C_LAYOUT_PLAIN) {
+		rq.props = &prior->extra->props;
+		r = s3c_extra_apply(prior->extra, key, true, &meta);
+	}
+	if (r < 0)
+		return r;
+	rq.key = key;
+	rq.condition.if_none_match = exclusive && engine->store->caps.put_if_none_match;
+	rq.content_type = S3C_DIR_TYPE;
+	r = s3c_request(engine, &rq, NULL, reply);
+	version = reply->stat.version;
+	if (r == 0 && rq.ssec && !reply->stat.ssec) {
+		snprintf(reply->message, sizeof(reply->message),
+			 "the store did not confirm the encryption with the customer key");
+		return -EIO;
+	}
+	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
+	    marker_is_ours(engine, key, rq.ssec, &header, op_id, &version))
+		r = 0;
+	if (r < 0)
+		return r;
+	s3c_note_generation(engine, key, &header, false);
+	return s3c_entry_local(engine, path, true, &header, &version, 0, rq.props ? prior : NULL,
+			       ret_entry);
 }
 
 int s3c_marker_put(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs,
 		   const struct s3c_entry *prior, bool exclusive, struct s3c_entry **ret_entry)
 {
-	__attribute__((cleanup(s3c_meta_free))) struct s3c_meta meta = { 0 };
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	cleanup_ssec struct s3c_ssec ssec;
 	cleanup_free char *key = NULL;
-	struct s3c_version version;
-	struct s3c_header header;
-	struct s3c_store_request rq = { .op = S3C_STORE_PUT, .meta = &meta };
 	int r = s3c_key_of(engine, path, true, &key);
 
-	if (r == 0)
-		r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
-	if (r == 0)
-		r = marker_header(engine, key, attrs, prior, &header);
-	if (r == 0)
-		r = s3c_header_to_meta(engine, &header, key, &meta);
 	if (r < 0)
 		return r;
-	rq.key = key;
-	rq.condition.if_none_match = exclusive && engine->store->caps.put_if_none_match;
-	/* What other clients take for a folder. */
-	rq.content_type = "application/x-directory";
-	r = s3c_request(engine, &rq, NULL, &reply);
-	version = reply.stat.version;
-	if (r == 0 && rq.ssec && !reply.stat.ssec) {
-		s3c_error("object %s: the store did not confirm the encryption with the customer "
-			  "key",
-			  key);
-		return -EIO;
-	}
-	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
-	    marker_is_ours(engine, key, rq.ssec, &header, &version))
-		r = 0;
-	if (r == -EEXIST)
+	r = marker_write(engine, path, key, attrs, prior, exclusive, NULL, ret_entry, &reply);
+	if (r == 0 || r == -EEXIST)
 		return r;
+	return s3c_engine_fail(engine, "write the directory", key, r, reply.message);
+}
+
+int s3c_marker_send(struct s3c_engine *engine, const struct s3c_entry *entry,
+		    const struct s3c_entry *prior, bool exclusive, struct s3c_entry **ret_entry,
+		    char *ret_message, size_t message_size)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_free char *key = NULL;
+	int r = s3c_key_of(engine, entry->path, true, &key);
+
+	if (r == 0)
+		r = marker_write(engine, entry->path, key, &entry->header.attrs, prior, exclusive,
+				 entry->header.op_id, ret_entry, &reply);
 	if (r < 0)
-		return s3c_engine_fail(engine, "write the directory", key, r, reply.message);
-	s3c_note_generation(engine, key, &header, false);
-	return s3c_entry_local(engine, path, true, &header, &version, 0, NULL, ret_entry);
+		snprintf(ret_message, message_size, "%s", reply.message);
+	return r;
 }
 
 int s3c_keep_parent(struct s3c_engine *engine, struct s3c_op *op, const char *path)
@@ -102,6 +147,10 @@ int s3c_keep_parent(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 		return 0;
 	s3c_mutex_lock(&engine->lock);
 	node = s3c_node_find(engine->names, parent);
+	if (node && s3c_overlay_of(node) == S3C_OVERLAY_DIR) {
+		s3c_mutex_unlock(&engine->lock);
+		return 0; /* it is about to get one */
+	}
 	/* What was known is good enough, however old: markers do not go by themselves. */
 	if (node && node->known && node->entry)
 		entry = s3c_entry_ref(node->entry);
@@ -113,13 +162,15 @@ int s3c_keep_parent(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 	}
 	if (!entry->implicit || s3c_dir_has_others(engine, parent, s3c_path_name(path)))
 		return 0;
+	if (s3c_writeback(engine))
+		return s3c_pending_dir(engine, parent, &entry->header.attrs, NULL, false, NULL);
 	r = s3c_marker_put(engine, parent, &entry->header.attrs, entry, false, &marked);
 	if (r == 0)
 		s3c_names_set(engine, marked);
 	return r;
 }
 
-static void attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from)
+void s3c_attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from)
 {
 	to->known = true;
 	if (which & S3C_SET_MODE)
@@ -140,7 +191,7 @@ static int set_dir(struct s3c_engine *engine, const struct s3c_entry *entry, uns
 {
 	struct s3c_attrs all = entry->header.attrs;
 
-	attrs_apply(&all, which, attrs);
+	s3c_attrs_apply(&all, which, attrs);
 	return s3c_marker_put(engine, entry->path, &all, entry, false, ret_entry);
 }
 
@@ -154,6 +205,7 @@ static int set_file(struct s3c_engine *engine, const struct s3c_entry *entry, un
 		.header = entry->header,
 		.source = &entry->version,
 		.stored_size = entry->stored_size,
+		.extra = entry->extra,
 	};
 	int r = s3c_key_of(engine, entry->path, false, &key);
 
@@ -161,7 +213,7 @@ static int set_file(struct s3c_engine *engine, const struct s3c_entry *entry, un
 		return r;
 	copy.from = key;
 	copy.to = key;
-	attrs_apply(&copy.header.attrs, which, attrs);
+	s3c_attrs_apply(&copy.header.attrs, which, attrs);
 	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(engine, &copy, &version);
 	return r < 0 ? r
@@ -258,6 +310,8 @@ int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char 
 
 	if (r < 0)
 		return r;
+	if (s3c_writeback(engine))
+		return s3c_pending_setattr(engine, op, path, object, which, attrs, ret_info);
 	if (object && s3c_object_fold_attrs(object, which, attrs)) {
 		s3c_object_info(object, ret_info);
 		return 0;

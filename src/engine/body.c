@@ -24,6 +24,41 @@ static int rewrap(struct s3c_commit *c)
 	return s3c_wrap_seal(active, S3C_CEK_ALG, c->header.file_id, c->key, c->header.wrapped);
 }
 
+static struct s3c_attempt *find_attempt(struct s3c_object *object,
+					const uint8_t op_id[static S3C_OP_ID_LEN])
+{
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
+		if (object->attempts[i].used &&
+		    memcmp(object->attempts[i].op_id, op_id, S3C_OP_ID_LEN) == 0)
+			return &object->attempts[i];
+	return NULL;
+}
+
+/*
+ * All attempts to publish one view have one id: however many there are while the store is away, the
+ * one that arrived is known by it. The journal knows the first already.
+ */
+static void take_op_id(struct s3c_commit *c)
+{
+	struct s3c_object *object = c->object;
+	bool again = false;
+
+	s3c_mutex_lock(&object->engine->lock);
+	for (unsigned i = 0; c->seq && i < ARRAY_LEN(object->attempts); i++) {
+		const struct s3c_attempt *attempt = &object->attempts[i];
+
+		if (!attempt->used || attempt->seq != c->seq || attempt->size != c->size)
+			continue;
+		memcpy(c->header.op_id, attempt->op_id, S3C_OP_ID_LEN);
+		again = true;
+	}
+	if (!again && object->next_op_unused && c->seq && object->saved.seq == c->seq) {
+		memcpy(c->header.op_id, object->next_op, S3C_OP_ID_LEN);
+		object->next_op_unused = false;
+	}
+	s3c_mutex_unlock(&object->engine->lock);
+}
+
 int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 {
 	struct s3c_engine *engine = c->object->engine;
@@ -57,6 +92,7 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 	header->attrs.known = true;
 	header->attrs_final = false;
 	header->size = c->size;
+	take_op_id(c);
 	return r;
 }
 
@@ -138,9 +174,19 @@ void s3c_commit_attempt(struct s3c_commit *c)
 	struct s3c_attempt *attempt;
 
 	s3c_mutex_lock(&object->engine->lock);
-	attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
-	*attempt = (struct s3c_attempt){ .size = c->size, .visible = c->size, .used = true };
+	attempt = find_attempt(object, c->header.op_id);
+	if (!attempt)
+		attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
+	*attempt = (struct s3c_attempt){
+		.size = c->size,
+		.visible = c->size,
+		.seq = c->seq,
+		.used = true,
+	};
 	memcpy(attempt->op_id, c->header.op_id, S3C_OP_ID_LEN);
+	s3c_mutex_unlock(&object->engine->lock);
+	s3c_object_record_attempt(object, c->header.op_id);
+	s3c_mutex_lock(&object->engine->lock);
 	object->publishing = true;
 	s3c_mutex_unlock(&object->engine->lock);
 }
@@ -207,6 +253,40 @@ static bool adopt(struct s3c_commit *c, struct s3c_entry *entry, const uint8_t *
 	return found;
 }
 
+int s3c_commit_settle(struct s3c_commit *c)
+{
+	struct s3c_object *object = c->object;
+	cleanup_entry struct s3c_entry *entry = NULL;
+	uint8_t op[S3C_OP_ID_LEN];
+	bool full = true;
+	int r;
+
+	s3c_mutex_lock(&object->engine->lock);
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
+		full &= object->attempts[i].used &&
+			(object->attempts[i].seq != c->seq || object->attempts[i].size != c->size);
+	s3c_mutex_unlock(&object->engine->lock);
+	if (!full)
+		return 0;
+	r = look(c, &entry, op);
+	if (r == -ENOENT)
+		return c->base ? -ESTALE : 0;
+	if (r < 0)
+		return s3c_object_fail(object, "look at", c->target, r, NULL);
+	if (c->base && s3c_etag_equal(entry->version.etag, c->base->version.etag))
+		return 0;
+	return adopt(c, entry, op) ? S3C_AGAIN : -ESTALE;
+}
+
+/* Of all that have the operation id, the attempt whose keys are at hand? */
+static bool is_this(const struct s3c_commit *c, const struct s3c_entry *entry)
+{
+	if (entry->header.layout != c->header.layout || entry->header.size != c->size)
+		return false;
+	return !c->sealed ||
+	       memcmp(entry->header.content_id, c->header.content_id, S3C_CONTENT_ID_LEN) == 0;
+}
+
 int s3c_commit_resolve(struct s3c_commit *c, int result)
 {
 	bool refused =
@@ -223,9 +303,12 @@ int s3c_commit_resolve(struct s3c_commit *c, int result)
 	/* Who has it instead is not known: the next commit looks again. */
 	if (r < 0)
 		return refused ? r : result;
-	if (memcmp(op, c->header.op_id, S3C_OP_ID_LEN) == 0) {
+	if (memcmp(op, c->header.op_id, S3C_OP_ID_LEN) == 0 && is_this(c, entry)) {
 		c->version = entry->version;
 		r = 0;
+	} else if (c->base && s3c_etag_equal(entry->version.etag, c->base->version.etag)) {
+		/* Nothing has changed, whoever wrote it. */
+		r = refused && result != -ENXIO ? -ESTALE : result;
 	} else if (adopt(c, entry, op)) {
 		r = S3C_AGAIN;
 	} else {
@@ -306,6 +389,9 @@ int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_
 				r = s3c_chunk_seal(cipher, done + i, data, len, at);
 			else
 				memcpy(at, data, len);
+			if (key && pages[i] && r == 0)
+				s3c_cached_put_sealed(object->engine, file_id, salt,
+						      first + done + i, data, len);
 			at += len + (key ? S3C_TAG_LEN : 0);
 		}
 		s3c_mutex_lock(lock);

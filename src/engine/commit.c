@@ -15,6 +15,7 @@
  * timeout= bounds each request of a commit, not the commit, which may have to send terabytes.
  */
 #include "engine/content.h"
+#include "engine/durable.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@
 #include "base/secret.h"
 
 #define RETRY_NS (30 * S3C_NSEC_PER_SEC)
+#define RETRY_MAX_NS (60 * S3C_NSEC_PER_SEC)
 
 static int commit_snapshot(struct s3c_commit *c)
 {
@@ -65,6 +67,7 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 		.header = entry->header,
 		.source = &entry->version,
 		.stored_size = entry->stored_size,
+		.extra = entry->extra,
 	};
 	int r;
 
@@ -78,7 +81,16 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 		return r;
 	c->header = copy.header;
 	c->stored = entry->stored_size;
+	if (entry != c->entry)
+		c->entry->extra = s3c_extra_ref(entry->extra);
 	return 0;
+}
+
+/* A base from the journal, whose own metadata a copy would lose. */
+static bool lacks_extra(const struct s3c_object *object)
+{
+	return object->base && object->base->header.layout == S3C_LAYOUT_PLAIN &&
+	       object->base->fetched_ns < 0 && object->content_seq == object->content_clean;
 }
 
 /* One attempt. S3C_AGAIN: look at the object again, base is another entry by now. */
@@ -90,6 +102,8 @@ static int commit_try(struct s3c_commit *c)
 
 	s3c_mutex_lock(lock);
 	r = object->base_visible ? s3c_object_prepare(object, NULL) : 0;
+	if (r == 0 && lacks_extra(object))
+		r = s3c_object_refresh(object, NULL);
 	if (r == 0)
 		r = commit_snapshot(c);
 	if (r == 0 && object->upload && c->content && c->size <= S3C_SEGMENT_SIZE)
@@ -97,7 +111,11 @@ static int commit_try(struct s3c_commit *c)
 	s3c_mutex_unlock(lock);
 	if (r < 0)
 		return r;
-	if (!c->content)
+	if (c->content)
+		r = s3c_commit_settle(c);
+	if (r < 0)
+		; /* as below */
+	else if (!c->content)
 		r = s3c_commit_attrs(c, c->base);
 	else if (c->size <= S3C_SEGMENT_SIZE)
 		r = s3c_commit_small(c);
@@ -115,7 +133,8 @@ static int commit_try(struct s3c_commit *c)
 	s3c_mutex_lock(lock);
 	r = object->base == c->base ? s3c_object_refresh(object, NULL) : 0;
 	s3c_mutex_unlock(lock);
-	return r == 0 ? S3C_AGAIN : -ESTALE;
+	/* When nobody can tell, it is none either. */
+	return r == 0 ? S3C_AGAIN : r;
 }
 
 static struct s3c_crypt *new_crypt(struct s3c_commit *c)
@@ -155,6 +174,9 @@ static void commit_succeed(struct s3c_commit *c)
 		s3c_sent_end(object, 0, UINT64_MAX, true);
 		object->content_clean = c->content_seq;
 		object->stream_off = false;
+		/* Chunks that are clean now are not looked at when the record is written again,
+		   and it may have older bytes of them. */
+		object->record_anew = true;
 	}
 	object->clean_seq = c->seq;
 	/* What still turns up of earlier ones is not what the chunks were compared with. */
@@ -183,7 +205,16 @@ static int commit_do(struct s3c_object *object)
 			s3c_mutex_unlock(&object->engine->lock);
 		}
 	}
-	return r == S3C_AGAIN ? -ESTALE : r;
+	/* Base was another one each time, but never somebody else's: later. */
+	return r == S3C_AGAIN ? -EIO : r;
+}
+
+/* Writeback has promised to send it: soon again at first. Others wait for who asks. */
+static int64_t retry_delay(const struct s3c_object *object)
+{
+	if (!s3c_writeback(object->engine))
+		return RETRY_NS;
+	return S3C_MIN(S3C_NSEC_PER_SEC << S3C_MIN(object->failures, 6u), (int64_t)RETRY_MAX_NS);
 }
 
 static void commit_run(struct s3c_job *job)
@@ -201,14 +232,21 @@ static void commit_run(struct s3c_job *job)
 		r = r == 0 ? -ESTALE : r;
 	}
 	s3c_mutex_lock(&engine->lock);
+	s3c_object_record_committed(object, r);
 	object->committing = false;
 	object->commits_ended = object->commits_begun;
 	object->commit_result = r;
 	if (r < 0 && s3c_object_is_dirty(object)) {
-		object->hopeless = r == -ESTALE || object->lost;
-		object->retry_ns = s3c_clock_monotonic_ns() + RETRY_NS;
+		object->failures++;
+		/* Parked, where the journal keeps it until somebody says what to do. */
+		object->hopeless =
+			r == -ESTALE || object->lost || (object->jid && s3c_failure_is_final(r));
+		object->retry_ns = s3c_clock_monotonic_ns() + retry_delay(object);
 	} else {
 		object->retry_ns = 0;
+		object->failures = 0;
+		if (s3c_writeback(engine) && s3c_object_is_dirty(object))
+			s3c_object_schedule(object, !object->users);
 	}
 	if (object->lost)
 		s3c_error("%s: bytes of it that were sent are lost with the upload that failed",
@@ -217,7 +255,7 @@ static void commit_run(struct s3c_job *job)
 	s3c_waitq_wake_all(&objects->mem.dirty_wait);
 	s3c_waitq_wake_all(&objects->idle);
 	/* Closed while this ran: what was written meanwhile has nobody else. */
-	if (r == 0 && !object->users)
+	if (r == 0 && !object->users && !object->retry_ns)
 		s3c_commit_start(object);
 	s3c_object_release(object);
 	s3c_mutex_unlock(&engine->lock);
@@ -261,6 +299,16 @@ static int commit_wait(struct s3c_object *object, struct s3c_op *op)
 		if (r < 0)
 			return r;
 	}
+}
+
+int s3c_object_commit_within(struct s3c_object *object, struct s3c_op *op)
+{
+	int r;
+
+	s3c_mutex_lock(&object->engine->lock);
+	r = commit_wait(object, op);
+	s3c_mutex_unlock(&object->engine->lock);
+	return r;
 }
 
 static void pass_interrupt(void *arg)

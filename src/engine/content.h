@@ -7,6 +7,7 @@
  *	object.c  the table of objects, their life       attach.c  what operations on names need
  *	fetch.c   GETs into chunks                       read.c    pinning chunks, reads, read-ahead
  *	write.c   writes, truncation                     room.c    making room: spill, retries
+ *	durable.c what the journal keeps of objects      recover.c taking it up again
  *	commit.c  when and how the store is brought up to date; one PUT; metadata alone
  *	upload.c  multipart uploads, streams             plan.c    which parts an upload has
  *
@@ -76,6 +77,7 @@ struct s3c_slot {
 	uint16_t waiters; /* readers that are about to use the chunk: it is not evicted */
 	uint8_t state;
 	bool busy;
+	bool journaled; /* DIRTY, SENT: the object's record has these bytes */
 };
 
 struct s3c_segment {
@@ -111,7 +113,16 @@ struct s3c_crypt {
 struct s3c_attempt {
 	uint8_t op_id[S3C_OP_ID_LEN];
 	uint64_t size, visible; /* visible: the smallest size of the view since */
+	uint64_t seq;           /* of the view that it publishes */
 	bool used;
+};
+
+/* The view that the journal has of an object; see durable.h. */
+struct s3c_saved {
+	uint64_t seq, size, base_visible;
+	bool content; /* not only attributes differ from base */
+	struct s3c_attrs attrs;
+	struct s3c_entry *base; /* with a reference; NULL: none */
 };
 
 struct s3c_upload;
@@ -159,6 +170,21 @@ struct s3c_object {
 	unsigned frozen;
 	struct s3c_attempt attempts[4];
 	unsigned attempt_next;
+
+	/* durable.c. jid 0: the journal has nothing of the object. */
+	uint64_t jid, cid;
+	struct s3c_saved saved;
+	uint64_t cut;     /* smallest size since: chunk records past it are stale */
+	bool persisting;  /* the view is being copied: writes and truncation wait */
+	bool recording;   /* a transaction about the record is not confirmed: it is the only one */
+	uint64_t old_cid; /* of the record before that one, which goes with it; 0: none */
+	bool record_broken;  /* a transaction failed: the next begins anew, under another cid */
+	bool record_anew;    /* likewise: the store took chunks of which the record has others */
+	uint64_t record_seq; /* of the view whose transaction was confirmed */
+	/* In the record: the operation id of the first commit of the saved view. */
+	uint8_t next_op[S3C_OP_ID_LEN];
+	bool next_op_unused;
+	unsigned failures; /* commits that failed since the last one that did not */
 
 	struct s3c_upload *upload;
 	bool stream_off; /* until the next commit */
@@ -251,6 +277,13 @@ void s3c_object_set_base(struct s3c_object *object, struct s3c_entry *entry);
 bool s3c_path_is_below(const char *path, const char *root);
 bool s3c_same_content(const struct s3c_entry *a, const struct s3c_entry *b);
 
+/* A new object where nothing has the name. */
+int s3c_object_create_locked(struct s3c_engine *engine, const char *path, struct s3c_target *target,
+			     const struct s3c_attrs *attrs, struct s3c_object **ret_object);
+/* attach.c: s3c_object_rekey with the target's key made before. */
+int s3c_object_rekey_locked(struct s3c_object *object, const char *to, struct s3c_target *target,
+			    struct s3c_entry *base);
+
 /* fetch.c. Lock held but for submit. */
 /*
  * Begins to fetch count ABSENT chunks that are stored one after the other; object->crypt is there.
@@ -264,11 +297,29 @@ struct s3c_fetch *s3c_fetch_ref(struct s3c_fetch *fetch);
 void s3c_fetch_put(struct s3c_fetch *fetch);
 /* 0: running or all went well. ret_base: the entry that it asked for. */
 int s3c_fetch_result(const struct s3c_fetch *fetch, const struct s3c_entry **ret_base);
+/* It failed because its time was over: who has more may ask again. */
+bool s3c_fetch_late(const struct s3c_fetch *fetch);
 /* Releases the lock meanwhile. */
 void s3c_fetch_cancel_all(struct s3c_objects *objects);
 /* The slot is FETCHING: takes it away from the fetch, to ABSENT. */
 void s3c_fetch_disown(struct s3c_object *object, struct s3c_segment *segment,
 		      struct s3c_slot *slot);
+
+/* cached.c. Lock not held. Nothing where there is no cache. */
+/* Copies one opened chunk into the cache: data has all its bytes. */
+void s3c_cached_put(struct s3c_engine *engine, const struct s3c_crypt *crypt,
+		    const struct s3c_entry *base, const struct s3c_target *target, uint64_t chunk,
+		    const uint8_t *data);
+/* A chunk of a segment that is being sealed under salt: it can be found from when the store has it
+   on. */
+void s3c_cached_put_sealed(struct s3c_engine *engine, const uint8_t *file_id, const uint8_t *salt,
+			   uint64_t chunk, const uint8_t *data, uint32_t len);
+/* Fills pages with what the cache has of [first, first + count), zeros after the last byte; how
+   many. */
+unsigned s3c_cached_get(struct s3c_engine *engine, const struct s3c_crypt *crypt,
+			const struct s3c_entry *base, const struct s3c_target *target,
+			uint64_t first, unsigned count, struct s3c_page *const *pages,
+			bool *ret_have);
 
 /* read.c. Lock held, released meanwhile unless op is S3C_NOWAIT. */
 /* Pins chunks [first, first + n), n <= S3C_PIN_MAX, bringing what is not in memory. A page is NULL
@@ -314,6 +365,42 @@ struct s3c_commit {
 	uint8_t *salts;          /* for new_crypt */
 	struct s3c_entry *entry; /* made before anything is sent, filled at the end */
 };
+/* A commit that is given up waiting for at op's deadline; it goes on. Lock not held. */
+int s3c_object_commit_within(struct s3c_object *object, struct s3c_op *op);
+
+/* durable.c. Lock held for the first two. */
+/* Is the view being copied into the journal? Then the writer waits on waitq. */
+static inline bool s3c_object_persisting(const struct s3c_object *object)
+{
+	return object->persisting;
+}
+/* Does the journal have all of the present view, which the store has not? */
+static inline bool s3c_object_kept(const struct s3c_object *object)
+{
+	return object->jid && !object->detached && !object->record_broken &&
+	       object->seq != object->clean_seq && object->saved.seq == object->seq &&
+	       object->record_seq >= object->seq;
+}
+/* The record follows the object onto another path; nothing where it has none. */
+void s3c_object_record_moved(struct s3c_object *object);
+/* When that was not possible at once: waits until it is so. Lock not held. */
+void s3c_object_record_follow(struct s3c_object *object);
+/* Before a request that publishes view seq under op_id: the record tells of it. Lock not held. */
+void s3c_object_record_attempt(struct s3c_object *object,
+			       const uint8_t op_id[static S3C_OP_ID_LEN]);
+/* After a commit: the record goes when nothing is left to be stored; or what is left is kept there.
+   Lock held, released. r: of the commit. */
+void s3c_object_record_committed(struct s3c_object *object, int r);
+/* Without waiting: the object is gone for good. Lock held. */
+void s3c_object_record_drop(struct s3c_object *object);
+/* When a closed object of a writeback mount is sent. Lock held. */
+void s3c_object_schedule(struct s3c_object *object, bool closed);
+/* A failure that trying again does not mend. */
+bool s3c_failure_is_final(int result);
+/* An object as a record has it, without users and chunks: dirty. entry NULL: no base. Lock held. */
+int s3c_object_restore(struct s3c_engine *engine, const char *path, struct s3c_target *target,
+		       const struct s3c_saved *saved, struct s3c_object **ret_object);
+
 /* Starts a commit in the background when the object is dirty and nobody runs one. Lock held. */
 void s3c_commit_start(struct s3c_object *object);
 /* Lock not held from here on, but where said. */
@@ -332,6 +419,9 @@ int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_
 struct s3c_condition s3c_commit_condition(const struct s3c_commit *c, bool complete);
 /* 0: base is still there, as far as the condition does not see to that. */
 int s3c_commit_guard(struct s3c_commit *c, bool conditional);
+/* Before a commit: the next attempt would make one be forgotten whose outcome is not known. Asks
+   the store. S3C_AGAIN: one was done; -ESTALE: somebody else's is there. */
+int s3c_commit_settle(struct s3c_commit *c);
 /* Before a request that writes: its operation id is one of ours, and readers that find the object
    changed wait for the outcome. */
 void s3c_commit_attempt(struct s3c_commit *c);
@@ -367,6 +457,7 @@ enum s3c_segment_kind { S3C_KIND_HOLE, S3C_KIND_SEND, S3C_KIND_COPY };
 struct s3c_upload {
 	struct s3c_object *object;
 	/* Constant once made. */
+	uint64_t serial; /* of all uploads of this process: an address may come again */
 	struct s3c_target *target;
 	struct s3c_header header;
 	uint8_t *key;
@@ -396,6 +487,8 @@ struct s3c_upload {
 	char source_etag[S3C_STORE_ETAG_MAX];
 };
 int s3c_upload_new(struct s3c_object *object, struct s3c_upload **ret_upload);
+/* Is the object's upload still the one with that number? Lock held. */
+bool s3c_upload_is(const struct s3c_object *object, uint64_t serial);
 void s3c_upload_free(struct s3c_upload *upload);
 /* Lock held. */
 int s3c_upload_add_part(struct s3c_upload *upload, uint64_t first, uint64_t count,

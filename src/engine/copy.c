@@ -32,6 +32,8 @@ struct copying {
 	struct s3c_ssec from_ssec, to_ssec;
 	const struct s3c_ssec *from_key, *to_key;
 	struct s3c_meta meta;
+	const struct s3c_meta *props;
+	const char *content_type;
 	bool same, sealed;
 	const char *source_etag; /* NULL: unknown */
 };
@@ -82,6 +84,8 @@ static int copy_whole(struct copying *c, struct s3c_store_reply *reply)
 		.source_ssec = c->from_key,
 		.source_if_match = c->source_etag,
 		.meta = &c->meta,
+		.props = c->props,
+		.content_type = c->content_type,
 		.condition.if_none_match = c->copy->noreplace,
 	};
 
@@ -100,6 +104,8 @@ static int put_whole(struct copying *c, const void *body, size_t len, struct s3c
 		.body = &iov,
 		.body_count = len ? 1 : 0,
 		.meta = &c->meta,
+		.props = c->props,
+		.content_type = c->content_type,
 		.condition = target_condition(c, caps->put_if_match),
 	};
 
@@ -273,6 +279,8 @@ static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *r
 		.key = c->copy->to,
 		.ssec = c->to_key,
 		.meta = &c->meta,
+		.props = c->props,
+		.content_type = c->content_type,
 		.copies = by_copy,
 	};
 	size_t count = 0;
@@ -404,6 +412,23 @@ static int check_copy(struct copying *c, const struct s3c_version *version)
 	return c->sealed ? check_content(c) : 0;
 }
 
+/* What other programs set goes with a plain object. */
+static int keep_extra(struct copying *c)
+{
+	struct s3c_copy *copy = c->copy;
+	int r;
+
+	if (copy->to[strlen(copy->to) - 1] == '/')
+		c->content_type = S3C_DIR_TYPE;
+	if (!copy->extra || copy->header.layout != S3C_LAYOUT_PLAIN)
+		return 0;
+	c->props = &copy->extra->props;
+	r = s3c_extra_apply(copy->extra, copy->to, c->same, &c->meta);
+	if (r > 0)
+		copy->header.attrs = copy->old->attrs;
+	return S3C_MIN(r, 0);
+}
+
 static int prepare(struct copying *c)
 {
 	struct s3c_engine *engine = c->engine;
@@ -422,6 +447,8 @@ static int prepare(struct copying *c)
 		r = s3c_ssec_of(engine, copy->to, &c->to_ssec, &c->to_key);
 	if (r == 0)
 		r = s3c_header_to_meta(engine, &copy->header, copy->to, &c->meta);
+	if (r == 0)
+		r = keep_extra(c);
 	return r;
 }
 
@@ -452,7 +479,7 @@ static int copy_checked(struct copying *c, struct s3c_version *ret_version)
 			  c->copy->from);
 		/* Bytes of one version under the header of another are of no use to anyone. */
 		if (!c->same)
-			s3c_delete_key(c->engine, c->copy->to, NULL);
+			s3c_delete_key(c->engine, c->copy->to, version.etag);
 	}
 	if (r < 0)
 		return r == -ESTALE

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 #include "engine/content.h"
+#include "engine/durable.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -351,6 +352,12 @@ int s3c_object_refresh(struct s3c_object *object, struct s3c_op *op)
 		s3c_object_set_base(object, found);
 	} else if (r == 0 && s3c_object_adopt(object, found, found->header.op_id)) {
 		s3c_debug("%s: what was sent before has arrived", path);
+	} else if (r == -ENOENT && s3c_writeback(object->engine) && !object->base_visible &&
+		   object->content_seq != object->content_clean) {
+		/* A delete of ours that was under way when the file was made anew, or somebody
+		   else's: nothing of the old version is needed. */
+		s3c_object_set_base(object, NULL);
+		r = 0;
 	} else if (r == 0 || r == -ENOENT) {
 		s3c_warn("%s: was changed by another machine while it was open here", path);
 		r = -ESTALE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* The engine as a whole: made, ended, and what all its parts say about a failed request. */
+#include "engine/durable.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -54,6 +55,9 @@ static int config_check(const struct s3c_engine_config *config, struct s3c_err *
 
 static void parts_free(struct s3c_engine *engine)
 {
+	/* It looks at objects. */
+	if (engine->names)
+		s3c_pending_stop(engine);
 	s3c_objects_free(engine, engine->objects);
 	s3c_names_free(engine, engine->names);
 	s3c_pool_free(engine->tasks);

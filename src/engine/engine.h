@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 #include "base/thread.h"
+#include "db/cache.h"
 #include "db/journal.h"
 #include "key/keyring.h"
 #include "object/attrs.h"
@@ -51,11 +52,17 @@ struct s3c_engine_config {
 	struct s3c_volume *volume; /* taken over; NULL in mode none. Opened by s3c_engine_volume */
 	const char *volume_prefix; /* prefix of the volume object: this one's or one above */
 	struct s3c_journal *journal; /* borrowed */
+	struct s3c_cache *cache;     /* borrowed; NULL: none */
 	const char *source;          /* names the store and prefix in the journal */
-	const char *cache_dir;       /* for the spill file; exists */
-	uint64_t memory;             /* bytes of buffers, all pools together */
-	uint64_t cache_size;         /* bytes of spill at most */
-	unsigned parallel;           /* content transfers at once */
+	/* The journal is unlocked (db/records.h): what is acknowledged and not stored is kept
+	 * there. */
+	bool durable;
+	bool writeback;        /* close, fsync and names are acknowledged by the journal */
+	bool commit_fsync;     /* commit=fsync: close only begins the commit */
+	const char *cache_dir; /* for the spill file; exists */
+	uint64_t memory;       /* bytes of buffers, all pools together */
+	uint64_t cache_size;   /* bytes of spill at most */
+	unsigned parallel;     /* content transfers at once */
 	double timeout_s, ttl_s;
 	bool read_only, consistency_open, rollback_deny;
 	/* For objects without attributes of their own. */
@@ -143,9 +150,9 @@ void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info);
 /* Sequential-access state of one handle; zero-initialised, used by one read at a time or torn: it
  * is a hint. */
 struct s3c_readahead {
-	uint64_t next;   /* offset that continues the sequence */
-	uint64_t window; /* bytes to have ahead, 0: random */
-	uint64_t ahead;  /* end of what was asked for ahead */
+	uint64_t start; /* where the sequence began, or found no memory */
+	uint64_t next;  /* offset that continues it */
+	uint64_t ahead; /* end of what was asked for ahead */
 	unsigned hits;
 };
 /* Pinned plaintext of a read: iov points into chunks that stay until s3c_pages_release. */
@@ -159,8 +166,8 @@ struct s3c_pages {
 int s3c_object_read(struct s3c_object *object, struct s3c_op *op, uint64_t offset, size_t len,
 		    struct s3c_readahead *readahead, struct s3c_pages *ret_pages);
 void s3c_pages_release(struct s3c_engine *engine, struct s3c_pages *pages);
-/* All len bytes or an error. append: at the present end, whatever offset says. Sets mtime and
- * ctime. */
+/* 0: all len bytes. More than 0: so many, then an error, which the next write will meet. append: at
+ * the present end, whatever offset says. Sets mtime and ctime. */
 int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offset,
 		     const void *data, size_t len, bool append);
 int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t size);
@@ -195,6 +202,48 @@ int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char
 /* Files and whole directories. noreplace: RENAME_NOREPLACE. POSIX rules for the target's type. */
 int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
 		      const char *to, bool noreplace);
+
+/* What close (flush) and fsync mean in this mount: the store, or the journal (writeback), confirmed
+   it; commit=fsync: a close only begins to. */
+enum s3c_sync { S3C_SYNC_CLOSE, S3C_SYNC_FSYNC };
+int s3c_object_sync(struct s3c_object *object, struct s3c_op *op, enum s3c_sync what);
+/* Changes of names that were answered are durable: for fsync of folders and of unchanged files.
+   They are in the store already but for writeback, where the journal is synced. */
+int s3c_engine_sync_names(struct s3c_engine *engine, struct s3c_op *op);
+/* All that this mount has acknowledged is in the store, or the first error. */
+int s3c_engine_sync(struct s3c_engine *engine, struct s3c_op *op);
+
+/*
+ * Loads what an earlier daemon left in the journal: names and contents are as acknowledged when it
+ * returns; uploads begin. Before the first other call. progress may be NULL.
+ */
+struct s3c_recovery {
+	unsigned objects, names; /* taken up */
+	unsigned done;           /* were in the store already */
+	unsigned conflicts;      /* kept under the name of a conflict */
+	unsigned failed;         /* left in the journal, with a log line */
+	uint64_t bytes;
+};
+int s3c_engine_recover(struct s3c_engine *engine, struct s3c_recovery *ret_recovery);
+
+/* A file or name that the store does not have yet as it is here. Strings end with the call. */
+struct s3c_unsent {
+	const char *path;
+	uint64_t bytes; /* dirty */
+	enum { S3C_UNSENT_WAITING, S3C_UNSENT_RUNNING, S3C_UNSENT_FAILED, S3C_UNSENT_PARKED } state;
+	enum { S3C_UNSENT_FILE, S3C_UNSENT_DIR, S3C_UNSENT_REMOVAL } what;
+	unsigned failures;
+	int result;       /* of the last attempt */
+	int64_t since_ns; /* of its last change, realtime; 0: not known */
+};
+/* fn must not call the engine. */
+void s3c_engine_unsent(struct s3c_engine *engine,
+		       void (*fn)(void *arg, const struct s3c_unsent *unsent), void *arg);
+/* Tries again now what failed or is parked: at path, or all where it is NULL. How many. */
+unsigned s3c_engine_retry(struct s3c_engine *engine, const char *path);
+/* Gives up what is not stored of path: the store's version is what counts again. -ENOENT: nothing
+   is unsent there; -EBUSY: it is open. */
+int s3c_engine_discard(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 
 /* Counters for status and tests. */
 struct s3c_engine_stats {

@@ -19,9 +19,113 @@ void s3c_entry_put(struct s3c_entry *entry)
 {
 	if (!entry || __atomic_sub_fetch(&entry->refs, 1, __ATOMIC_ACQ_REL))
 		return;
+	s3c_extra_put(entry->extra);
 	free(entry->path);
 	free(entry->tail);
 	free(entry);
+}
+
+struct s3c_extra *s3c_extra_ref(struct s3c_extra *extra)
+{
+	if (extra)
+		__atomic_fetch_add(&extra->refs, 1, __ATOMIC_RELAXED);
+	return extra;
+}
+
+void s3c_extra_put(struct s3c_extra *extra)
+{
+	if (!extra || __atomic_sub_fetch(&extra->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	s3c_meta_free(&extra->meta);
+	s3c_meta_free(&extra->props);
+	free(extra);
+}
+
+static bool has_extra(const struct s3c_stat *st, bool is_dir)
+{
+	for (size_t i = 0; i < st->meta.count; i++)
+		if (!s3c_plain_item(st->meta.items[i].name))
+			return true;
+	return st->props.count > 1 ||
+	       (st->props.count && !(is_dir && strcmp(st->content_type, S3C_DIR_TYPE) == 0));
+}
+
+static int take_items(struct s3c_extra *extra, const struct s3c_meta *from, struct s3c_meta *to)
+{
+	for (size_t i = 0; i < from->count; i++) {
+		const struct s3c_meta_item *item = &from->items[i];
+		int r = 0;
+
+		if (s3c_meta_item_valid(item))
+			r = s3c_meta_set(to, item->name, item->value);
+		else
+			extra->unsendable++;
+		if (r < 0)
+			return r;
+	}
+	extra->bytes += s3c_meta_bytes(to) + to->count * (sizeof(*to->items) + 32);
+	return 0;
+}
+
+int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3c_stat *st,
+		   struct s3c_extra **ret_extra)
+{
+	struct s3c_extra *extra;
+	int r;
+
+	*ret_extra = NULL;
+	if (header->layout != S3C_LAYOUT_PLAIN || !has_extra(st, is_dir))
+		return 0;
+	extra = calloc(1, sizeof(*extra));
+	if (!extra)
+		return -ENOMEM;
+	extra->refs = 1;
+	extra->bytes = sizeof(*extra);
+	r = take_items(extra, &st->meta, &extra->meta);
+	if (r == 0)
+		r = take_items(extra, &st->props, &extra->props);
+	if (r < 0) {
+		s3c_extra_put(extra);
+		return r;
+	}
+	*ret_extra = extra;
+	return 0;
+}
+
+int s3c_extra_apply(const struct s3c_extra *extra, const char *key, bool change,
+		    struct s3c_meta *meta)
+{
+	struct s3c_meta theirs;
+	int r;
+
+	if (extra->unsendable)
+		s3c_warn("object %s: %u metadata items of another program are not ASCII and cannot "
+			 "be sent again: they are dropped",
+			 key, extra->unsendable);
+	for (size_t i = 0; i < extra->meta.count; i++) {
+		const struct s3c_meta_item *item = &extra->meta.items[i];
+
+		r = s3c_plain_item(item->name) ? 0 : s3c_meta_set(meta, item->name, item->value);
+		if (r < 0)
+			return r;
+	}
+	if (s3c_meta_bytes(meta) <= S3C_STORE_META_MAX)
+		return 0;
+	if (change) {
+		s3c_error("object %s: its attributes were not changed: the metadata of another "
+			  "program leave no room for them",
+			  key);
+		return -ENOSPC;
+	}
+	r = s3c_meta_copy(&extra->meta, &theirs);
+	if (r < 0)
+		return r;
+	s3c_warn("object %s: it has no attributes of its own: the metadata of another program "
+		 "leave no room for them",
+		 key);
+	s3c_meta_free(meta);
+	*meta = theirs;
+	return 1;
 }
 
 static struct s3c_entry *entry_new(const char *path, bool is_dir)
@@ -52,6 +156,7 @@ struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry)
 	*copy = *entry;
 	copy->refs = 1;
 	copy->path = path;
+	s3c_extra_ref(copy->extra);
 	copy->tail = NULL;
 	copy->tail_len = 0;
 	return copy;
@@ -175,6 +280,8 @@ static const char *misfit(const struct s3c_header *header, bool is_dir)
 		return S_ISDIR(type) && header->layout == S3C_LAYOUT_NONE
 			       ? NULL
 			       : "it stands for a directory and is sealed as something else";
+	if (!type)
+		return "it is sealed without a file type";
 	if (S_ISDIR(type))
 		return "it is sealed as a directory and stands where a file does";
 	if ((S_ISREG(type) || S_ISLNK(type)) && header->layout == S3C_LAYOUT_NONE)
@@ -326,6 +433,8 @@ int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
 		r = content_take(st, tail, tail_len, prior, entry);
 	if (r == 0)
 		r = check_rollback(engine, key, st, &entry->header, flags);
+	if (r == 0)
+		r = s3c_extra_make(&entry->header, is_dir, st, &entry->extra);
 	if (r < 0)
 		return r;
 	*ret_entry = steal_ptr(entry);
@@ -375,6 +484,7 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 	r = tail_of ? tail_set(entry, tail_of->tail, tail_of->tail_len) : 0;
 	if (r < 0)
 		return r;
+	entry->extra = tail_of ? s3c_extra_ref(tail_of->extra) : NULL;
 	*ret_entry = steal_ptr(entry);
 	return 0;
 }

@@ -4,8 +4,11 @@
  * One GET for a run of chunks of one object. Bytes are copied from the sink into the pages, a batch
  * of complete chunks is opened in place by a worker and given to the slots that still want it.
  *
- * What a fetch holds: chunks [0, handed) were handed to a job (or installed), the others are
- * being filled by the sink. pages[i] is NULL once chunk i was installed or let go.
+ * The cache is asked first. What it lacks comes by one request for [from, end): from the first
+ * missing chunk to the last.
+ *
+ * What a fetch holds: chunks [0, handed) and [end, count) were handed to a job (or installed), the
+ * others are being filled by the sink. pages[i] is NULL once chunk i was installed or let go.
  */
 #include "engine/content.h"
 
@@ -15,7 +18,9 @@
 
 #include "base/clock.h"
 
-#define INLINE_MAX 2u /* chunks from memory that are opened by who asks for them */
+#define LATE_NS (200 * S3C_NSEC_PER_MSEC) /* no attempt begins so shortly before the deadline */
+#define INLINE_MAX 2u                /* chunks from memory that are opened by who asks for them */
+#define CACHE_INLINE_MAX S3C_PIN_MAX /* chunks that who asks looks for in the cache itself */
 
 struct open_job {
 	struct s3c_job job;
@@ -37,14 +42,17 @@ struct s3c_fetch {
 	/* Guarded by engine->lock. */
 	unsigned refs, pending; /* pending: the request and its jobs */
 	bool ended;             /* the request */
+	bool late;              /* it failed because its time was over */
 	int result;
 	struct s3c_store_call *call;
 
 	/* The sink's alone. */
 	uint64_t pos;
-	unsigned handed, jobs_used;
+	unsigned from, end, handed, jobs_used;
 	bool here; /* from the entry's tail: no request */
 
+	int64_t deadline_ns; /* constant once submitted */
+	struct s3c_job cache_job;
 	struct open_job *jobs;
 	struct s3c_page *pages[];
 };
@@ -73,11 +81,26 @@ int s3c_fetch_result(const struct s3c_fetch *fetch, const struct s3c_entry **ret
 	return fetch->result;
 }
 
+bool s3c_fetch_late(const struct s3c_fetch *fetch)
+{
+	return fetch->late;
+}
+
 /* Stored bytes of the fetch's chunk i. */
 static uint32_t chunk_stored(const struct s3c_fetch *fetch, unsigned i)
 {
 	return s3c_chunk_plain_len(fetch->crypt->size, fetch->first + i) +
 	       (fetch->crypt->key ? S3C_TAG_LEN : 0);
+}
+
+/* What is asked of the store. */
+static void set_range(struct s3c_fetch *fetch, unsigned from, unsigned end)
+{
+	fetch->from = fetch->handed = from;
+	fetch->end = end;
+	fetch->offset = s3c_crypt_offset(fetch->crypt, fetch->first + from);
+	fetch->length = s3c_crypt_offset(fetch->crypt, fetch->first + end - 1) +
+			chunk_stored(fetch, end - 1) - fetch->offset;
 }
 
 /* Lets go of chunks that will not come. */
@@ -148,9 +171,7 @@ int s3c_fetch_new(struct s3c_object *object, uint64_t first, unsigned count, enu
 		s3c_fetch_put(fetch);
 		return r;
 	}
-	fetch->offset = s3c_crypt_offset(fetch->crypt, first);
-	fetch->length = s3c_crypt_offset(fetch->crypt, first + count - 1) +
-			chunk_stored(fetch, count - 1) - fetch->offset;
+	set_range(fetch, 0, count);
 	fetch->pending = 1;
 	LIST_INSERT_HEAD(&object->objects->fetches, fetch, link);
 	*ret_fetch = s3c_fetch_ref(fetch);
@@ -241,6 +262,10 @@ static void open_batch(struct s3c_fetch *fetch, unsigned from, unsigned count)
 	if (r == -EBADMSG)
 		r = s3c_object_fail(fetch->object, "read", fetch->target, r,
 				    "a chunk is not authentic: it was altered");
+	/* As long as the pages are nobody else's. */
+	for (unsigned i = from; i < from + count && r == 0; i++)
+		s3c_cached_put(engine, fetch->crypt, fetch->base, fetch->target, fetch->first + i,
+			       fetch->pages[i]->data);
 	s3c_mutex_lock(&engine->lock);
 	if (r < 0) {
 		set_result(fetch, r);
@@ -304,11 +329,11 @@ static int sink_data(void *arg, const void *data, size_t len)
 	const uint8_t *from = data;
 
 	while (len) {
-		uint64_t i = fetch->pos / fetch->stride;
+		uint64_t i = fetch->from + fetch->pos / fetch->stride;
 		uint32_t in = (uint32_t)(fetch->pos % fetch->stride), stored;
 		size_t n;
 
-		if (i >= fetch->count)
+		if (i >= fetch->end)
 			return -EPROTO;
 		stored = chunk_stored(fetch, (unsigned)i);
 		if (in >= stored)
@@ -321,7 +346,7 @@ static int sink_data(void *arg, const void *data, size_t len)
 		from += n;
 		len -= n;
 		if (in + n == stored && i >= fetch->handed &&
-		    (i + 1 - fetch->handed == S3C_BATCH || i + 1 == fetch->count))
+		    (i + 1 - fetch->handed == S3C_BATCH || i + 1 == fetch->end))
 			hand_over(fetch, (unsigned)i + 1);
 	}
 	return 0;
@@ -333,7 +358,7 @@ static void fetch_end(struct s3c_fetch *fetch, int result, const char *message)
 	struct s3c_store *store = engine->store; /* which outlives the engine's other parts */
 	struct s3c_store_call *call;
 
-	if (result == 0 && fetch->handed < fetch->count)
+	if (result == 0 && fetch->handed < fetch->end)
 		result = -EPROTO;
 	/* It was there: the readers look again at what became of it. */
 	if (result == -ENOENT)
@@ -343,7 +368,9 @@ static void fetch_end(struct s3c_fetch *fetch, int result, const char *message)
 	s3c_mutex_lock(&engine->lock);
 	if (result < 0) {
 		set_result(fetch, result);
-		give_up(fetch, fetch->handed, fetch->count - fetch->handed);
+		/* The last of several attempts may have failed in another way. */
+		fetch->late = s3c_clock_monotonic_ns() >= fetch->deadline_ns - LATE_NS;
+		give_up(fetch, fetch->handed, fetch->end - fetch->handed);
 	}
 	fetch->ended = true;
 	call = steal_ptr(fetch->call);
@@ -374,13 +401,81 @@ static bool fetch_from_tail(struct s3c_fetch *fetch)
 	return true;
 }
 
+/* Takes what the cache has at both ends; true: that was all. */
+static bool fetch_from_cache(struct s3c_fetch *fetch)
+{
+	struct s3c_engine *engine = fetch->object->engine;
+	cleanup_free bool *have = calloc(fetch->count, sizeof(*have));
+	unsigned from = 0, end = fetch->count;
+
+	if (!have || !s3c_cached_get(engine, fetch->crypt, fetch->base, fetch->target, fetch->first,
+				     fetch->count, fetch->pages, have))
+		return false;
+	while (from < end && have[from])
+		from++;
+	while (end > from && have[end - 1])
+		end--;
+	s3c_mutex_lock(&engine->lock);
+	for (unsigned i = 0; i < fetch->count; i++)
+		if (i < from || i >= end)
+			install_one(fetch, i);
+	s3c_waitq_wake_all(&fetch->object->waitq);
+	s3c_mutex_unlock(&engine->lock);
+	if (from < end) {
+		set_range(fetch, from, end);
+		return false;
+	}
+	fetch->from = fetch->handed = fetch->end = fetch->count;
+	fetch_end(fetch, 0, NULL);
+	return true;
+}
+
+static void fetch_request(struct s3c_fetch *fetch);
+
+static void ask(struct s3c_fetch *fetch)
+{
+	if (!fetch_from_cache(fetch))
+		fetch_request(fetch);
+}
+
+static void cache_run(struct s3c_job *job)
+{
+	struct s3c_fetch *fetch = container_of(job, struct s3c_fetch, cache_job);
+	struct s3c_engine *engine = fetch->object->engine;
+
+	ask(fetch);
+	s3c_mutex_lock(&engine->lock);
+	s3c_fetch_put(fetch);
+	s3c_mutex_unlock(&engine->lock);
+}
+
 void s3c_fetch_submit(struct s3c_fetch *fetch)
+{
+	struct s3c_engine *engine = fetch->object->engine;
+
+	if (fetch_from_tail(fetch))
+		return;
+	if (!engine->config.cache) {
+		fetch_request(fetch);
+	} else if (fetch->count <= CACHE_INLINE_MAX) {
+		ask(fetch);
+	} else {
+		/* The caller's reference ends with this call, the request's with the request. */
+		s3c_mutex_lock(&engine->lock);
+		s3c_fetch_ref(fetch);
+		s3c_mutex_unlock(&engine->lock);
+		fetch->cache_job.run = cache_run;
+		s3c_pool_submit(engine->tasks, &fetch->cache_job);
+	}
+}
+
+static void fetch_request(struct s3c_fetch *fetch)
 {
 	struct s3c_engine *engine = fetch->object->engine;
 	const char *etag = fetch->base->version.etag;
 	struct s3c_store_request rq = {
 		.op = S3C_STORE_GET,
-		.deadline_ns = s3c_engine_deadline(engine),
+		.deadline_ns = fetch->deadline_ns = s3c_engine_deadline(engine),
 		.content = true,
 		.key = fetch->target->key,
 		.ssec = fetch->target->ssec,
@@ -392,8 +487,6 @@ void s3c_fetch_submit(struct s3c_fetch *fetch)
 	struct s3c_store_call *call = NULL;
 	int r;
 
-	if (fetch_from_tail(fetch))
-		return;
 	r = s3c_store_submit(engine->store, &rq, fetch_done, fetch, &call);
 	if (r < 0) {
 		fetch_end(fetch, r, "refused");

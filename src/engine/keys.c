@@ -140,6 +140,17 @@ int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *heade
 	return 0;
 }
 
+bool s3c_plain_item(const char *name)
+{
+	static const char *const names[] = { "mode",  "uid",   "gid",      "mtime",
+					     "atime", "ctime", PLAIN_OP_ID };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 void s3c_plain_op_id(const struct s3c_meta *meta, uint8_t ret_op_id[static S3C_OP_ID_LEN])
 {
 	const char *text = s3c_meta_get(meta, PLAIN_OP_ID);

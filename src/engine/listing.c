@@ -12,7 +12,7 @@
  *	snap	as the store gave it, with changes folded in from time to time
  *	view	what callers get: snap itself when there is nothing to merge
  */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -162,7 +162,8 @@ static size_t snapshot_find(const struct s3c_snapshot *snap, const char *name)
 
 static bool dir_valid(const struct s3c_dir_list *dir)
 {
-	return dir && dir->snap && dir->valid_ns > s3c_clock_monotonic_ns();
+	return dir && dir->snap &&
+	       (dir->valid_ns > s3c_clock_monotonic_ns() || s3c_pending_fresh(dir->node));
 }
 
 static struct s3c_node *parent_node(struct s3c_names *names, const char *path,
@@ -185,11 +186,13 @@ enum s3c_listed s3c_listed_find(struct s3c_names *names, const char *path,
 
 	if (!*path)
 		return S3C_LISTED_UNKNOWN;
+	if (ret_detail)
+		*ret_detail = (struct s3c_detail){ 0 };
+	if (node && s3c_overlay_of(node) != S3C_OVERLAY_NONE)
+		return s3c_overlay_of(node) == S3C_OVERLAY_DIR ? S3C_LISTED_DIR : S3C_LISTED_ABSENT;
 	parent = parent_node(names, path, node);
 	if (!parent || !dir_valid(parent->dir))
 		return S3C_LISTED_UNKNOWN;
-	if (ret_detail)
-		*ret_detail = (struct s3c_detail){ 0 };
 	switch (node ? node->change : S3C_CHANGE_NONE) {
 	case S3C_CHANGE_FILE:
 		return S3C_LISTED_FILE;
@@ -397,6 +400,7 @@ static int load_page(struct load *load, const struct s3c_list *list, struct draf
 			detail.known_size = true;
 			detail.size = from->size;
 			detail.etag_hash = s3c_hash_etag(from->etag);
+			detail.modified_ns = from->modified_ns;
 		}
 		r = draft_add(draft, name, len, listed_type(&detail), &detail);
 		if (r < 0)
@@ -440,10 +444,11 @@ static bool is_directory(const struct s3c_node *node, const struct s3c_snapshot 
 {
 	const struct s3c_node *child;
 
-	if (!node->parent || snap->base.count || snap->has_marker)
+	if (!node->parent || snap->base.count || snap->has_marker ||
+	    s3c_overlay_of(node) == S3C_OVERLAY_DIR)
 		return true;
 	LIST_FOREACH (child, &node->children, sibling)
-		if (child->local)
+		if (child->local || s3c_overlay_of(child) == S3C_OVERLAY_DIR)
 			return true;
 	return false;
 }
@@ -536,6 +541,12 @@ static int compare_nodes(const void *a, const void *b)
 		      s3c_node_name(*(struct s3c_node *const *)b));
 }
 
+static bool differs(const struct s3c_node *child, bool locals)
+{
+	return child->change != S3C_CHANGE_NONE || (locals && child->local) ||
+	       s3c_overlay_of(child) != S3C_OVERLAY_NONE;
+}
+
 /* Children whose state differs from the listing, sorted by name. The caller frees. */
 static int changed_children(const struct s3c_node *node, bool locals,
 			    struct s3c_node ***ret_children, size_t *ret_count)
@@ -545,12 +556,12 @@ static int changed_children(const struct s3c_node *node, bool locals,
 	size_t count = 0, i = 0;
 
 	LIST_FOREACH (child, &node->children, sibling)
-		count += child->change != S3C_CHANGE_NONE || (locals && child->local);
+		count += differs(child, locals);
 	list = calloc(count + 1, sizeof(*list));
 	if (!list)
 		return -ENOMEM;
 	LIST_FOREACH (child, &node->children, sibling)
-		if (child->change != S3C_CHANGE_NONE || (locals && child->local))
+		if (differs(child, locals))
 			list[i++] = child;
 	qsort(list, count, sizeof(*list), compare_nodes);
 	*ret_children = list;
@@ -561,10 +572,17 @@ static int changed_children(const struct s3c_node *node, bool locals,
 /* Adds what is known of a changed child. */
 static int draft_child(struct draft *draft, struct s3c_node *child, bool locals)
 {
-	struct s3c_detail detail = { .is_dir = child->change == S3C_CHANGE_DIR };
+	enum s3c_overlay overlay = s3c_overlay_of(child);
+	struct s3c_detail detail = {
+		.is_dir = overlay == S3C_OVERLAY_DIR || child->change == S3C_CHANGE_DIR,
+	};
 	const char *name = s3c_node_name(child);
 	mode_t type = detail.is_dir ? S_IFDIR : 0;
 
+	if (overlay == S3C_OVERLAY_DIR)
+		return draft_add(draft, name, strlen(name), type, &detail);
+	if (overlay == S3C_OVERLAY_ABSENT)
+		return 0;
 	if (locals && child->local) {
 		detail.is_dir = false;
 		type = child->local_type;
@@ -623,7 +641,7 @@ static int dir_view(const struct s3c_node *node, struct s3c_snapshot **ret_view)
 
 	if (!dir->view) {
 		LIST_FOREACH (child, &node->children, sibling)
-			same &= child->change == S3C_CHANGE_NONE && !child->local;
+			same &= !differs(child, true);
 		if (same) {
 			dir->view = snapshot_ref(dir->snap);
 		} else {
@@ -705,22 +723,28 @@ bool s3c_dir_has_others(struct s3c_engine *engine, const char *path, const char 
 	return others;
 }
 
-int s3c_dir_known_nonempty(struct s3c_engine *engine, const char *path)
+int s3c_dir_emptiness(struct s3c_engine *engine, const char *path)
 {
 	struct s3c_node *node;
 	const struct s3c_node *child;
 	struct s3c_snapshot *snap = NULL;
-	int nonempty = 0;
+	int nonempty = -EAGAIN;
 
 	s3c_mutex_lock(&engine->lock);
 	node = s3c_node_find(engine->names, path);
 	if (node) {
 		LIST_FOREACH (child, &node->children, sibling)
-			nonempty |= child->local;
-		if (!nonempty && dir_valid(node->dir) && merge(node, false, &snap) == 0)
+			if (child->local || s3c_overlay_of(child) == S3C_OVERLAY_DIR)
+				nonempty = 1;
+		if (nonempty < 0 && dir_valid(node->dir) && merge(node, false, &snap) == 0)
 			nonempty = snap->base.count > 0;
 	}
 	s3c_mutex_unlock(&engine->lock);
 	snapshot_put(snap);
 	return nonempty;
+}
+
+int s3c_dir_known_nonempty(struct s3c_engine *engine, const char *path)
+{
+	return s3c_dir_emptiness(engine, path) == 1;
 }

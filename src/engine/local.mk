@@ -4,10 +4,13 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/attach.c \
 	src/engine/attrs.c \
 	src/engine/body.c \
+	src/engine/cached.c \
 	src/engine/commit.c \
 	src/engine/content.h \
 	src/engine/copy.c \
 	src/engine/crypt.c \
+	src/engine/durable.c \
+	src/engine/durable.h \
 	src/engine/engine.c \
 	src/engine/engine.h \
 	src/engine/entry.c \
@@ -22,11 +25,20 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/names.c \
 	src/engine/names.h \
 	src/engine/object.c \
+	src/engine/pending.c \
+	src/engine/pending.h \
+	src/engine/pending_attrs.c \
+	src/engine/pending_ops.c \
+	src/engine/pending_send.c \
 	src/engine/plan.c \
 	src/engine/private.h \
 	src/engine/read.c \
+	src/engine/record.c \
+	src/engine/record.h \
+	src/engine/recover.c \
 	src/engine/rename.c \
 	src/engine/rename_dir.c \
+	src/engine/rename_journal.c \
 	src/engine/room.c \
 	src/engine/slots.c \
 	src/engine/spill.c \

@@ -17,7 +17,7 @@
  *
  * Lookups that follow the order of a listing start flights for the names to come.
  */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -64,6 +64,7 @@ struct s3c_flight {
 	bool done, stale, cancelled;
 	int result;
 	struct s3c_entry *entry;
+	struct s3c_refusal refusal; /* result 0: none; what the result says of the object */
 	struct s3c_store_call *calls[ASK_KINDS * STEPS_MAX];
 	unsigned call_count;
 
@@ -186,6 +187,7 @@ static void answer_take(struct answer *answer, struct s3c_store_reply *reply)
 	}
 	answer->st = reply->stat;
 	reply->stat.meta = (struct s3c_meta){ 0 };
+	reply->stat.props = (struct s3c_meta){ 0 };
 }
 
 static void object_done(void *arg, struct s3c_store_reply *reply)
@@ -337,10 +339,16 @@ static void flight_finish(struct s3c_flight *f, int result, struct s3c_entry *en
 	s3c_mutex_lock(&engine->lock);
 	if (node->flight == f)
 		node->flight = NULL;
-	if (!f->stale && (result == 0 || result == -ENOENT)) {
-		s3c_node_know(names, node, result == 0 ? s3c_entry_ref(entry) : NULL,
-			      f->started_ns);
-		listing_correct(f, entry);
+	if (!f->stale && (result == 0 || result == -ENOENT || f->refusal.result)) {
+		if (f->refusal.result) {
+			s3c_node_refuse(names, node, &f->refusal, f->started_ns);
+		} else {
+			s3c_node_know(names, node, result == 0 ? s3c_entry_ref(entry) : NULL,
+				      f->started_ns);
+			listing_correct(f, entry);
+			if (result == 0)
+				s3c_cached_entry_put(engine, entry);
+		}
 		/* Each lone lookup costs a GET and a LIST: soon one LIST of all is cheaper. */
 		if (node->parent && f->listed == S3C_LISTED_UNKNOWN && !f->prior && !f->prefetch &&
 		    engine->config.ttl_s > 0 && ++node->parent->lone >= LONE_UNTIL_LISTING) {
@@ -396,10 +404,18 @@ static int build(struct s3c_flight *f, bool is_dir, struct s3c_entry **ret_entry
 {
 	const struct answer *answer = is_dir ? &f->dir : &f->object;
 	const struct s3c_entry *prior = f->prior && f->prior->is_dir == is_dir ? f->prior : NULL;
+	int r = s3c_entry_build(f->engine, f->path, is_dir, &answer->st, answer->tail,
+				answer->tail_len, prior,
+				f->looked_again ? 0 : S3C_BUILD_QUIET_ROLLBACK, ret_entry);
 
-	return s3c_entry_build(f->engine, f->path, is_dir, &answer->st, answer->tail,
-			       answer->tail_len, prior,
-			       f->looked_again ? 0 : S3C_BUILD_QUIET_ROLLBACK, ret_entry);
+	if (r == -EIO || r == -EACCES)
+		f->refusal = (struct s3c_refusal){
+			.result = r,
+			.is_dir = is_dir,
+			.size = answer->st.size,
+			.etag_hash = s3c_hash_etag(answer->st.version.etag),
+		};
+	return r;
 }
 
 /* The name is a directory, whose marker was asked for when there is one. */
@@ -424,7 +440,10 @@ static int step_dir(struct s3c_flight *f, unsigned *asks, struct s3c_entry **ret
 		return 0;
 	}
 	/* A foreign marker of the root must not make everything below it unreachable. */
-	return root && r == -EIO ? s3c_entry_implicit(f->engine, f->path, ret_entry) : r;
+	if (!root || r != -EIO)
+		return r;
+	f->refusal.result = 0;
+	return s3c_entry_implicit(f->engine, f->path, ret_entry);
 }
 
 static int step_file(struct s3c_flight *f, unsigned *asks, struct s3c_entry **ret_entry)
@@ -546,6 +565,7 @@ static void prefetch_one(struct s3c_names *names, struct s3c_dir_list *dir, cons
 	if (!node)
 		return;
 	if (!s3c_node_valid(names, node) && !node->flight && !node->local &&
+	    s3c_overlay_of(node) == S3C_OVERLAY_NONE &&
 	    s3c_listed_find(names, path, NULL) >= S3C_LISTED_FILE &&
 	    flight_begin(names, node, true, dir->opened, &batch->flights[batch->count],
 			 &batch->asks[batch->count]) == 0)
@@ -594,13 +614,33 @@ static void batch_send(struct batch *batch)
 		flight_ask(batch->flights[i], batch->asks[i]);
 }
 
+/* What the name is that is ahead of the store: 0 with an entry, -ENOENT, -EINPROGRESS. Lock held.
+ */
+static int overlaid(const struct s3c_node *node, struct s3c_entry **ret_entry)
+{
+	switch (node ? s3c_overlay_of(node) : S3C_OVERLAY_NONE) {
+	case S3C_OVERLAY_DIR:
+		*ret_entry = s3c_entry_ref(node->pending[S3C_KEY_DIR]->entry);
+		return 0;
+	case S3C_OVERLAY_ABSENT:
+		return -ENOENT;
+	case S3C_OVERLAY_NONE:
+		break;
+	}
+	return -EINPROGRESS;
+}
+
 /* From what is known: 0 with an entry, -ENOENT, or -EINPROGRESS. Lock held. */
 static int known(struct s3c_names *names, struct s3c_node *node, const char *path,
 		 struct s3c_entry **ret_entry)
 {
+	int r = overlaid(node, ret_entry);
+
+	if (r != -EINPROGRESS)
+		return r;
 	if (node && s3c_node_valid(names, node)) {
 		if (!node->entry)
-			return -ENOENT;
+			return node->refusal ? node->refusal->result : -ENOENT;
 		*ret_entry = s3c_entry_ref(node->entry);
 		return 0;
 	}
@@ -618,6 +658,15 @@ static int flight_wait(struct s3c_flight *f, struct s3c_op *op)
 		r = s3c_waitq_wait(&f->waiters, &f->engine->lock, op);
 	f->waiting--;
 	return r;
+}
+
+/* Does the end of a flight that was under way count for one who joined it at since_ns? */
+static bool answers(const struct s3c_flight *f, int64_t since_ns)
+{
+	if (f->started_ns < since_ns)
+		return false;
+	/* Nobody was told of the first; the time of the second began before ours. */
+	return !(f->prefetch && f->result < 0 && !f->refusal.result) && f->result != -ETIMEDOUT;
 }
 
 /*
@@ -655,7 +704,7 @@ static int ask_store(struct s3c_engine *engine, struct s3c_op *op, const char *p
 	r = flight_wait(f, op);
 	if (r == 0 && f->stale)
 		r = -EAGAIN;
-	else if (r == 0 && before && (f->started_ns < since_ns || (f->prefetch && f->result < 0)))
+	else if (r == 0 && before && !answers(f, since_ns))
 		r = -EBUSY;
 	else if (r == 0)
 		r = f->result;
@@ -677,10 +726,15 @@ static int lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path
 
 	if (r < 0)
 		return r == -EPERM ? -ENOENT : r;
-	r = -EINPROGRESS;
 	s3c_mutex_lock(&engine->lock);
-	if (!refresh)
+	r = overlaid(s3c_node_find(names, path), ret_entry);
+	if (!refresh && r == -EINPROGRESS)
 		r = known(names, s3c_node_find(names, path), path, ret_entry);
+	if (r == -EINPROGRESS && op != S3C_NOWAIT && engine->config.cache) {
+		s3c_cached_recall(engine, path);
+		if (!refresh)
+			r = known(names, s3c_node_find(names, path), path, ret_entry);
+	}
 	if (r != -EINPROGRESS || op != S3C_NOWAIT)
 		follow(names, path, r == -EINPROGRESS, opened, &batch);
 	if (batch.count) {

@@ -71,6 +71,8 @@ struct s3c_memory {
 	/* Takes a page of the read pool from its slot; false: somebody is about to use it. */
 	bool (*evict)(struct s3c_page *page);
 
+	int64_t ahead_short_ns; /* when somebody last found none to read ahead, 0: never */
+
 	size_t admitted; /* chunks */
 	struct s3c_waitq admit_wait, read_wait, dirty_wait;
 

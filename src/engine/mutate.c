@@ -5,10 +5,14 @@
  * no other operation of this machine comes between its look and its change; what
  * has been sent is never interrupted.
  */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+
+#define DELETE_TRIES 2u /* of a DELETE whose reply was lost */
+#define STALE_TRIES 3u
 
 /* A change of path: writable, a legal name that is not the root, and not without waiting. */
 static int begin(struct s3c_engine *engine, struct s3c_op *op, const char *path)
@@ -52,6 +56,11 @@ int s3c_engine_mkdir(struct s3c_engine *engine, struct s3c_op *op, const char *p
 	if (r < 0)
 		return r;
 	r = check_absent(engine, op, path);
+	if (r == 0 && s3c_writeback(engine)) {
+		r = s3c_pending_mkdir(engine, path, attrs);
+		s3c_hold_end(engine, &hold, 1);
+		return r;
+	}
 	if (r == 0) {
 		r = s3c_marker_put(engine, path, attrs, NULL, true, &entry);
 		if (r == -EEXIST)
@@ -91,18 +100,71 @@ int s3c_dir_check_empty(struct s3c_engine *engine, const char *path, bool *ret_m
 	return marker ? 0 : -ENOENT;
 }
 
-int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *if_match)
+/* What stands at the key now. */
+int s3c_key_head(struct s3c_engine *engine, const char *key, struct s3c_store_reply *reply)
+{
+	cleanup_ssec struct s3c_ssec ssec;
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key };
+	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
+
+	if (r == 0)
+		r = s3c_request(engine, &rq, NULL, reply);
+	return r;
+}
+
+/* 0: the key is gone; 1: seen stands there; -ESTALE: something else; -EIO: not known. */
+static int look_after_delete(struct s3c_engine *engine, const char *key, const char *seen)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	struct s3c_store_request rq = { .op = S3C_STORE_DELETE, .key = key };
-	int r;
+	int r = s3c_key_head(engine, key, &reply);
 
-	if (if_match && *if_match && engine->store->caps.delete_if_match)
-		rq.condition.if_match = if_match;
-	r = s3c_request(engine, &rq, NULL, &reply);
-	if (r == 0 || r == -ENOENT)
+	if (r == -ENOENT)
 		return 0;
-	return s3c_engine_fail(engine, "delete", key, r, reply.message);
+	if (r < 0)
+		return -EIO;
+	return !seen || !*seen || s3c_etag_equal(reply.stat.version.etag, seen) ? 1 : -ESTALE;
+}
+
+int s3c_delete_quiet(struct s3c_engine *engine, const char *key, const char *seen,
+		     char *ret_message, size_t message_size)
+{
+	bool conditional = seen && *seen && engine->store->caps.delete_if_match;
+	bool lost = false;
+
+	for (unsigned tries = 1;; tries++) {
+		cleanup_reply struct s3c_store_reply reply = { 0 };
+		struct s3c_store_request rq = {
+			.op = S3C_STORE_DELETE,
+			.key = key,
+			.condition.if_match = conditional ? seen : NULL,
+		};
+		int r = s3c_request(engine, &rq, NULL, &reply), now;
+
+		if (r == 0 || r == -ENOENT)
+			return 0;
+		snprintf(ret_message, message_size, "%s", reply.message);
+		if (r != -ESTALE && !s3c_result_lost(r))
+			return r;
+		/* Below us it may have been sent twice: then -ESTALE is the second's reply. */
+		lost |= r != -ESTALE;
+		now = look_after_delete(engine, key, seen);
+		if (now == 0)
+			return 0;
+		if (now == -ESTALE)
+			return lost ? -EREMCHG : -ESTALE;
+		if (now < 0 || tries == DELETE_TRIES)
+			return r;
+	}
+}
+
+int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *seen)
+{
+	char message[512] = "";
+	int r = s3c_delete_quiet(engine, key, seen, message, sizeof(message));
+
+	if (r == 0 || r == -ESTALE || r == -EREMCHG)
+		return r;
+	return s3c_engine_fail(engine, "delete", key, r, message);
 }
 
 static int remove_dir(struct s3c_engine *engine, struct s3c_op *op, const char *path)
@@ -152,12 +214,51 @@ int s3c_engine_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *p
 		r = s3c_hold_begin(engine, op, &hold, 1);
 	if (r < 0)
 		return r;
-	r = remove_dir(engine, op, path);
+	r = s3c_writeback(engine) ? s3c_pending_rmdir(engine, op, path)
+				  : remove_dir(engine, op, path);
 	s3c_hold_end(engine, &hold, 1);
 	return r;
 }
 
-/* Deletes what the store has under path, which is not a directory. */
+/* Another machine wrote the name after we were done with it. */
+static int keep_other(const char *path)
+{
+	s3c_warn("%s was deleted, and another machine wrote a new file of that name meanwhile: "
+		 "that one stays",
+		 path);
+	return 1;
+}
+
+/* The version of an object that is not a directory; only one that was looked at is deleted. */
+static int delete_seen(struct s3c_engine *engine, struct s3c_op *op, const char *key,
+		       const struct s3c_entry *seen)
+{
+	cleanup_entry struct s3c_entry *now = NULL;
+	int r;
+
+	for (unsigned tries = 1;; tries++) {
+		r = s3c_delete_key(engine, key, seen->version.etag);
+		if (r == -EREMCHG)
+			return keep_other(seen->path);
+		if (r == 0)
+			s3c_note_generation(engine, key, &seen->header, true);
+		if (r != -ESTALE || tries == STALE_TRIES)
+			break;
+		/* Changed since: it is the file of that name, whoever wrote it last. */
+		s3c_entry_put(steal_ptr(now));
+		r = s3c_names_lookup(engine, op, seen->path, true, &now);
+		if (r < 0)
+			return r == -ENOENT ? 0 : r;
+		if (now->is_dir)
+			return -EISDIR;
+		seen = now;
+	}
+	if (r == -ESTALE)
+		s3c_error("%s was not deleted: another machine changes it", seen->path);
+	return r;
+}
+
+/* Deletes what the store has under path, which is not a directory. 1: the name is taken again. */
 static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
 			 const struct s3c_entry *entry)
 {
@@ -166,20 +267,33 @@ static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
 
 	if (r == 0)
 		r = s3c_keep_parent(engine, op, entry->path);
-	if (r == 0)
-		r = s3c_delete_key(engine, key, NULL);
-	if (r == 0)
-		s3c_note_generation(engine, key, &entry->header, true);
-	return r;
+	return r < 0 ? r : delete_seen(engine, op, key, entry);
 }
 
-/* It was sent, and the reply was lost: it must not come back. */
-static int delete_tried(struct s3c_engine *engine, const char *path)
+int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_object *object)
 {
+	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_free char *key = NULL;
-	int r = s3c_key_of(engine, path, false, &key);
+	struct s3c_header header;
+	int r;
 
-	return r < 0 ? r : s3c_delete_key(engine, key, NULL);
+	if (!s3c_object_tried(object))
+		return 0;
+	r = s3c_key_of(engine, path, false, &key);
+	if (r < 0)
+		return r;
+	r = s3c_key_head(engine, key, &reply);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return s3c_engine_fail(engine, "look up", key, r, reply.message);
+	r = s3c_header_of(engine, key, &reply.stat, &header);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 || !s3c_object_sent(object, header.op_id))
+		return keep_other(path);
+	r = s3c_delete_key(engine, key, reply.stat.version.etag);
+	return r == -ESTALE || r == -EREMCHG ? keep_other(path) : r;
 }
 
 /* The bytes of an open file live on; one that the store never saw costs no request. */
@@ -193,8 +307,8 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 		return r;
 	base = s3c_object_base(object);
 	r = s3c_object_detach(object, op);
-	if (r == 0 && (base || s3c_object_tried(object))) {
-		r = base ? delete_stored(engine, op, base) : delete_tried(engine, path);
+	if (r == 0) {
+		r = base ? delete_stored(engine, op, base) : s3c_delete_sent(engine, path, object);
 		if (r < 0 && s3c_object_reattach(object, path) < 0)
 			s3c_error("%s: could not be deleted, and was opened anew meanwhile: what "
 				  "the former opening writes is lost",
@@ -220,7 +334,9 @@ static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char 
 	}
 	if (r == 0)
 		s3c_names_remove(engine, path);
-	return r;
+	else if (r > 0)
+		s3c_names_invalidate(engine, path, false);
+	return S3C_MIN(r, 0);
 }
 
 int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path)
@@ -235,7 +351,8 @@ int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *
 		r = s3c_hold_begin(engine, op, &hold, 1);
 	if (r < 0)
 		return r;
-	r = unlink_path(engine, op, path);
+	r = s3c_writeback(engine) ? s3c_pending_unlink(engine, op, path)
+				  : unlink_path(engine, op, path);
 	s3c_hold_end(engine, &hold, 1);
 	return r;
 }
@@ -255,6 +372,8 @@ int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char 
 	if (!len || len > S3C_LINK_LEN_MAX)
 		return len ? -ENAMETOOLONG : -ENOENT;
 	link.mode = S_IFLNK | 0777;
+	if (s3c_writeback(engine))
+		return s3c_pending_symlink(engine, op, path, target, &link);
 	r = s3c_object_create(engine, op, path, &link, &object);
 	if (r < 0)
 		return r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* The tree of what is known of names: see names.h for what a node holds and when it goes. */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
 #include <string.h>
@@ -155,6 +155,7 @@ struct s3c_node *s3c_node_make(struct s3c_names *names, const char *path)
 static bool node_idle(const struct s3c_node *node)
 {
 	return !node->pins && !node->known && !node->local && node->change == S3C_CHANGE_NONE &&
+	       !node->pending[S3C_KEY_FILE] && !node->pending[S3C_KEY_DIR] &&
 	       (!node->dir || (!node->dir->snap && !node->dir->loading)) && !node->flight &&
 	       LIST_EMPTY(&node->children);
 }
@@ -191,6 +192,7 @@ void s3c_node_forget(struct s3c_names *names, struct s3c_node *node)
 	names->entry_bytes -= node->bytes;
 	names->entries--;
 	node->known = false;
+	free(steal_ptr(node->refusal));
 	s3c_entry_put(steal_ptr(node->entry));
 }
 
@@ -231,6 +233,8 @@ void s3c_node_know(struct s3c_names *names, struct s3c_node *node, struct s3c_en
 	node->valid_ns = fetched_ns + (int64_t)(ttl * (double)S3C_NSEC_PER_SEC);
 	node->agreed = 0;
 	node->bytes = sizeof(*node) + 2 * strlen(node->path) + (entry ? sizeof(*entry) : 0);
+	if (entry && entry->extra)
+		node->bytes += entry->extra->bytes;
 	names->entry_bytes += node->bytes;
 	names->entries++;
 	TAILQ_INSERT_TAIL(&names->lru, node, lru);
@@ -242,12 +246,38 @@ void s3c_node_know(struct s3c_names *names, struct s3c_node *node, struct s3c_en
 	shrink(names, node);
 }
 
+void s3c_node_refuse(struct s3c_names *names, struct s3c_node *node,
+		     const struct s3c_refusal *refusal, int64_t fetched_ns)
+{
+	struct s3c_refusal *copy = malloc(sizeof(*copy));
+
+	if (!copy) {
+		s3c_node_forget(names, node);
+		return;
+	}
+	*copy = *refusal;
+	s3c_node_know(names, node, NULL, fetched_ns);
+	node->refusal = copy;
+}
+
+static bool refusal_agrees(const struct s3c_refusal *refusal, enum s3c_listed listed,
+			   const struct s3c_detail *detail)
+{
+	if (listed == S3C_LISTED_DIR)
+		return refusal->is_dir;
+	return listed == S3C_LISTED_FILE && !refusal->is_dir && detail->known_size &&
+	       detail->size == refusal->size && detail->etag_hash == refusal->etag_hash;
+}
+
 /* Does the listing, which is newer than the entry, show the same? */
 static bool agrees(struct s3c_names *names, struct s3c_node *node)
 {
 	struct s3c_detail detail;
+	enum s3c_listed listed = s3c_listed_find(names, node->path, &detail);
 
-	switch (s3c_listed_find(names, node->path, &detail)) {
+	if (node->refusal && listed != S3C_LISTED_UNKNOWN)
+		return refusal_agrees(node->refusal, listed, &detail);
+	switch (listed) {
 	case S3C_LISTED_UNKNOWN:
 		return true;
 	case S3C_LISTED_ABSENT:
@@ -334,12 +364,10 @@ static void clear_children(struct s3c_names *names, struct s3c_node *node, bool 
 	node->pins--;
 }
 
-void s3c_names_set(struct s3c_engine *engine, struct s3c_entry *entry)
+void s3c_names_set_locked(struct s3c_names *names, struct s3c_entry *entry)
 {
-	struct s3c_names *names = engine->names;
 	struct s3c_node *node;
 
-	s3c_mutex_lock(&engine->lock);
 	s3c_flights_stale(names, entry->path, false);
 	node = s3c_node_make(names, entry->path);
 	if (node) {
@@ -349,15 +377,19 @@ void s3c_names_set(struct s3c_engine *engine, struct s3c_entry *entry)
 		s3c_node_change(names, node, entry->is_dir ? S3C_CHANGE_DIR : S3C_CHANGE_FILE);
 		node->pins--;
 	}
+}
+
+void s3c_names_set(struct s3c_engine *engine, struct s3c_entry *entry)
+{
+	s3c_mutex_lock(&engine->lock);
+	s3c_names_set_locked(engine->names, entry);
 	s3c_mutex_unlock(&engine->lock);
 }
 
-void s3c_names_remove(struct s3c_engine *engine, const char *path)
+void s3c_names_remove_locked(struct s3c_names *names, const char *path)
 {
-	struct s3c_names *names = engine->names;
 	struct s3c_node *node;
 
-	s3c_mutex_lock(&engine->lock);
 	s3c_flights_stale(names, path, true);
 	node = s3c_node_make(names, path);
 	if (node) {
@@ -369,49 +401,59 @@ void s3c_names_remove(struct s3c_engine *engine, const char *path)
 		s3c_node_change(names, node, S3C_CHANGE_ABSENT);
 		node->pins--;
 	}
+}
+
+void s3c_names_remove(struct s3c_engine *engine, const char *path)
+{
+	s3c_mutex_lock(&engine->lock);
+	s3c_names_remove_locked(engine->names, path);
 	s3c_mutex_unlock(&engine->lock);
+}
+
+void s3c_names_add_local_locked(struct s3c_names *names, const char *path, mode_t type)
+{
+	struct s3c_node *node = s3c_node_make(names, path);
+
+	if (!node) {
+		s3c_warn("no memory to list the new file %s before it is stored", path);
+		return;
+	}
+	node->local = true;
+	node->local_type = type & S_IFMT;
+	if (node->parent)
+		s3c_dir_changed(node->parent);
 }
 
 void s3c_names_add_local(struct s3c_engine *engine, const char *path, mode_t type)
 {
-	struct s3c_names *names = engine->names;
-	struct s3c_node *node;
-
 	s3c_mutex_lock(&engine->lock);
-	node = s3c_node_make(names, path);
-	if (node) {
-		node->local = true;
-		node->local_type = type & S_IFMT;
-		if (node->parent)
-			s3c_dir_changed(node->parent);
-	}
+	s3c_names_add_local_locked(engine->names, path, type);
 	s3c_mutex_unlock(&engine->lock);
-	if (!node)
-		s3c_warn("no memory to list the new file %s before it is stored", path);
 }
 
-void s3c_names_drop_local(struct s3c_engine *engine, const char *path)
+void s3c_names_drop_local_locked(struct s3c_names *names, const char *path)
 {
-	struct s3c_names *names = engine->names;
-	struct s3c_node *node;
+	struct s3c_node *node = s3c_node_find(names, path);
 
-	s3c_mutex_lock(&engine->lock);
-	node = s3c_node_find(names, path);
 	if (node && node->local) {
 		node->local = false;
 		if (node->parent)
 			s3c_dir_changed(node->parent);
 		s3c_node_prune(names, node);
 	}
+}
+
+void s3c_names_drop_local(struct s3c_engine *engine, const char *path)
+{
+	s3c_mutex_lock(&engine->lock);
+	s3c_names_drop_local_locked(engine->names, path);
 	s3c_mutex_unlock(&engine->lock);
 }
 
-void s3c_names_invalidate(struct s3c_engine *engine, const char *path, bool below)
+void s3c_names_invalidate_locked(struct s3c_names *names, const char *path, bool below)
 {
-	struct s3c_names *names = engine->names;
 	struct s3c_node *node;
 
-	s3c_mutex_lock(&engine->lock);
 	s3c_flights_stale(names, path, below);
 	node = s3c_node_make(names, path);
 	if (node) {
@@ -427,6 +469,12 @@ void s3c_names_invalidate(struct s3c_engine *engine, const char *path, bool belo
 		node->pins--;
 		s3c_node_prune(names, node);
 	}
+}
+
+void s3c_names_invalidate(struct s3c_engine *engine, const char *path, bool below)
+{
+	s3c_mutex_lock(&engine->lock);
+	s3c_names_invalidate_locked(engine->names, path, below);
 	s3c_mutex_unlock(&engine->lock);
 }
 
@@ -503,6 +551,10 @@ int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold
 	int r = 0;
 
 	s3c_mutex_lock(&engine->lock);
+	/* Names that an earlier mount left ahead of the store, and operations that work on it. */
+	for (unsigned i = 0; r == 0 && names->pending_count && !s3c_writeback(engine) && i < count;
+	     i++)
+		r = s3c_pending_settle(names, op, holds[i].path);
 	while (r == 0 && !holds_free(names, holds, count))
 		r = op == S3C_NOWAIT ? -EINPROGRESS
 				     : s3c_waitq_wait(&names->holds_free, &engine->lock, op);
@@ -538,6 +590,7 @@ int s3c_names_new(struct s3c_engine *engine, struct s3c_names **ret_names)
 	TAILQ_INIT(&names->dir_lru);
 	TAILQ_INIT(&names->holds);
 	TAILQ_INIT(&names->flights);
+	s3c_pending_init(names);
 	s3c_waitq_init(&names->holds_free);
 	s3c_waitq_init(&names->lookups);
 	s3c_waitq_init(&names->loads);
@@ -558,6 +611,7 @@ void s3c_names_free(struct s3c_engine *engine, struct s3c_names *names)
 
 	if (!names)
 		return;
+	s3c_pending_stop(engine);
 	s3c_op_interrupt(&names->load_op);
 	s3c_mutex_lock(&engine->lock);
 	names->closing = true;
@@ -565,6 +619,7 @@ void s3c_names_free(struct s3c_engine *engine, struct s3c_names *names)
 	while (names->running)
 		s3c_waitq_wait(&names->idle, &engine->lock, NULL);
 	root = names->root;
+	s3c_pending_free_all(names);
 	clear_children(names, root, false);
 	s3c_dir_forget(names, root);
 	s3c_node_forget(names, root);

@@ -9,13 +9,18 @@
  *	keys.c     keys, customer keys, metadata         copy.c     one object onto another key
  *	mutate.c   mkdir, rmdir, unlink, links           attrs.c    attribute changes, markers
  *	rename.c   files                                 rename_dir.c  directories
+ *	rename_journal.c  finishing them after a crash
+ *	pending.c  names that are ahead of the store     pending_send.c  bringing them there
+ *	pending_ops.c, pending_attrs.c  operations in writeback
  *
  * What is known stands in a tree of nodes, one a path, found by a hash of the whole path. All of
  * it is guarded by engine->lock. What a node may hold:
  *
- *	known		entry (or NULL: absent) as the store was seen to have it, up to valid_ns
+ *	known		entry (or NULL: absent, or refused with the reason) as the store was seen to
+ *			have it, up to valid_ns
  *	local		the name exists only here: created, not committed. In listings; no entry
  *	change		what we did to the name after the listing of its parent was begun
+ *	pending		what the store is to be told of the name: counts more than the rest
  *	dir		its own listing
  *	flight		a lookup under way
  *
@@ -38,8 +43,9 @@
 #include <uthash.h>
 
 #define S3C_NAME_LEN_MAX 255
-#define S3C_LINK_LEN_MAX 4095u         /* bytes of a symlink's target */
-#define S3C_RESERVED_NAME ".s3cryptfs" /* at the mount's root */
+#define S3C_DIR_TYPE "application/x-directory" /* what other clients take for a folder */
+#define S3C_LINK_LEN_MAX 4095u                 /* bytes of a symlink's target */
+#define S3C_RESERVED_NAME ".s3cryptfs"         /* at the mount's root */
 
 /* Bytes of cached entries and of cached listings at most, estimated. */
 #define S3C_NAMES_ENTRY_BYTES (128u << 20)
@@ -60,7 +66,8 @@ struct s3c_snapshot {
 	unsigned refs;           /* atomic */
 	struct s3c_detail {
 		uint64_t size;
-		uint64_t etag_hash; /* 0: unknown */
+		uint64_t etag_hash;  /* 0: unknown */
+		int64_t modified_ns; /* 0: unknown */
 		bool is_dir;
 		bool known_size;
 	} * details;
@@ -90,7 +97,16 @@ struct s3c_dir_list {
 	bool opened; /* files are opened, not only looked at */
 };
 
+/* An object that is there and is not shown: not sealed, altered. Of the version that was seen. */
+struct s3c_refusal {
+	int result; /* -EIO, -EACCES */
+	bool is_dir;
+	uint64_t size, etag_hash;
+};
+
 struct s3c_flight;
+struct s3c_pending;
+enum s3c_slot_key { S3C_KEY_FILE, S3C_KEY_DIR }; /* a name has two keys: NAME and NAME/ */
 struct s3c_node {
 	char *path;
 	UT_hash_handle hh;
@@ -100,7 +116,8 @@ struct s3c_node {
 	unsigned pins;
 
 	bool known;
-	struct s3c_entry *entry; /* known: NULL is a confirmed absence */
+	struct s3c_entry *entry; /* known: NULL is a confirmed absence, or a refusal */
+	struct s3c_refusal *refusal;
 	int64_t fetched_ns, valid_ns;
 	uint64_t agreed; /* serial of the parent's listing that the entry was compared with */
 	size_t bytes;
@@ -112,6 +129,9 @@ struct s3c_node {
 	mode_t local_type;
 	enum s3c_change change;
 	uint64_t change_serial;
+
+	struct s3c_pending *pending[2]; /* by enum s3c_slot_key */
+	size_t pending_below;           /* at names below it */
 
 	struct s3c_dir_list *dir;
 	unsigned lone; /* names below it that were looked up one by one */
@@ -148,6 +168,17 @@ struct s3c_names {
 	TAILQ_HEAD(, s3c_flight) flights;
 	struct s3c_op load_op; /* interrupted when the engine ends */
 
+	/* pending.c, pending_send.c */
+	TAILQ_HEAD(, s3c_pending) pendings;               /* all */
+	TAILQ_HEAD(s3c_pending_queue, s3c_pending) queue; /* those that wait, the next first */
+	size_t pending_count;
+	uint64_t pending_born, pending_attempts, pending_failures; /* counters */
+	unsigned sending;
+	bool send_stop, send_runs, send_failed;
+	pthread_t sender;
+	struct s3c_waitq send_work;    /* the first of queue changed */
+	struct s3c_waitq pending_done; /* a request of one ended, one is gone */
+
 	/* Rings of what was logged once. */
 	uint64_t twins[256], refused[1024];
 	unsigned twin_next, refused_next;
@@ -163,6 +194,9 @@ void s3c_node_forget(struct s3c_names *names, struct s3c_node *node);
 /* Takes the reference. entry NULL: absent. fetched_ns: when the store was asked. */
 void s3c_node_know(struct s3c_names *names, struct s3c_node *node, struct s3c_entry *entry,
 		   int64_t fetched_ns);
+/* The same for an object that was looked at and is not shown. */
+void s3c_node_refuse(struct s3c_names *names, struct s3c_node *node,
+		     const struct s3c_refusal *refusal, int64_t fetched_ns);
 /* Is what the node knows still valid, and in accord with the listing? Forgets it otherwise (when
    only ttl ended it stays, for the next lookup's use). */
 bool s3c_node_valid(struct s3c_names *names, struct s3c_node *node);
@@ -212,8 +246,26 @@ bool s3c_dir_has_others(struct s3c_engine *engine, const char *path, const char 
    the lock itself. */
 int s3c_dir_known_nonempty(struct s3c_engine *engine, const char *path);
 
+/* -EAGAIN: unknown; else what s3c_dir_known_nonempty says. Takes the lock itself. */
+int s3c_dir_emptiness(struct s3c_engine *engine, const char *path);
+
+/* names.c: as their namesakes in private.h, lock held. */
+void s3c_names_set_locked(struct s3c_names *names, struct s3c_entry *entry);
+void s3c_names_remove_locked(struct s3c_names *names, const char *path);
+void s3c_names_add_local_locked(struct s3c_names *names, const char *path, mode_t type);
+void s3c_names_drop_local_locked(struct s3c_names *names, const char *path);
+void s3c_names_invalidate_locked(struct s3c_names *names, const char *path, bool below);
+
 /* names.c: after a directory was renamed; entries are not kept, names that exist only here are. */
 void s3c_names_rebase(struct s3c_engine *engine, const char *from, const char *to);
+
+/* cached.c */
+/* Keeps what the store was seen to have. With or without the lock. */
+void s3c_cached_entry_put(struct s3c_engine *engine, const struct s3c_entry *entry);
+/* What the cache knows of path, and of the names that follow it in a listing, becomes what is known
+   of them: valid where the listing agrees, else what the next request is compared with. Lock held,
+   released. */
+void s3c_cached_recall(struct s3c_engine *engine, const char *path);
 
 /* lookup.c */
 void s3c_flights_stale(struct s3c_names *names, const char *path, bool below);
@@ -240,6 +292,8 @@ static inline void s3c_entry_putp(struct s3c_entry **p)
 	s3c_entry_put(*p);
 }
 #define cleanup_entry __attribute__((cleanup(s3c_entry_putp)))
+/* Is it an item that this program writes on plain objects? */
+bool s3c_plain_item(const char *name);
 /* The operation id of an object without envelope, when it has one. */
 void s3c_plain_op_id(const struct s3c_meta *meta, uint8_t ret_op_id[static S3C_OP_ID_LEN]);
 /* Blocking request with the deadline of an operation from now on. The op of a change must be NULL:
@@ -262,11 +316,21 @@ int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
 int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 		  struct s3c_header *ret_header);
 int s3c_entry_implicit(struct s3c_engine *engine, const char *path, struct s3c_entry **ret_entry);
-/* An entry for what we wrote ourselves. tail_of: its tail is taken over; may be NULL. */
+/* An entry for what we wrote ourselves. tail_of: what it is a copy of, whose tail and extra are
+   taken over; may be NULL. */
 int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 		    const struct s3c_header *header, const struct s3c_version *version,
 		    uint64_t stored_size, const struct s3c_entry *tail_of,
 		    struct s3c_entry **ret_entry);
+/* What others set on an object with that header; NULL when there is nothing. */
+int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3c_stat *st,
+		   struct s3c_extra **ret_extra);
+/*
+ * Adds what others set to the metadata of a copy of key. Where both do not fit into what a store
+ * takes: theirs alone, 1, or, when attributes are what is to be changed, -ENOSPC. Logs that.
+ */
+int s3c_extra_apply(const struct s3c_extra *extra, const char *key, bool change,
+		    struct s3c_meta *meta);
 struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry);
 /* Is it the same content under perhaps other attributes? Of plain objects only the size tells. */
 bool s3c_entry_same_content(const struct s3c_entry *a, const struct s3c_entry *b);
@@ -282,7 +346,8 @@ struct s3c_copy {
 	struct s3c_header header;         /* for the target; op id and generation are drawn */
 	const struct s3c_version *source; /* ETag of the source */
 	uint64_t stored_size;
-	bool noreplace; /* the target must not exist */
+	const struct s3c_extra *extra; /* of the source; may be NULL */
+	bool noreplace;                /* the target must not exist */
 };
 /* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: noreplace. Nothing
    was logged yet for those two. */
@@ -300,8 +365,17 @@ int s3c_keep_parent(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 /* mutate.c */
 /* -ENOTEMPTY, -ENOENT (no directory at all), 0. ret_marker: there is a marker. */
 int s3c_dir_check_empty(struct s3c_engine *engine, const char *path, bool *ret_marker);
-/* DELETE of one key. if_match may be NULL. */
-int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *if_match);
+/*
+ * DELETE of one key. seen: ETag of the version that may go, as far as the store honours the
+ * condition; NULL or "": any may. After a reply that was lost, and one that refused the condition,
+ * the key is looked at, and the DELETE sent once more where that version still stands. Not logged
+ * yet: -ESTALE, another version stands there, and nothing was deleted; -EREMCHG, the reply was lost
+ * and another version stands there now: seen is gone.
+ */
+int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *seen);
+/* A file that the store never confirmed may be there all the same: what this object sent there
+   goes. 1: what stands there was written by somebody else and stays. */
+int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_object *object);
 
 /* rename_dir.c. The target, when it exists, is a directory. Logs what it leaves half done. */
 int s3c_rename_dir(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "engine/pending.h"
 
 #define CACHED_MAX 4096u /* closed objects that are kept */
 
@@ -43,6 +44,7 @@ static void object_free(struct s3c_object *object)
 	LIST_REMOVE(object, all);
 	s3c_entry_put(object->base);
 	s3c_entry_put(object->detached_base);
+	s3c_entry_put(object->saved.base);
 	s3c_crypt_put(object->crypt);
 	s3c_target_put(object->target);
 	free(object->path);
@@ -75,6 +77,7 @@ static int object_new(struct s3c_engine *engine, const char *path, struct s3c_ta
 	object->target = s3c_target_ref(target);
 	object->attrs = *attrs;
 	object->attrs.known = true;
+	object->cut = UINT64_MAX;
 	if (entry) {
 		object->base = s3c_entry_ref(entry);
 		object->size = object->base_visible = entry->header.size;
@@ -159,6 +162,9 @@ static void object_settle(struct s3c_object *object)
 
 	if (!is_idle(object) || keep)
 		return;
+	/* A change that was taken back: nobody else knows of its record. */
+	if (object->jid && !object->detached && !s3c_object_is_dirty(object))
+		s3c_object_record_drop(object);
 	if (object->hashed && object->base && !object->lost && !objects->closing) {
 		if (!object->cached) {
 			object->cached = true;
@@ -291,6 +297,19 @@ static int open_entry(struct s3c_engine *engine, const char *path, struct s3c_en
 	return object_new(engine, path, target, entry, &entry->header.attrs, ret_object);
 }
 
+int s3c_object_restore(struct s3c_engine *engine, const char *path, struct s3c_target *target,
+		       const struct s3c_saved *saved, struct s3c_object **ret_object)
+{
+	int r = object_new(engine, path, target, saved->base, &saved->attrs, ret_object);
+
+	if (r < 0)
+		return r;
+	(*ret_object)->size = saved->size;
+	(*ret_object)->base_visible = saved->base_visible;
+	(*ret_object)->seq = (*ret_object)->content_seq = 1;
+	return 0;
+}
+
 int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		    struct s3c_object **ret_object)
 {
@@ -322,21 +341,41 @@ int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 	return r;
 }
 
+int s3c_object_create_locked(struct s3c_engine *engine, const char *path, struct s3c_target *target,
+			     const struct s3c_attrs *attrs, struct s3c_object **ret_object)
+{
+	/* Whatever is still kept under this name is gone from the store. */
+	struct s3c_object *object = find_hashed(engine->objects, path);
+
+	if (object && !find_current(engine->objects, path)) {
+		s3c_object_unhash(object);
+		object_settle(object);
+	}
+	return object_new(engine, path, target, NULL, attrs, ret_object);
+}
+
 int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		      const struct s3c_attrs *attrs, struct s3c_object **ret_object)
 {
 	struct s3c_target *target;
 	struct s3c_object *object;
 	struct s3c_entry *entry;
-	int r;
+	int r = 0;
 
 	if (engine->config.read_only)
 		return -EROFS;
+	if (s3c_writeback(engine))
+		return s3c_pending_create(engine, op, path, attrs, ret_object);
 	s3c_mutex_lock(&engine->lock);
 	object = find_current(engine->objects, path);
+	/* What an earlier mount in writeback left. */
+	if (!object && engine->names->pending_count)
+		r = s3c_pending_settle(engine->names, op, path);
 	s3c_mutex_unlock(&engine->lock);
 	if (object)
 		return -EEXIST;
+	if (r < 0)
+		return r;
 	r = s3c_names_lookup(engine, op, path, false, &entry);
 	if (r == 0) {
 		s3c_entry_put(entry);
@@ -348,13 +387,7 @@ int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *
 	if (r < 0)
 		return r;
 	s3c_mutex_lock(&engine->lock);
-	/* Whatever is still kept under this name is gone from the store. */
-	object = find_hashed(engine->objects, path);
-	if (object && !find_current(engine->objects, path)) {
-		s3c_object_unhash(object);
-		object_settle(object);
-	}
-	r = object_new(engine, path, target, NULL, attrs, &object);
+	r = s3c_object_create_locked(engine, path, target, attrs, &object);
 	s3c_mutex_unlock(&engine->lock);
 	s3c_target_put(target);
 	if (r < 0)
@@ -394,8 +427,12 @@ void s3c_object_close(struct s3c_object *object)
 	if (--object->users == 0) {
 		engine->objects->open--;
 		s3c_object_hold(object);
-		/* One that failed waits for its time, whoever looks at it meanwhile. */
-		if (!object->retry_ns && !object->hopeless)
+		/* One that failed waits for its time, whoever looks at it meanwhile. What the
+		   journal has can wait for what comes after it. */
+		if (s3c_object_is_dirty(object) && object->jid && !object->upload &&
+		    s3c_writeback(engine))
+			s3c_object_schedule(object, true);
+		else if (!object->retry_ns && !object->hopeless)
 			s3c_commit_start(object);
 		s3c_object_release(object);
 	}
@@ -495,11 +532,12 @@ static void commit_all(struct s3c_objects *objects)
 	struct s3c_object *object;
 
 	LIST_FOREACH (object, &objects->all, all)
-		if (!object->retry_ns && !object->hopeless)
+		if (!object->retry_ns && !object->hopeless && !s3c_object_kept(object))
 			s3c_commit_start(object);
 }
 
-/* Every object is committed until it is clean or has failed once more. Lock held, released. */
+/* Every object that only this process has is committed until it is clean or has failed once more.
+   Lock held, released. */
 static void finish_all(struct s3c_objects *objects)
 {
 	struct s3c_object *object;
@@ -536,7 +574,11 @@ void s3c_objects_free(struct s3c_engine *engine, struct s3c_objects *objects)
 	}
 	finish_all(objects);
 	while ((object = LIST_FIRST(&objects->all))) {
-		if (s3c_object_is_dirty(object) && (object->content_seq != object->content_clean))
+		if (s3c_object_kept(object))
+			s3c_warn("%s: not stored yet, kept in the journal for the next mount",
+				 object->path);
+		else if (s3c_object_is_dirty(object) &&
+			 object->content_seq != object->content_clean)
 			s3c_error("%s: changes could not be stored and are lost", object->path);
 		object_free(object);
 	}

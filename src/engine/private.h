@@ -18,6 +18,20 @@
 #include "object/trailer.h"
 
 /*
+ * What other programs set on a plain object and copies keep. Immutable, reference-counted
+ * (atomically).
+ */
+struct s3c_extra {
+	unsigned refs;
+	struct s3c_meta meta;  /* all of it, our items as well */
+	struct s3c_meta props; /* standard headers, see store/store.h */
+	size_t bytes;          /* of both */
+	unsigned unsendable;   /* items that are left out here, for they cannot be sent again */
+};
+struct s3c_extra *s3c_extra_ref(struct s3c_extra *extra); /* NULL is legal */
+void s3c_extra_put(struct s3c_extra *extra);              /* NULL is legal */
+
+/*
  * What the store holds under one key: an immutable snapshot, reference-counted
  * (atomically). The header is verified (seal; footer for trailers) or, for
  * plain objects, made from the metadata.
@@ -30,7 +44,8 @@ struct s3c_entry {
 	struct s3c_header header; /* size and mtime are the effective ones */
 	struct s3c_version version;
 	uint64_t stored_size;
-	int64_t fetched_ns; /* monotonic */
+	int64_t fetched_ns;      /* monotonic */
+	struct s3c_extra *extra; /* of plain objects; NULL: nothing but our own metadata */
 	/* Last bytes of the body when a GET brought them: content of small files, trailers. May be
 	   NULL. Raw as stored (not authenticated yet). */
 	uint8_t *tail;
@@ -121,6 +136,8 @@ struct s3c_entry *s3c_object_base(struct s3c_object *object);
 int s3c_object_rekey(struct s3c_object *object, const char *to, struct s3c_entry *base);
 /* Was it sent to its present path, so that the store may have it although no reply said so? */
 bool s3c_object_tried(struct s3c_object *object);
+/* Was it sent with that operation id, lately? */
+bool s3c_object_sent(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN]);
 /* The opposite of detach when the delete failed: the object has path again, with the base it had.
    -EEXIST: another object was opened there meanwhile. */
 int s3c_object_reattach(struct s3c_object *object, const char *path);

@@ -7,10 +7,13 @@
 
 #include "base/clock.h"
 
-#define AHEAD_GET S3C_SEGMENT_SIZE        /* smallest GET of a sequence */
-#define AHEAD_FIRST S3C_SEGMENT_SIZE      /* first window */
-#define AHEAD_MAX (8u * S3C_SEGMENT_SIZE) /* largest window */
-#define AHEAD_SLACK (1u << 20)            /* the kernel asks out of order within so much */
+#define READ_MAX (1u << 20)
+#define AHEAD_GET S3C_SEGMENT_SIZE         /* smallest GET of a sequence */
+#define AHEAD_FIRST S3C_SEGMENT_SIZE       /* smallest window */
+#define AHEAD_MAX (12u * S3C_SEGMENT_SIZE) /* largest window */
+#define AHEAD_GROWTH 8u                    /* the window is so many times what was read */
+#define AHEAD_SLACK (4u << 20)          /* reads of a sequence come out of order within so much */
+#define AHEAD_SHORT_NS S3C_NSEC_PER_SEC /* a reader found no memory: all take less so long */
 
 const uint8_t s3c_zero_chunk[S3C_CHUNK_SIZE];
 
@@ -34,6 +37,7 @@ struct pinning {
 	struct s3c_page **pages;
 	bool done[S3C_PIN_MAX], waits[S3C_PIN_MAX];
 	struct s3c_fetch *fetches[S3C_PIN_MAX]; /* who was to bring the chunk */
+	bool own[S3C_PIN_MAX];                  /* begun by this call */
 	bool admitted, need_commit;
 	unsigned stale;
 };
@@ -68,6 +72,11 @@ static void start_waiting(struct pinning *p, unsigned i)
 	p->waits[i] = true;
 }
 
+static bool time_left(const struct s3c_op *op)
+{
+	return !op || s3c_clock_monotonic_ns() < op->deadline_ns;
+}
+
 static int fetch_failed(struct pinning *p, unsigned i)
 {
 	const struct s3c_entry *base;
@@ -78,6 +87,9 @@ static int fetch_failed(struct pinning *p, unsigned i)
 	r = s3c_fetch_result(p->fetches[i], &base);
 	/* Base is another one by now: our own commit, or somebody has looked already. */
 	if (r == -ESTALE && base != p->object->base)
+		r = 0;
+	/* Begun by somebody else, earlier, its time was over before ours is. */
+	if (r < 0 && !p->own[i] && s3c_fetch_late(p->fetches[i]) && time_left(p->op))
 		r = 0;
 	s3c_fetch_put(steal_ptr(p->fetches[i]));
 	return r;
@@ -101,6 +113,7 @@ static int pin_one(struct pinning *p, unsigned i)
 		if (p->fetches[i] != slot->fetch) {
 			s3c_fetch_put(p->fetches[i]);
 			p->fetches[i] = s3c_fetch_ref(slot->fetch);
+			p->own[i] = false;
 		}
 		return 0;
 	}
@@ -220,6 +233,7 @@ static int start_fetches(struct pinning *p)
 		for (unsigned k = i; k < i + run; k++) {
 			s3c_fetch_put(p->fetches[k]);
 			p->fetches[k] = s3c_fetch_ref(started[count]);
+			p->own[k] = true;
 			start_waiting(p, k);
 		}
 		i += run - 1;
@@ -395,44 +409,56 @@ static uint64_t ahead_end(uint64_t from, uint64_t step, uint64_t visible)
 	return S3C_MIN(end, visible);
 }
 
+/* Bytes that one sequence may have ahead, and how much of it one GET brings. A reader alone gets
+   most of the pool: a store needs many GETs under way to be busy, and the next one can only begin
+   when memory is free. Who finds none left makes all take less for a while. */
+static uint64_t ahead_most(const struct s3c_memory *mem, uint64_t *ret_step)
+{
+	uint64_t limit = (uint64_t)mem->limit[S3C_PAGE_READ] * S3C_CHUNK_SIZE;
+	uint64_t most = S3C_MIN(limit / 4 * 3, (uint64_t)AHEAD_MAX), step = AHEAD_GET;
+
+	if (mem->ahead_short_ns && s3c_clock_monotonic_ns() - mem->ahead_short_ns < AHEAD_SHORT_NS)
+		most = S3C_MIN(most, S3C_MAX(limit / 4, (uint64_t)AHEAD_GET));
+	while (step > S3C_CHUNK_SIZE && step > most / 2)
+		step /= 2;
+	*ret_step = step;
+	return most;
+}
+
 #define AHEAD_GETS 16u
-/* Sees to it that window bytes past at are on their way. Lock held, released. */
+/* Sees to it that what follows at is on its way. Lock held, released. */
 static void ahead_advance(struct s3c_object *object, struct s3c_readahead *ra, uint64_t at)
 {
+	struct s3c_memory *mem = &object->objects->mem;
 	struct s3c_mutex *lock = &object->engine->lock;
-	uint64_t limit = (uint64_t)object->objects->mem.limit[S3C_PAGE_READ] * S3C_CHUNK_SIZE;
-	uint64_t step = AHEAD_GET, most = S3C_MIN(limit / 2, (uint64_t)AHEAD_MAX);
+	uint64_t read = at > ra->start ? at - ra->start : 0;
 	struct s3c_fetch *started[AHEAD_GETS];
-	uint64_t target, from;
+	uint64_t window, step, from;
 	unsigned count = 0;
 
 	if (!object->base || !object->crypt || at >= object->base_visible)
 		return;
-	while (step > S3C_CHUNK_SIZE && step > most / 2)
-		step /= 2;
-	if (!ra->window)
-		ra->window = S3C_MIN((uint64_t)AHEAD_FIRST, most);
-	/* What was used up is asked for in large pieces, not byte by byte; but one piece at a time,
-	   so that the number of GETs under way stays the same. */
-	if (ra->ahead > at && ra->ahead - at + S3C_MIN(step, ra->window / 2) > ra->window)
-		return;
-	target = S3C_MIN(at + ra->window, object->base_visible);
+	window = ahead_most(mem, &step);
+	window = S3C_MIN(window, S3C_MAX(read * AHEAD_GROWTH, (uint64_t)AHEAD_FIRST));
 	from = S3C_MAX(ra->ahead, at) / S3C_CHUNK_SIZE * S3C_CHUNK_SIZE;
-	while (from < target && count < AHEAD_GETS) {
+	while (from < object->base_visible && count < AHEAD_GETS) {
 		uint64_t end = ahead_end(from, step, object->base_visible);
-		unsigned n = ahead_one(object, from / S3C_CHUNK_SIZE,
-				       DIV_ROUND_UP(end, S3C_CHUNK_SIZE), &started[count]);
+		unsigned n;
 
-		if (!n)
+		/* Only whole GETs; where nothing is ahead one is begun at any rate. */
+		if (from > at && end - at > window)
 			break;
+		n = ahead_one(object, from / S3C_CHUNK_SIZE, DIV_ROUND_UP(end, S3C_CHUNK_SIZE),
+			      &started[count]);
+		if (!n) {
+			mem->ahead_short_ns = s3c_clock_monotonic_ns();
+			ra->start = at;
+			break;
+		}
 		count += started[count] != NULL;
 		from += (uint64_t)n * S3C_CHUNK_SIZE;
 	}
 	ra->ahead = from;
-	if (from < target)
-		ra->window = S3C_MAX(ra->window / 2, S3C_MIN((uint64_t)AHEAD_FIRST, most));
-	else if (count)
-		ra->window = S3C_MIN(ra->window * 2, most);
 	if (!count)
 		return;
 	s3c_mutex_unlock(lock);
@@ -444,10 +470,12 @@ static void ahead_advance(struct s3c_object *object, struct s3c_readahead *ra, u
 }
 
 /* A first read that begins at the start and asks for more than a chunk is the kernel reading ahead
-   for a program that reads on: a file of one segment then comes whole, by one GET. */
-static bool ahead_whole(const struct s3c_object *object, uint64_t offset, uint64_t len)
+   for a program that reads on: a file of one segment then comes whole, by one GET. One that asks
+   for all that a read can is the same for a file of any size. */
+static bool ahead_at_once(const struct s3c_object *object, uint64_t offset, uint64_t len)
 {
-	return offset == 0 && len > S3C_CHUNK_SIZE && object->base_visible <= S3C_SEGMENT_SIZE;
+	return offset == 0 && (len >= READ_MAX ||
+			       (len > S3C_CHUNK_SIZE && object->base_visible <= S3C_SEGMENT_SIZE));
 }
 
 static void ahead_note(const struct s3c_object *object, struct s3c_readahead *ra, uint64_t offset,
@@ -462,7 +490,8 @@ static void ahead_note(const struct s3c_object *object, struct s3c_readahead *ra
 		return;
 	}
 	*ra = (struct s3c_readahead){
-		.hits = ahead_whole(object, offset, len) ? 2 : 1,
+		.hits = ahead_at_once(object, offset, len) ? 2 : 1,
+		.start = offset,
 		.next = offset + len,
 	};
 }
@@ -495,7 +524,7 @@ int s3c_object_read(struct s3c_object *object, struct s3c_op *op, uint64_t offse
 	unsigned n;
 	int r = 0;
 
-	if (len > 1u << 20)
+	if (len > READ_MAX)
 		return -EINVAL;
 	s3c_mutex_lock(lock);
 	if (object->lost) {

@@ -5,8 +5,11 @@
  * deleted when the copy is known to be right: at every moment one of the two is
  * whole. A file that the store has never seen only changes where its first commit
  * goes. Directories: rename_dir.c.
+ *
+ * In writeback the latter is a matter of the journal (pending_ops.c); whatever the store has to
+ * do is done by it now, after what was pending of the two names.
  */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
 #include <string.h>
@@ -27,11 +30,11 @@ struct rename {
 static void rename_free(struct rename *rn)
 {
 	if (rn->source)
-		s3c_object_close(rn->source);
+		s3c_object_close(steal_ptr(rn->source));
 	if (rn->target)
-		s3c_object_close(rn->target);
-	s3c_entry_put(rn->source_entry);
-	s3c_entry_put(rn->target_entry);
+		s3c_object_close(steal_ptr(rn->target));
+	s3c_entry_put(steal_ptr(rn->source_entry));
+	s3c_entry_put(steal_ptr(rn->target_entry));
 }
 
 static int find_names(struct rename *rn)
@@ -92,14 +95,13 @@ static void reattach_target(struct rename *rn)
 /* The source is frozen and was never stored. */
 static int rename_local(struct rename *rn)
 {
-	cleanup_free char *from_key = NULL;
 	struct s3c_info info;
-	int r = s3c_key_of(rn->engine, rn->from, false, &from_key);
-
+	bool taken;
 	/* Sent, with a reply that was lost: it would come back under the old name. */
-	if (r == 0 && s3c_object_tried(rn->source))
-		r = s3c_delete_key(rn->engine, from_key, NULL);
-	if (r == 0)
+	int r = s3c_delete_sent(rn->engine, rn->from, rn->source);
+
+	taken = r > 0;
+	if (r >= 0)
 		r = detach_target(rn);
 	if (r < 0)
 		return r;
@@ -109,7 +111,10 @@ static int rename_local(struct rename *rn)
 		reattach_target(rn);
 		return r;
 	}
-	s3c_names_remove(rn->engine, rn->from);
+	if (taken)
+		s3c_names_invalidate(rn->engine, rn->from, false);
+	else
+		s3c_names_remove(rn->engine, rn->from);
 	if (!rn->target_entry)
 		s3c_names_add_local(rn->engine, rn->to, info.mode);
 	return 0;
@@ -127,6 +132,7 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		.header = entry->header,
 		.source = &entry->version,
 		.stored_size = entry->stored_size,
+		.extra = entry->extra,
 		.noreplace = rn->noreplace,
 	};
 	int r;
@@ -181,21 +187,18 @@ static void move_late(struct rename *rn, struct s3c_entry *entry)
 		s3c_object_close(late);
 }
 
-/* The source's entry is known; its object, when there is one, is frozen. */
-static int rename_stored(struct rename *rn)
+/* The target is detached. */
+static int rename_recorded(struct rename *rn)
 {
 	struct s3c_engine *engine = rn->engine;
 	cleanup_free char *from_key = NULL;
 	cleanup_free char *to_key = NULL;
 	cleanup_entry struct s3c_entry *entry = NULL;
+	bool taken;
 	int r = s3c_key_of(engine, rn->from, false, &from_key);
 
 	if (r == 0)
 		r = s3c_key_of(engine, rn->to, false, &to_key);
-	if (r == 0)
-		r = s3c_keep_parent(engine, rn->op, rn->from);
-	if (r == 0)
-		r = detach_target(rn);
 	if (r < 0)
 		return r;
 	r = copy_source(rn, from_key, to_key, &entry);
@@ -205,21 +208,55 @@ static int rename_stored(struct rename *rn)
 		return r;
 	}
 	r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
-	if (r < 0) {
+	/* The copy is what was to be renamed: what came after it is another file of the old name.
+	 */
+	taken = r == -ESTALE || r == -EREMCHG;
+	if (taken)
+		s3c_warn("%s was renamed to %s, and another machine wrote a new %s meanwhile: "
+			 "that one stays",
+			 rn->from, rn->to, rn->from);
+	if (r < 0 && !taken) {
 		s3c_error("%s was copied to %s and could not be deleted: both exist", rn->from,
 			  rn->to);
 		s3c_names_invalidate(engine, rn->from, false);
 		s3c_names_set(engine, entry);
 		return r;
 	}
-	s3c_note_generation(engine, from_key, &rn->source_entry->header, true);
-	s3c_names_remove(engine, rn->from);
+	if (taken) {
+		s3c_names_invalidate(engine, rn->from, false);
+	} else {
+		s3c_note_generation(engine, from_key, &rn->source_entry->header, true);
+		s3c_names_remove(engine, rn->from);
+	}
 	s3c_names_set(engine, entry);
 	if (rn->source)
 		s3c_object_moved(rn->source, entry);
 	else
 		move_late(rn, entry);
 	return 0;
+}
+
+/* The source's entry is known; its object, when there is one, is frozen. */
+static int rename_stored(struct rename *rn)
+{
+	uint64_t record = 0;
+	int r = s3c_keep_parent(rn->engine, rn->op, rn->from);
+
+	if (r == 0)
+		r = detach_target(rn);
+	if (r < 0)
+		return r;
+	if (s3c_writeback(rn->engine)) {
+		r = s3c_rename_record(rn->engine, rn->from, rn->to, rn->source_entry, &record);
+		if (r < 0) {
+			reattach_target(rn);
+			return r;
+		}
+	}
+	r = rename_recorded(rn);
+	if (record)
+		s3c_rename_unrecord(rn->engine, record, r == 0 ? rn->target : NULL);
+	return r;
 }
 
 static int rename_closed(struct rename *rn)
@@ -239,6 +276,8 @@ static int rename_closed(struct rename *rn)
  */
 static int rename_open(struct rename *rn)
 {
+	/* What was never stored and did not fit into the journal. */
+	bool first = s3c_writeback(rn->engine);
 	int r;
 
 	for (int commits = 0;; commits++) {
@@ -246,7 +285,8 @@ static int rename_open(struct rename *rn)
 		if (r < 0)
 			return r;
 		rn->source_entry = s3c_object_base(rn->source);
-		if (!rn->source_entry || commits == COMMITS_MAX || !s3c_object_dirty(rn->source))
+		if ((!rn->source_entry && !first) || commits == COMMITS_MAX ||
+		    !s3c_object_dirty(rn->source))
 			break;
 		s3c_object_thaw(rn->source);
 		s3c_entry_put(steal_ptr(rn->source_entry));
@@ -259,12 +299,50 @@ static int rename_open(struct rename *rn)
 	return r;
 }
 
-static int rename_held(struct rename *rn)
+static int find_checked(struct rename *rn)
 {
 	int r = find_names(rn);
 
+	return r < 0 ? r : check_types(rn);
+}
+
+/* 0: done; -EAGAIN: the store has to do it, and nothing is pending that is in its way. */
+static int rename_ahead(struct rename *rn)
+{
+	int r = -EAGAIN;
+
+	if (rn->source) {
+		r = s3c_object_freeze(rn->source, rn->op);
+		if (r < 0)
+			return r;
+		r = s3c_object_is_unsent(rn->source)
+			    ? s3c_pending_rename(rn->engine, rn->op, rn->from, rn->to, rn->source,
+						 rn->target, rn->target_entry)
+			    : -EAGAIN;
+		s3c_object_thaw(rn->source);
+	}
+	if (r != -EAGAIN)
+		return r;
+	r = s3c_pending_flush(rn->engine, rn->op, rn->from);
 	if (r == 0)
-		r = check_types(rn);
+		r = s3c_pending_flush(rn->engine, rn->op, rn->to);
+	if (r < 0)
+		return r;
+	rename_free(rn);
+	r = find_checked(rn);
+	return r < 0 ? r : -EAGAIN;
+}
+
+static int rename_held(struct rename *rn)
+{
+	int r = find_checked(rn);
+
+	if (r == 0 && s3c_writeback(rn->engine)) {
+		r = rename_ahead(rn);
+		if (r != -EAGAIN)
+			return r;
+		r = 0;
+	}
 	if (r < 0)
 		return r;
 	if (rn->source)

@@ -7,32 +7,41 @@
  *	round 1		LIST, copy all (in parallel)
  *	round 2		LIST, delete in batches what still has the version that was copied,
  *			copy what is new or has changed
- *	...		until a LIST is empty
+ *	...		until a LIST is empty; it also tells what became of a DELETE whose
+ *			reply was lost
  *
  * Nothing is deleted before all that the first LIST showed is copied; a failure
  * until then takes the copies back. After that both trees hold whole objects,
  * and a log line says so. Objects are handled by key: names that the mount does
  * not show move as well.
+ *
+ * Where there is a journal it knows of it meanwhile (rename_journal.c). What a daemon that died has
+ * left is moved by the next one: copies that are there already are taken for what they are, and
+ * what another machine has written since, in the old tree or the new one, stays where it is.
  */
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #define ROUNDS_MAX 16
+#define LOST_MAX 3u
 #define COPIES_MAX 32u
 #define BATCH 1000u
 #define ENTRIES_KEPT 50000u
+#define CLOCKS_APART_NS (300 * S3C_NSEC_PER_SEC) /* of the store and of this machine */
 
 /* One object of the tree. */
 struct item {
 	char *key;
 	UT_hash_handle hh;
 	uint64_t size, etag_hash;
-	uint64_t copied_etag; /* etag_hash of the version that was copied */
-	bool listed, copied;
-	enum s3c_layout layout; /* of the source as copied, for the journal */
+	uint64_t copied_etag;          /* etag_hash of the version that was copied */
+	char *copy_etag;               /* of the copy; NULL: unknown */
+	bool stays;                    /* resumed: it is not part of the rename */
+	bool listed, copied, doubtful; /* doubtful: it was in a DELETE whose reply was lost */
+	enum s3c_layout layout;        /* of the source as copied, for the journal */
 	uint64_t generation;
 	struct s3c_entry *entry; /* of the copy; NULL: not known well enough */
 };
@@ -44,7 +53,10 @@ struct tree {
 	struct item *by_key;
 	size_t count;
 	bool deleting; /* some are gone from the old tree */
+	unsigned lost; /* replies of DELETEs */
 	bool target_marker;
+	bool resumed;
+	int64_t started_ns; /* resumed: wall clock when the rename began */
 };
 
 /* Copies under way. Reference-counted: a job that starts late finds it closed. */
@@ -73,6 +85,7 @@ static void tree_free(struct tree *tree)
 	HASH_ITER (hh, tree->by_key, item, next) {
 		HASH_DEL(tree->by_key, item);
 		s3c_entry_put(item->entry);
+		free(item->copy_etag);
 		free(item->key);
 		free(item);
 	}
@@ -128,6 +141,8 @@ static int item_add(struct tree *tree, const struct s3c_list_entry *from)
 	item->listed = true;
 	item->size = from->size;
 	item->etag_hash = s3c_hash_etag(from->etag);
+	if (tree->resumed && from->modified_ns > tree->started_ns + CLOCKS_APART_NS)
+		item->stays = true;
 	return 0;
 }
 
@@ -161,6 +176,8 @@ static int list_tree(struct tree *tree, size_t *ret_listed)
 		free(token);
 		token = steal_ptr(reply.list.next_token);
 	} while (token);
+	HASH_ITER (hh, tree->by_key, item, next)
+		listed -= item->listed && item->stays;
 	*ret_listed = listed;
 	return 0;
 }
@@ -188,7 +205,8 @@ static struct s3c_entry *cached_entry(struct tree *tree, const struct item *item
 }
 
 static int head_object(struct s3c_engine *engine, const char *key, struct s3c_header *ret_header,
-		       struct s3c_version *ret_version, uint64_t *ret_size)
+		       struct s3c_version *ret_version, uint64_t *ret_size,
+		       struct s3c_extra **ret_extra)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_ssec struct s3c_ssec ssec;
@@ -203,13 +221,18 @@ static int head_object(struct s3c_engine *engine, const char *key, struct s3c_he
 		return s3c_engine_fail(engine, "look up", key, r, reply.message);
 	*ret_version = reply.stat.version;
 	*ret_size = reply.stat.size;
-	return s3c_header_of(engine, key, &reply.stat, ret_header);
+	r = s3c_header_of(engine, key, &reply.stat, ret_header);
+	return r < 0 ? r
+		     : s3c_extra_make(ret_header, key[strlen(key) - 1] == '/', &reply.stat,
+				      ret_extra);
 }
 
 /* The entry of the copy, when all of it is known: then it is kept. */
 static int keep_entry(struct tree *tree, struct item *item, const struct s3c_copy *copy,
-		      const struct s3c_version *version, const struct s3c_entry *source)
+		      const struct s3c_version *version, const struct s3c_entry *source,
+		      struct s3c_extra *extra)
 {
+	int r;
 	bool whole = source || copy->header.layout != S3C_LAYOUT_TRAILER;
 	bool is_dir = item->key[strlen(item->key) - 1] == '/';
 	cleanup_free char *path = path_of(tree, item->key, tree->to);
@@ -217,13 +240,63 @@ static int keep_entry(struct tree *tree, struct item *item, const struct s3c_cop
 	s3c_entry_put(steal_ptr(item->entry));
 	if (!path || !whole || tree->count > ENTRIES_KEPT)
 		return 0;
-	return s3c_entry_local(tree->engine, path, is_dir, &copy->header, version, item->size,
-			       source, &item->entry);
+	r = s3c_entry_local(tree->engine, path, is_dir, &copy->header, version, item->size, source,
+			    &item->entry);
+	if (r == 0 && !source)
+		item->entry->extra = s3c_extra_ref(extra);
+	return r;
+}
+
+static void extra_putp(struct s3c_extra **p)
+{
+	s3c_extra_put(*p);
+}
+
+/* Resumed: is the copy there? 1: yes; 0: nothing is there; -EEXIST: something else. */
+static int find_copy(struct tree *tree, const char *to, const struct s3c_header *source,
+		     uint64_t size)
+{
+	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
+	struct s3c_version version;
+	struct s3c_header header;
+	uint64_t found;
+	int r = head_object(tree->engine, to, &header, &version, &found, &extra);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == -EIO || r == -EACCES)
+		return -EEXIST;
+	if (r < 0)
+		return r;
+	if (header.layout != source->layout || found != size)
+		return -EEXIST;
+	/* Without an envelope the size is all there is to go by: not for files. */
+	if (header.layout == S3C_LAYOUT_PLAIN)
+		return to[strlen(to) - 1] == '/' ? 1 : -EEXIST;
+	return memcmp(header.content_id, source->content_id, S3C_CONTENT_ID_LEN) == 0 ? 1 : -EEXIST;
+}
+
+static int stays(struct item *item, const char *to)
+{
+	s3c_warn("%s stays where it is: its directory was being renamed, and %s is another file",
+		 item->key, to);
+	item->stays = true;
+	return 0;
+}
+
+static void copied_is(struct item *item, const struct s3c_header *header,
+		      const struct s3c_version *version)
+{
+	item->copied = true;
+	item->copied_etag = s3c_hash_etag(version->etag);
+	item->layout = header->layout;
+	item->generation = header->generation;
 }
 
 static int copy_item(struct tree *tree, struct item *item)
 {
 	cleanup_entry struct s3c_entry *source = cached_entry(tree, item);
+	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
 	cleanup_free char *to = new_key(tree, item->key);
 	struct s3c_version version, copied;
 	struct s3c_copy copy = { .from = item->key, .to = to, .source = &version };
@@ -236,28 +309,40 @@ static int copy_item(struct tree *tree, struct item *item)
 		header = source->header;
 		version = source->version;
 		copy.stored_size = source->stored_size;
+		extra = s3c_extra_ref(source->extra);
 	} else {
-		r = head_object(tree->engine, item->key, &header, &version, &copy.stored_size);
+		r = head_object(tree->engine, item->key, &header, &version, &copy.stored_size,
+				&extra);
 	}
 	if (r == -ENOENT)
 		return 0; /* gone meanwhile: the next LIST tells */
 	if (r < 0)
 		return r;
+	copy.extra = extra;
 	copy.old = &header;
 	copy.header = header;
+	if (tree->resumed) {
+		r = find_copy(tree, to, &header, copy.stored_size);
+		if (r == 1)
+			copied_is(item, &header, &version);
+		if (r)
+			return r == -EEXIST ? stays(item, to) : S3C_MIN(r, 0);
+		copy.noreplace = true;
+	}
 	/* Without the footer the copy's mtime stays the footer's. */
 	if (source)
 		copy.header.attrs_final = header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(tree->engine, &copy, &copied);
 	if (r == -ESTALE)
 		return 0; /* changed meanwhile: the next round copies what it is then */
+	if (r == -EEXIST && tree->resumed)
+		return stays(item, to);
 	if (r < 0)
 		return r;
-	item->copied = true;
-	item->copied_etag = s3c_hash_etag(version.etag);
-	item->layout = header.layout;
-	item->generation = header.generation;
-	return keep_entry(tree, item, &copy, &copied, source);
+	copied_is(item, &header, &version);
+	free(item->copy_etag);
+	item->copy_etag = copied.etag[0] ? strdup(copied.etag) : NULL;
+	return keep_entry(tree, item, &copy, &copied, source, extra);
 }
 
 static void work_unref(struct work *work)
@@ -350,7 +435,8 @@ static int copy_items(struct tree *tree, struct item **items, size_t count)
 
 static bool needs_copy(const struct item *item)
 {
-	return item->listed && (!item->copied || item->copied_etag != item->etag_hash);
+	return item->listed && !item->stays &&
+	       (!item->copied || item->copied_etag != item->etag_hash);
 }
 
 static int copy_round(struct tree *tree)
@@ -365,6 +451,15 @@ static int copy_round(struct tree *tree)
 		if (needs_copy(item))
 			items[count++] = item;
 	return copy_items(tree, items, count);
+}
+
+/* Not before it is gone: what is still there would count as a deleted object that came back. */
+static void note_deleted(struct tree *tree, struct item *item)
+{
+	struct s3c_header gone = { .layout = item->layout, .generation = item->generation };
+
+	s3c_note_generation(tree->engine, item->key, &gone, true);
+	item->doubtful = false;
 }
 
 static int delete_batch(struct tree *tree, struct item **items, size_t count)
@@ -382,19 +477,18 @@ static int delete_batch(struct tree *tree, struct item **items, size_t count)
 		keys[i] = items[i]->key;
 	tree->deleting = true;
 	r = s3c_request(tree->engine, &rq, NULL, &reply);
+	if (s3c_result_lost(r) && tree->lost++ < LOST_MAX) {
+		s3c_debug("delete below %s: %s", tree->from, reply.message);
+		for (size_t i = 0; i < count; i++)
+			items[i]->doubtful = true;
+		return 0;
+	}
 	if (r < 0)
 		return s3c_engine_fail(tree->engine, "delete",
 				       keys[reply.failed_index < count ? reply.failed_index : 0], r,
 				       reply.message);
-	/* Not before: what is still there would count as a deleted object that came back. */
-	for (size_t i = 0; i < count; i++) {
-		struct s3c_header gone = {
-			.layout = items[i]->layout,
-			.generation = items[i]->generation,
-		};
-
-		s3c_note_generation(tree->engine, keys[i], &gone, true);
-	}
+	for (size_t i = 0; i < count; i++)
+		note_deleted(tree, items[i]);
 	return 0;
 }
 
@@ -406,7 +500,9 @@ static int delete_round(struct tree *tree)
 	int r = 0;
 
 	HASH_ITER (hh, tree->by_key, item, next) {
-		if (!item->listed || !item->copied || needs_copy(item))
+		if (item->doubtful && !item->listed)
+			note_deleted(tree, item);
+		if (!item->listed || item->stays || !item->copied || needs_copy(item))
 			continue;
 		batch[count++] = item;
 		if (count < BATCH)
@@ -427,8 +523,9 @@ static void undo(struct tree *tree)
 	HASH_ITER (hh, tree->by_key, item, next) {
 		cleanup_free char *key = item->copied ? new_key(tree, item->key) : NULL;
 
+		/* What another machine wrote over a copy is its file, and stays. */
 		if (key && (item->key[strlen(tree->from_prefix)] || !tree->target_marker))
-			s3c_delete_key(tree->engine, key, NULL);
+			s3c_delete_key(tree->engine, key, item->copy_etag);
 	}
 }
 
@@ -446,7 +543,11 @@ static int move_tree(struct tree *tree)
 		if (r == 0)
 			r = copy_round(tree);
 	}
-	if (r < 0 && tree->deleting)
+	if (r < 0 && tree->resumed)
+		s3c_error("the renaming of %s to %s, which had been begun, is not finished: both "
+			  "exist, and together they hold all files",
+			  tree->from, tree->to);
+	else if (r < 0 && tree->deleting)
 		s3c_error("renaming %s to %s stopped half-way: both exist, and together they hold "
 			  "all files",
 			  tree->from, tree->to);
@@ -505,6 +606,7 @@ int s3c_rename_dir(struct s3c_engine *engine, struct s3c_op *op, const char *fro
 		.from = from,
 		.to = to,
 	};
+	uint64_t record = 0;
 	int r = prepare(&tree, op, target_exists);
 
 	if (r == 0)
@@ -513,13 +615,35 @@ int s3c_rename_dir(struct s3c_engine *engine, struct s3c_op *op, const char *fro
 		r = s3c_objects_freeze_below(engine, op, from);
 	if (r < 0)
 		return r;
-	r = move_tree(&tree);
+	if (s3c_durable(engine))
+		r = s3c_rename_record(engine, from, to, NULL, &record);
+	if (r == 0)
+		r = move_tree(&tree);
 	if (r == 0) {
 		follow(&tree, source);
 	} else {
 		s3c_names_invalidate(engine, from, true);
 		s3c_names_invalidate(engine, to, true);
 	}
+	if (record)
+		s3c_rename_unrecord(engine, record, NULL);
 	s3c_objects_thaw_below(engine, from);
 	return r;
+}
+
+int s3c_rename_tree_resume(struct s3c_engine *engine, const char *from, const char *to,
+			   int64_t started_ns)
+{
+	__attribute__((cleanup(tree_free))) struct tree tree = {
+		.engine = engine,
+		.from = from,
+		.to = to,
+		.resumed = true,
+		.started_ns = started_ns,
+	};
+	int r = s3c_dir_prefix(engine, from, &tree.from_prefix);
+
+	if (r == 0)
+		r = s3c_dir_prefix(engine, to, &tree.to_prefix);
+	return r < 0 ? r : move_tree(&tree);
 }

@@ -8,8 +8,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/durable.h"
 
 #define RETRY_TICK_S 5.0
+#define WRITEBACK_TICK_S 0.5
 
 static struct s3c_page *oldest(struct s3c_memory *mem)
 {
@@ -66,7 +68,10 @@ static bool drop_sent(struct s3c_objects *objects)
 	struct s3c_object *object;
 
 	LIST_FOREACH (object, &objects->all, all) {
-		if (!object->upload || object->upload->cancel || object->committing)
+		/* Who copies chunks into the journal would have to wait for a commit, which waits
+		   for that. */
+		if (!object->upload || object->upload->cancel || object->committing ||
+		    object->persisting)
 			continue;
 		for (unsigned i = 0; i < object->upload->count; i++)
 			if (drop_part(object, object->upload->parts[i]))
@@ -197,8 +202,8 @@ static void retry_due(struct s3c_objects *objects)
 	struct s3c_object *object;
 
 	LIST_FOREACH (object, &objects->all, all)
-		if (!object->users && object->retry_ns <= now && s3c_object_is_dirty(object) &&
-		    !object->hopeless)
+		if ((!object->users || (object->retry_ns && s3c_writeback(objects->engine))) &&
+		    object->retry_ns <= now && s3c_object_is_dirty(object) && !object->hopeless)
 			s3c_commit_start(object);
 }
 
@@ -211,7 +216,9 @@ static void *retrier(void *arg)
 	while (!objects->retrier_ends) {
 		struct s3c_op op;
 
-		s3c_op_init(&op, s3c_deadline_after(RETRY_TICK_S));
+		s3c_op_init(&op,
+			    s3c_deadline_after(s3c_writeback(objects->engine) ? WRITEBACK_TICK_S
+									      : RETRY_TICK_S));
 		s3c_waitq_wait(&objects->retry_wait, lock, &op);
 		s3c_op_destroy(&op);
 		if (objects->retrier_ends)

@@ -63,6 +63,8 @@ void s3c_slot_set(struct s3c_segment *segment, struct s3c_slot *slot, enum s3c_c
 	count(segment, slot->state, -1u);
 	slot->state = (uint8_t)state;
 	count(segment, slot->state, 1);
+	if (state != S3C_CHUNK_DIRTY && state != S3C_CHUNK_SENT)
+		slot->journaled = false;
 	if (state == S3C_CHUNK_FETCHING || state == S3C_CHUNK_ABSENT || !slot->page)
 		return;
 	slot->page->sent = state == S3C_CHUNK_SENT;

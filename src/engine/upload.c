@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,12 +45,20 @@ uint64_t s3c_part_segments(const struct s3c_objects *objects, unsigned number)
 	return S3C_MIN(UINT64_C(1) << shift, S3C_MAX(most, UINT64_C(1)));
 }
 
+static atomic_uint_fast64_t last_serial;
+
+bool s3c_upload_is(const struct s3c_object *object, uint64_t serial)
+{
+	return object->upload && object->upload->serial == serial;
+}
+
 int s3c_upload_new(struct s3c_object *object, struct s3c_upload **ret_upload)
 {
 	struct s3c_upload *upload = calloc(1, sizeof(*upload));
 
 	if (!upload)
 		return -ENOMEM;
+	upload->serial = atomic_fetch_add(&last_serial, 1) + 1;
 	upload->object = object;
 	upload->target = s3c_target_ref(object->target);
 	upload->size = UINT64_MAX;
@@ -326,8 +335,9 @@ void s3c_part_start(struct s3c_part *part)
 void s3c_upload_wait(struct s3c_upload *upload)
 {
 	struct s3c_object *object = upload->object;
+	uint64_t serial = upload->serial;
 
-	while (object->upload == upload && (upload->running || upload->creating))
+	while (s3c_upload_is(object, serial) && (upload->running || upload->creating))
 		s3c_waitq_wait(&object->waitq, &object->engine->lock, NULL);
 }
 
@@ -376,9 +386,11 @@ int s3c_stream_abort(struct s3c_object *object, struct s3c_op *op)
 {
 	struct s3c_upload *upload = object->upload;
 	struct s3c_mutex *lock = &object->engine->lock;
+	uint64_t serial;
 
 	if (!upload)
 		return 0;
+	serial = upload->serial;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
 	if (upload->dropped)
@@ -389,13 +401,13 @@ int s3c_stream_abort(struct s3c_object *object, struct s3c_op *op)
 		s3c_op_interrupt(&upload->op);
 		s3c_mutex_lock(lock);
 	}
-	while (object->upload == upload && (upload->running || upload->creating)) {
+	while (s3c_upload_is(object, serial) && (upload->running || upload->creating)) {
 		int r = s3c_waitq_wait(&object->waitq, lock, op);
 
 		if (r < 0)
 			return r;
 	}
-	if (object->upload != upload)
+	if (!s3c_upload_is(object, serial))
 		return 0;
 	object->upload = NULL;
 	s3c_sent_end(object, 0, UINT64_MAX, false);

@@ -50,6 +50,8 @@ static int piece_look(struct s3c_object *object, const struct piece *piece, bool
 	bool all = covers(piece, object->size);
 
 	*ret_room = true;
+	if (object->persisting)
+		return NEED_TURN;
 	if (slot && segment->dropped)
 		return NEED_DATA;
 	if (!slot || slot->state == S3C_CHUNK_ABSENT || slot->state == S3C_CHUNK_FETCHING) {
@@ -101,6 +103,7 @@ static int piece_take(struct s3c_object *object, struct piece *piece)
 		s3c_slot_set(segment, slot, S3C_CHUNK_DIRTY);
 	}
 	s3c_slot_unspill(object, slot);
+	slot->journaled = false;
 	s3c_page_pin(mem, page);
 	page->writing++;
 	piece->page = page;
@@ -249,8 +252,9 @@ static void pieces_done(struct s3c_object *object, struct piece *pieces, unsigne
 
 /* At most PIECE bytes. */
 static int write_pieces(struct s3c_object *object, struct s3c_op *op, uint64_t offset,
-			const uint8_t *data, size_t len)
+			const uint8_t *data, size_t len, size_t *done)
 {
+	const uint8_t *begin = data;
 	struct s3c_mutex *lock = &object->engine->lock;
 	struct piece pieces[S3C_PIN_MAX];
 	unsigned n = pieces_make(pieces, offset, len), from = 0;
@@ -272,6 +276,7 @@ static int write_pieces(struct s3c_object *object, struct s3c_op *op, uint64_t o
 			object->writing--;
 			pieces_done(object, pieces + from, to - from);
 			from = to;
+			*done = (size_t)(data - begin);
 		}
 		if (r < 0)
 			r = piece_wait(object, op, &pieces[to], r);
@@ -300,19 +305,20 @@ int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offs
 	else if (offset > S3C_FILE_SIZE_MAX || len > S3C_FILE_SIZE_MAX - offset)
 		r = -EFBIG;
 	while (len && r == 0) {
-		size_t part = S3C_MIN(len, (size_t)PIECE);
+		size_t part = S3C_MIN(len, (size_t)PIECE), done = 0;
 
-		r = write_pieces(object, op, offset, from, part);
+		r = write_pieces(object, op, offset, from, part, &done);
+		offset += done;
+		from += done;
+		len -= done;
 		if (r < 0)
 			break;
-		object->seq_end = offset + part;
+		object->seq_end = offset;
 		s3c_stream_advance(object);
-		offset += part;
-		from += part;
-		len -= part;
 	}
 	s3c_mutex_unlock(lock);
-	return r;
+	/* The next write meets the error. */
+	return r < 0 && r != -EINPROGRESS && from != data ? (int)(from - (const uint8_t *)data) : r;
 }
 
 /* 0: nothing that a cut at size touches is in use; 1: look again. */
@@ -322,7 +328,8 @@ static int cut_wait(struct s3c_object *object, struct s3c_op *op, uint64_t size)
 	bool streamed = upload && size <= upload->sent_end * S3C_SEGMENT_SIZE && upload->sent_end;
 	int r;
 
-	if (!object->committing && !streamed && !object->writing && !object->busy)
+	if (!object->committing && !streamed && !object->writing && !object->busy &&
+	    !object->persisting)
 		return 0;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
@@ -355,6 +362,7 @@ static int cut_chunk(struct s3c_object *object, struct s3c_op *op, uint64_t size
 	if (slot->page && (slot->state == S3C_CHUNK_CLEAN ||
 			   (slot->page->pool == S3C_PAGE_DIRTY && !slot->page->fresh))) {
 		memset(slot->page->data + keep, 0, S3C_CHUNK_SIZE - keep);
+		slot->journaled = false;
 		return 0;
 	}
 	r = s3c_chunk_make_dirty(object, op, chunk, &page);
@@ -394,6 +402,7 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
 	if (size < object->size) {
 		s3c_chunks_drop(object, DIV_ROUND_UP(size, S3C_CHUNK_SIZE));
 		object->base_visible = S3C_MIN(object->base_visible, size);
+		object->cut = S3C_MIN(object->cut, size);
 		for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
 			object->attempts[i].visible = S3C_MIN(object->attempts[i].visible, size);
 		s3c_waitq_wake_all(&object->waitq);

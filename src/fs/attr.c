@@ -122,6 +122,65 @@ static int set_attrs(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *ino
 	return s3c_engine_setattr(fs->engine, op, path, object, change->which, &attrs, ret_info);
 }
 
+static mode_t without_privs(mode_t mode)
+{
+	if (!S_ISREG(mode))
+		return mode;
+	/* Without execution by the group the bit says something else: mandatory locks, once. */
+	if (mode & S_IXGRP)
+		mode &= ~(mode_t)S_ISGID;
+	return mode & ~(mode_t)S_ISUID;
+}
+
+int s3c_fs_object_drop_privs(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+			     struct s3c_object *object)
+{
+	struct s3c_fs_change change = { .which = S3C_SET_MODE };
+	struct s3c_info info;
+	int r;
+
+	s3c_object_info(object, &info);
+	change.attrs.mode = without_privs(info.mode);
+	if (change.attrs.mode == info.mode)
+		return 0;
+	r = set_attrs(fs, op, inode, object, &change, &info);
+	if (r < 0)
+		return r;
+	s3c_mutex_lock(&fs->inodes.lock);
+	s3c_fs_learn_locked(inode, &info);
+	s3c_mutex_unlock(&fs->inodes.lock);
+	if (fs->stale_fn)
+		fs->stale_fn(fs->stale_arg, inode->nodeid);
+	return 0;
+}
+
+/* A change of attributes, not of the size. */
+static int set_plain(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		     const struct s3c_fs_change *change, struct s3c_info *ret_info)
+{
+	struct s3c_fs_change all = *change;
+	struct s3c_object *object;
+	int r;
+
+	if (change->drop_privs && !(change->which & S3C_SET_MODE)) {
+		struct s3c_info info;
+
+		r = get_info(fs, op, inode, &info);
+		if (r < 0)
+			return r;
+		all.attrs.mode = without_privs(info.mode);
+		if (all.attrs.mode != info.mode)
+			all.which |= S3C_SET_MODE;
+	}
+	if (!all.which)
+		return get_info(fs, op, inode, ret_info);
+	object = s3c_fs_object_hold(fs, inode);
+	r = set_attrs(fs, op, inode, object, &all, ret_info);
+	if (object)
+		s3c_fs_object_release(fs, inode);
+	return r;
+}
+
 /* A change of size, with or without other attributes. by_path: committed at the end. */
 static int set_size(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
 		    const struct s3c_fs_change *change, bool by_path, struct s3c_info *ret_info)
@@ -141,11 +200,14 @@ static int set_size(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inod
 	r = s3c_fs_object_acquire(fs, op, inode, &object, &keep);
 	if (r < 0)
 		return r;
-	r = s3c_object_truncate(object, op, change->size);
+	if (change->drop_privs)
+		r = s3c_fs_object_drop_privs(fs, op, inode, object);
+	if (r == 0)
+		r = s3c_object_truncate(object, op, change->size);
 	if (r == 0 && change->which)
 		r = set_attrs(fs, op, inode, object, change, ret_info);
 	if (r == 0 && by_path)
-		r = s3c_object_commit(object, op);
+		r = s3c_object_sync(object, op, S3C_SYNC_FSYNC);
 	if (r == 0)
 		s3c_object_info(object, ret_info);
 	s3c_fs_object_release(fs, inode);
@@ -156,7 +218,6 @@ int s3c_fs_setattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, struct
 		   const struct s3c_fs_change *change, struct s3c_fs_attr *ret_attr)
 {
 	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
-	struct s3c_object *object = NULL;
 	struct s3c_info info;
 	int r;
 
@@ -166,13 +227,8 @@ int s3c_fs_setattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, struct
 		r = set_size(fs, op, inode, change, !file, &info);
 		if (r == 0 && file)
 			__atomic_store_n(&file->touched, true, __ATOMIC_RELAXED);
-	} else if (change->which) {
-		object = s3c_fs_object_hold(fs, inode);
-		r = set_attrs(fs, op, inode, object, change, &info);
-		if (object)
-			s3c_fs_object_release(fs, inode);
 	} else {
-		r = get_info(fs, op, inode, &info);
+		r = set_plain(fs, op, inode, change, &info);
 	}
 
 	s3c_mutex_lock(&fs->inodes.lock);
@@ -214,7 +270,7 @@ int s3c_fs_getxattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, const
 	bool dirty = false;
 	int r;
 
-	/* The kernel asks for security.capability before each write: no more than this compare. */
+	/* Kernels before 5.11 ask for security.capability before each write: no more than this. */
 	if (strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)
 		return -ENODATA;
 	name += strlen(XATTR_PREFIX);

@@ -140,6 +140,26 @@ void s3c_fs_object_release(struct s3c_fs *fs, struct s3c_inode *inode)
 		s3c_object_close(last);
 }
 
+/* Linux's FMODE_EXEC (include/linux/fs.h), which FUSE passes on with the flags of an open: the
+   handle of a program lasts as long as it runs. */
+#define OPEN_EXEC 0x20
+
+/*
+ * For an open that writes the kernel itself sees to that no program runs from the file. O_TRUNC
+ * with O_RDONLY it refuses as well, but only after it has asked us to truncate.
+ */
+static int check_busy(struct s3c_fs *fs, const struct s3c_inode *inode, int flags)
+{
+	bool busy;
+
+	if (!(flags & O_TRUNC) || (flags & O_ACCMODE) != O_RDONLY)
+		return 0;
+	s3c_mutex_lock(&fs->inodes.lock);
+	busy = inode->execs > 0;
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return busy ? -ETXTBSY : 0;
+}
+
 static bool wants_write(int flags)
 {
 	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
@@ -153,14 +173,28 @@ static void file_init(struct s3c_fs *fs, struct s3c_inode *inode, struct s3c_obj
 	file->inode = inode;
 	file->object = object;
 	file->writable = wants_write(flags);
+	file->exec = flags & OPEN_EXEC;
 	s3c_mutex_lock(&fs->inodes.lock);
 	inode->writers += file->writable;
+	inode->execs += file->exec;
 	LIST_INSERT_HEAD(&fs->files, file, link);
 	s3c_mutex_unlock(&fs->inodes.lock);
 }
 
+/* Of the view alone: the store keeps the old content until the new one is there. */
+static int empty_view(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		      struct s3c_object *object, const struct s3c_fs_caller *caller)
+{
+	int r = 0;
+
+	if (caller->drop_privs)
+		r = s3c_fs_object_drop_privs(fs, op, inode, object);
+	return r < 0 ? r : s3c_object_truncate(object, op, 0);
+}
+
 int s3c_fs_open(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, int flags,
-		struct s3c_file **ret_file, bool *ret_keep_cache)
+		const struct s3c_fs_caller *caller, struct s3c_file **ret_file,
+		bool *ret_keep_cache)
 {
 	cleanup_free struct s3c_file *file = calloc(1, sizeof(*file));
 	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
@@ -175,10 +209,11 @@ int s3c_fs_open(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, int flags
 	else if (S_ISDIR(inode->mode))
 		r = -EISDIR;
 	else
+		r = check_busy(fs, inode, flags);
+	if (r == 0)
 		r = s3c_fs_object_acquire(fs, op, inode, &object, &keep);
 	if (r == 0 && (flags & O_TRUNC)) {
-		/* Of the view alone: the store keeps the old content until the new one is there. */
-		r = s3c_object_truncate(object, op, 0);
+		r = empty_view(fs, op, inode, object, caller);
 		if (r < 0)
 			s3c_fs_object_release(fs, inode);
 	}
@@ -217,7 +252,8 @@ void s3c_fs_new_attrs(struct s3c_fs *fs, struct s3c_inode *parent, mode_t mode,
 
 /* The name exists already: opens it. */
 static int open_existing(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
-			 int flags, struct s3c_fs_entry *ret_entry, struct s3c_file **ret_file,
+			 int flags, const struct s3c_fs_caller *caller,
+			 struct s3c_fs_entry *ret_entry, struct s3c_file **ret_file,
 			 bool *ret_keep_cache)
 {
 	struct s3c_fs_entry entry;
@@ -228,12 +264,16 @@ static int open_existing(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, 
 		return r;
 	if (!entry.nodeid)
 		return -ESTALE;
-	r = s3c_fs_open(fs, op, entry.nodeid, flags, ret_file, ret_keep_cache);
+	r = s3c_fs_open(fs, op, entry.nodeid, flags, caller, ret_file, ret_keep_cache);
 	if (r < 0) {
 		s3c_fs_forget(fs, entry.nodeid, 1);
 		return r;
 	}
 	if (flags & O_TRUNC) {
+		struct s3c_info info;
+
+		s3c_object_info((*ret_file)->object, &info);
+		entry.attr.st.st_mode = info.mode;
 		entry.attr.st.st_size = 0;
 		entry.attr.st.st_blocks = 0;
 	}
@@ -301,7 +341,7 @@ int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	s3c_fs_put(fs, parent);
 	/* Made elsewhere since the kernel looked. */
 	if (r == -EEXIST && !(flags & O_EXCL))
-		r = open_existing(fs, op, parent_id, name, flags, ret_entry, ret_file,
+		r = open_existing(fs, op, parent_id, name, flags, caller, ret_entry, ret_file,
 				  ret_keep_cache);
 	return r;
 }
@@ -317,21 +357,33 @@ int s3c_fs_write(struct s3c_file *file, struct s3c_op *op, uint64_t offset, cons
 {
 	int r = s3c_object_write(file->object, op, offset, data, len, append);
 
-	if (r == 0)
+	if (r >= 0)
 		__atomic_store_n(&file->touched, true, __ATOMIC_RELAXED);
 	return r;
+}
+
+int s3c_fs_drop_privs(struct s3c_file *file, struct s3c_op *op)
+{
+	return s3c_fs_object_drop_privs(file->fs, op, file->inode, file->object);
+}
+
+int s3c_fs_fsyncdir(struct s3c_fs *fs, struct s3c_op *op)
+{
+	return s3c_engine_sync_names(fs->engine, op);
 }
 
 int s3c_fs_fsync(struct s3c_file *file, struct s3c_op *op)
 {
 	if (!s3c_object_dirty(file->object))
-		return 0;
-	return op == S3C_NOWAIT ? -EINPROGRESS : s3c_object_commit(file->object, op);
+		return s3c_engine_sync_names(file->fs->engine, op);
+	return s3c_object_sync(file->object, op, S3C_SYNC_FSYNC);
 }
 
 int s3c_fs_flush(struct s3c_file *file, struct s3c_op *op)
 {
-	return file->writable ? s3c_fs_fsync(file, op) : 0;
+	if (!file->writable || !s3c_object_dirty(file->object))
+		return 0;
+	return s3c_object_sync(file->object, op, S3C_SYNC_CLOSE);
 }
 
 bool s3c_fs_file_untouched(struct s3c_file *file)
@@ -410,12 +462,13 @@ int s3c_fs_release(struct s3c_file *file, struct s3c_op *op)
 	if (left_dirty(file)) {
 		if (op == S3C_NOWAIT)
 			return -EINPROGRESS;
-		r = s3c_object_commit(file->object, op);
+		r = s3c_object_sync(file->object, op, S3C_SYNC_CLOSE);
 		if (r < 0)
 			keep_unstored(file, r);
 	}
 	s3c_mutex_lock(&fs->inodes.lock);
 	file->inode->writers -= file->writable;
+	file->inode->execs -= file->exec;
 	LIST_REMOVE(file, link);
 	if (file->inode->unstored && !s3c_object_dirty(file->object)) {
 		file->inode->unstored = false;

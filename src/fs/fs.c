@@ -53,6 +53,12 @@ int s3c_fs_free(struct s3c_fs *fs, struct s3c_op *op)
 	return first;
 }
 
+void s3c_fs_on_stale(struct s3c_fs *fs, void (*fn)(void *arg, uint64_t nodeid), void *arg)
+{
+	fs->stale_fn = fn;
+	fs->stale_arg = arg;
+}
+
 size_t s3c_fs_inode_count(struct s3c_fs *fs)
 {
 	size_t count;

@@ -45,6 +45,12 @@ int s3c_fs_new(struct s3c_engine *engine, double ttl_s, struct s3c_fs **ret_fs);
  */
 int s3c_fs_free(struct s3c_fs *fs, struct s3c_op *op);
 
+/*
+ * fn is told when a call changes attributes of an inode that its answer does not contain, before
+ * the call returns, with no lock held. To be set before the first call.
+ */
+void s3c_fs_on_stale(struct s3c_fs *fs, void (*fn)(void *arg, uint64_t nodeid), void *arg);
+
 struct s3c_fs_attr {
 	struct stat st;
 	double timeout_s; /* for which the attributes may be kept */
@@ -57,6 +63,7 @@ struct s3c_fs_entry {
 struct s3c_fs_caller {
 	uid_t uid;
 	gid_t gid;
+	bool drop_privs; /* a file that it empties loses what s3c_fs_drop_privs takes */
 };
 
 /* 0 with nodeid 0 for a name that does not exist. Counts otherwise. */
@@ -73,6 +80,7 @@ struct s3c_fs_change {
 	struct s3c_attrs attrs;
 	bool set_size;
 	uint64_t size;
+	bool drop_privs; /* along with it, as s3c_fs_drop_privs; unless the mode is set */
 };
 /* file NULL: a size is committed before the call returns; else it is a matter of the view. */
 int s3c_fs_setattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, struct s3c_file *file,
@@ -103,7 +111,8 @@ int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const c
  * of the version that was opened.
  */
 int s3c_fs_open(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, int flags,
-		struct s3c_file **ret_file, bool *ret_keep_cache);
+		const struct s3c_fs_caller *caller, struct s3c_file **ret_file,
+		bool *ret_keep_cache);
 /* Makes and opens; opens what is there already when flags has no O_EXCL. */
 int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
 		  mode_t mode, int flags, const struct s3c_fs_caller *caller,
@@ -111,8 +120,14 @@ int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const c
 /* The caller gives the pages back with s3c_pages_release. */
 int s3c_fs_read(struct s3c_file *file, struct s3c_op *op, uint64_t offset, size_t len,
 		struct s3c_pages *ret_pages);
+/* As s3c_object_write: more than 0 is a short count. */
 int s3c_fs_write(struct s3c_file *file, struct s3c_op *op, uint64_t offset, const void *data,
 		 size_t len, bool append);
+/* Takes the set-user-id bit away, and of a file that its group may execute the set-group-id bit:
+   to be called before a write by one who may not keep them. */
+int s3c_fs_drop_privs(struct s3c_file *file, struct s3c_op *op);
+/* What was answered of names is durable. */
+int s3c_fs_fsyncdir(struct s3c_fs *fs, struct s3c_op *op);
 int s3c_fs_fsync(struct s3c_file *file, struct s3c_op *op);
 /* close(2): commits what a handle for writing left. */
 int s3c_fs_flush(struct s3c_file *file, struct s3c_op *op);

@@ -51,6 +51,7 @@ struct s3c_inode {
 	struct s3c_object *object; /* shared by all handles */
 	unsigned opens;            /* users of object */
 	unsigned writers;          /* handles for writing */
+	unsigned execs;            /* handles of running programs */
 	unsigned object_seq;       /* changes with object */
 	bool token_known;
 	bool drop_cache; /* at the next open the kernel's pages go */

@@ -19,6 +19,8 @@
 struct s3c_fs {
 	struct s3c_engine *engine;
 	double ttl_s;
+	void (*stale_fn)(void *arg, uint64_t nodeid); /* may be NULL */
+	void *stale_arg;
 	struct s3c_inodes inodes;
 	/* Handles, guarded by the lock of inodes: a connection may end without their release. */
 	LIST_HEAD(, s3c_file) files;
@@ -40,6 +42,7 @@ struct s3c_file {
 	struct s3c_inode *inode;   /* a reference and one of its opens */
 	struct s3c_object *object; /* the inode's */
 	bool writable;
+	bool exec;    /* a program that runs */
 	bool touched; /* atomic: written or truncated through this handle */
 	struct s3c_readahead readahead;
 };
@@ -90,6 +93,9 @@ int s3c_fs_object_acquire(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode
 /* Only when it is in use already; NULL. */
 struct s3c_object *s3c_fs_object_hold(struct s3c_fs *fs, struct s3c_inode *inode);
 void s3c_fs_object_release(struct s3c_fs *fs, struct s3c_inode *inode);
+/* s3c_fs_drop_privs of the inode's object, which the caller uses. */
+int s3c_fs_object_drop_privs(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+			     struct s3c_object *object);
 /* At the end: tries again what could not be stored when it was closed. The first error. */
 int s3c_fs_store_rest(struct s3c_fs *fs, struct s3c_op *op);
 /* Attributes for a new file: owner, group by the rules of a set-group-id directory, times. */

@@ -10,4 +10,5 @@ libs3cryptfs_a_SOURCES += \
 	src/fuse/private.h \
 	src/fuse/session.c \
 	src/fuse/session.h \
-	src/fuse/signals.c
+	src/fuse/signals.c \
+	src/fuse/wire.c

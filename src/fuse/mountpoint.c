@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -193,7 +194,21 @@ static bool user_allow_other(void)
 	return allowed;
 }
 
-static int check_fuse(bool allow_other, struct s3c_err *err)
+/* As fusermount3 will, but before anything has been made. */
+static int check_owner(const char *mountpoint, struct s3c_err *err)
+{
+	struct stat st;
+
+	if (access(mountpoint, W_OK) == 0 &&
+	    (stat(mountpoint, &st) < 0 || !(st.st_mode & S_ISVTX) || st.st_uid == geteuid()))
+		return 0;
+	return s3c_err_set(err, -EACCES,
+			   "mountpoint %s is not this user's: users other than root mount on a "
+			   "folder of their own",
+			   mountpoint);
+}
+
+static int check_fuse(const char *mountpoint, bool allow_other, struct s3c_err *err)
 {
 	bool root = geteuid() == 0;
 
@@ -214,9 +229,9 @@ static int check_fuse(bool allow_other, struct s3c_err *err)
 					      "root; install the package fuse3");
 	if (allow_other && !user_allow_other())
 		return s3c_err_set(err, -EPERM,
-				   "allow_other is for root, or for all when /etc/fuse.conf has a "
-				   "line user_allow_other");
-	return 0;
+				   "allow_other and allow_root are for root, or for all when "
+				   "/etc/fuse.conf has a line user_allow_other");
+	return check_owner(mountpoint, err);
 }
 
 int s3c_mountpoint_check(const char *mountpoint, const char *source, bool nonempty,
@@ -232,7 +247,7 @@ int s3c_mountpoint_check(const char *mountpoint, const char *source, bool nonemp
 		return s3c_err_set(err, -EBUSY, "%s is mounted on %s already",
 				   there.source ? there.source : source, mountpoint);
 	r = nonempty ? 0 : check_empty(mountpoint, err);
-	return r < 0 ? r : check_fuse(allow_other, err);
+	return r < 0 ? r : check_fuse(mountpoint, allow_other, err);
 }
 
 bool s3c_mountpoint_is_ours(const char *mountpoint)
@@ -240,6 +255,59 @@ bool s3c_mountpoint_is_ours(const char *mountpoint)
 	cleanup_found struct found_mount there = { 0 };
 
 	return find_mount(mountpoint, &there);
+}
+
+/* Standard error goes to a file in memory. -1: it does not. */
+static int capture_begin(int *ret_saved)
+{
+	int file = memfd_create("stderr", MFD_CLOEXEC);
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+	if (file < 0 || saved < 0 || dup2(file, STDERR_FILENO) < 0) {
+		if (file >= 0)
+			close(file);
+		if (saved >= 0)
+			close(saved);
+		return -1;
+	}
+	*ret_saved = saved;
+	return file;
+}
+
+/* Lines of fusermount3 to said, those of other threads where they belong. */
+static void capture_end(int fd, int saved, bool failed, char *said)
+{
+	FILE *file = fdopen(fd, "r");
+	cleanup_free char *line = NULL;
+	size_t alloc = 0, used;
+
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	if (!file) {
+		close(fd);
+		return;
+	}
+	rewind(file);
+	while (getline(&line, &alloc, file) > 0) {
+		used = strlen(said);
+		line[strcspn(line, "\n")] = '\0';
+		if (failed && !strncmp(line, FUSERMOUNT ": ", strlen(FUSERMOUNT ": ")))
+			snprintf(said + used, S3C_ERR_MAX - used, "%s%s", used ? "; " : "",
+				 line + strlen(FUSERMOUNT ": "));
+		else
+			fprintf(stderr, "%s\n", line);
+	}
+	fclose(file);
+}
+
+int s3c_mountpoint_mount(struct fuse_session *session, const char *mountpoint, char *said)
+{
+	int saved, fd = capture_begin(&saved);
+	int r = fuse_session_mount(session, mountpoint);
+
+	if (fd >= 0)
+		capture_end(fd, saved, r != 0, said);
+	return r == 0 ? 0 : -EPERM;
 }
 
 int s3c_mountpoint_id(const char *mountpoint)

@@ -36,13 +36,24 @@ void s3c_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	fuse_reply_err(req, 0);
 }
 
+static int run_fsyncdir(struct s3c_call *call, struct s3c_op *op)
+{
+	return s3c_fs_fsyncdir(call->fuse->fs, op);
+}
+
 void s3c_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)ino;
+	static const struct s3c_call_type type = {
+		.name = "fsyncdir",
+		.run = run_fsyncdir,
+		.store = true,
+	};
+	struct s3c_call call;
+
 	(void)datasync;
 	(void)fi;
-	/* Changes of names are in the store when they are answered. */
-	fuse_reply_err(req, 0);
+	s3c_call_init(&call, req, &type, ino);
+	s3c_call_start(&call);
 }
 
 /* What READDIRPLUS says of an entry. Without a nodeid the kernel looks the name up itself. */

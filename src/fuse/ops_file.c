@@ -40,7 +40,7 @@ static void undo_open(struct s3c_call *call)
 
 static int run_open(struct s3c_call *call, struct s3c_op *op)
 {
-	return s3c_fs_open(call->fuse->fs, op, call->ino, call->flags, &call->file,
+	return s3c_fs_open(call->fuse->fs, op, call->ino, call->flags, &call->caller, &call->file,
 			   &call->keep_cache);
 }
 
@@ -136,7 +136,15 @@ void s3c_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 static int run_write(struct s3c_call *call, struct s3c_op *op)
 {
-	return s3c_fs_write(call->file, op, call->offset, call->data, call->size, call->append);
+	int r = call->caller.drop_privs ? s3c_fs_drop_privs(call->file, op) : 0;
+
+	if (r == 0)
+		r = s3c_fs_write(call->file, op, call->offset, call->data, call->size,
+				 call->append);
+	if (r <= 0)
+		return r;
+	call->size = (size_t)r;
+	return 0;
 }
 
 static void answer_write(struct s3c_call *call)

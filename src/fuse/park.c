@@ -44,6 +44,7 @@ void s3c_call_init(struct s3c_call *call, fuse_req_t req, const struct s3c_call_
 	call->pid = ctx->pid;
 	call->caller.uid = ctx->uid;
 	call->caller.gid = ctx->gid;
+	call->caller.drop_privs = s3c_wire_drops_privs();
 	if (!__atomic_load_n(&call->fuse->seen, __ATOMIC_RELAXED) &&
 	    !__atomic_exchange_n(&call->fuse->seen, true, __ATOMIC_RELAXED))
 		s3c_signals_post(S3C_POST_SEEN);

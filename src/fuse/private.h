@@ -6,7 +6,7 @@
  *
  *	session.c  mount, workers, end       signals.c     SIGTERM and others
  *	park.c     calls that have to wait   mountpoint.c  checks before the mount
- *	ops*.c     the operations
+ *	ops*.c     the operations             wire.c        what libfuse does not pass on
  */
 #pragma once
 
@@ -27,6 +27,7 @@ struct s3c_fuse {
 	struct s3c_fs *fs;
 	struct fuse_session *session;
 	char *mountpoint;
+	char *control; /* NULL: none */
 	double timeout_s;
 	struct s3c_pool *data_pool; /* reads, writes, commits */
 	struct s3c_pool *meta_pool; /* everything else */
@@ -35,7 +36,9 @@ struct s3c_fuse {
 	bool seen;                  /* atomic: the first request after INIT has come */
 	int signal_fd;              /* -1: none */
 	int mount_id;               /* atomic: of our mount, see proc(5); -1: not known */
-	unsigned alive;             /* workers that run, atomic */
+	uint32_t init_offer;        /* atomic, and init_unique: see wire.c */
+	uint64_t init_unique;
+	unsigned alive; /* workers that run, atomic */
 	pthread_t workers[S3C_FUSE_WORKERS_MAX];
 	unsigned worker_count;
 
@@ -146,8 +149,22 @@ void s3c_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
 void s3c_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void s3c_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 
+/* wire.c */
+
+/* How the session, which is mounted already, reads and writes from now on. */
+int s3c_wire_attach(struct s3c_fuse *fuse);
+/* May whoever sent the request that this thread is processing not keep set-user-id bits? */
+bool s3c_wire_drops_privs(void);
+/* For tests; userdata is the struct s3c_fuse. */
+extern const struct fuse_custom_io s3c_wire_io;
+
 /* mountpoint.c */
 
+/*
+ * Mounts. What fusermount3 has to say of a failure, on standard error, is appended to said
+ * (S3C_ERR_MAX bytes, a text).
+ */
+int s3c_mountpoint_mount(struct fuse_session *session, const char *mountpoint, char *said);
 /* The mount's number in mountinfo and fdinfo, proc(5); -1: not known. */
 int s3c_mountpoint_id(const char *mountpoint);
 /* Raises the kernel's read-ahead, which FUSE alone cannot lift above 128 KiB. Root only; quiet. */

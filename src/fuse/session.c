@@ -135,11 +135,14 @@ static int new_session(struct s3c_fuse *fuse, const struct s3c_fuse_config *conf
 		if (!fuse->session)
 			r = s3c_err_set(err, -EINVAL, "a mount option was not understood: %s",
 					said[0] ? said : "no details");
-		else if (fuse_session_mount(fuse->session, fuse->mountpoint) != 0)
+		else if (s3c_mountpoint_mount(fuse->session, fuse->mountpoint, said) < 0)
 			r = s3c_err_set(err, -EPERM, "cannot mount on %s: %s", fuse->mountpoint,
-					said[0] ? said : "see the line above");
+					said[0] ? said : "no details");
+		else
+			r = s3c_wire_attach(fuse);
 		set_capture(NULL);
 		if (r < 0 && fuse->session) {
+			fuse_session_unmount(fuse->session);
 			fuse_session_destroy(fuse->session);
 			fuse->session = NULL;
 		}
@@ -148,14 +151,24 @@ static int new_session(struct s3c_fuse *fuse, const struct s3c_fuse_config *conf
 	return r;
 }
 
+/* The kernel would go by the mode that it has until its time is over. */
+static void on_stale(void *arg, uint64_t nodeid)
+{
+	struct s3c_fuse *fuse = arg;
+
+	/* -1: attributes alone. It may have forgotten the inode. */
+	fuse_lowlevel_notify_inval_inode(fuse->session, nodeid, -1, 0);
+}
+
 int s3c_fuse_mount(const struct s3c_fuse_config *config, struct s3c_err *err,
 		   struct s3c_fuse **ret_fuse)
 {
 	struct s3c_fuse *fuse;
 	int r;
 
-	r = s3c_mountpoint_check(config->mountpoint, config->source, has_option(config, "nonempty"),
-				 has_option(config, "allow_other"), err);
+	r = s3c_mountpoint_check(
+		config->mountpoint, config->source, has_option(config, "nonempty"),
+		has_option(config, "allow_other") || has_option(config, "allow_root"), err);
 	if (r < 0)
 		return r;
 	fuse = calloc(1, sizeof(*fuse));
@@ -168,15 +181,20 @@ int s3c_fuse_mount(const struct s3c_fuse_config *config, struct s3c_err *err,
 	s3c_mutex_init(&fuse->calls_lock);
 	LIST_INIT(&fuse->parked);
 	fuse->mountpoint = strdup(config->mountpoint);
-	r = fuse->mountpoint ? s3c_fs_new(config->engine, config->ttl_s, &fuse->fs) : -ENOMEM;
+	fuse->control = config->control ? strdup(config->control) : NULL;
+	r = fuse->mountpoint && (fuse->control || !config->control)
+		    ? s3c_fs_new(config->engine, config->ttl_s, &fuse->fs)
+		    : -ENOMEM;
 	if (r == 0)
 		r = s3c_pool_new("data", 2, DATA_THREADS, &fuse->data_pool);
 	if (r == 0)
 		r = s3c_pool_new("meta", 2, META_THREADS, &fuse->meta_pool);
 	if (r == 0)
 		r = s3c_signals_begin(&fuse->signal_fd);
-	if (r == 0)
+	if (r == 0) {
+		s3c_fs_on_stale(fuse->fs, on_stale, fuse);
 		r = new_session(fuse, config, err);
+	}
 	if (r < 0) {
 		s3c_fuse_free(fuse);
 		return r;
@@ -303,36 +321,54 @@ static void serve(struct s3c_fuse *fuse)
 	}
 }
 
-/* Commits that run although no one waits for them any more. */
-static int wait_clean(struct s3c_fuse *fuse)
-{
-	int64_t deadline_ns = s3c_deadline_after(fuse->timeout_s);
-	struct s3c_engine_stats stats;
+struct unsent {
+	unsigned all, parked;
+};
 
-	for (;;) {
-		s3c_engine_stats(fuse->engine, &stats);
-		if (!stats.objects_dirty)
-			return 0;
-		if (s3c_clock_monotonic_ns() >= deadline_ns)
-			return -EIO;
-		usleep(DRAIN_POLL_US);
-	}
+static void count_unsent(void *arg, const struct s3c_unsent *unsent)
+{
+	struct unsent *count = arg;
+
+	count->all++;
+	count->parked += unsent->state == S3C_UNSENT_PARKED;
 }
 
+/*
+ * Until the store has everything, or nothing is left but what waits for a decision: also after
+ * failures, which are tried again while there is time.
+ */
+static int wait_clean(struct s3c_fuse *fuse, struct s3c_op *op)
+{
+	int r = s3c_engine_sync(fuse->engine, op);
+
+	while (r < 0) {
+		struct unsent left = { 0 };
+
+		s3c_engine_unsent(fuse->engine, count_unsent, &left);
+		if (!left.all)
+			return 0;
+		if (left.all == left.parked || s3c_clock_monotonic_ns() >= op->deadline_ns)
+			return r;
+		usleep(DRAIN_POLL_US);
+	}
+	return r;
+}
+
+/* The end has one deadline: a store that is away must not keep the daemon for ever. */
 static int drain(struct s3c_fuse *fuse)
 {
 	struct s3c_op op;
-	int r;
+	int first, r;
 
 	s3c_park_interrupt_all(fuse);
 	s3c_pool_free(steal_ptr(fuse->meta_pool));
 	s3c_pool_free(steal_ptr(fuse->data_pool));
 	s3c_op_init(&op, s3c_deadline_after(fuse->timeout_s));
-	r = s3c_fs_free(steal_ptr(fuse->fs), &op);
+	first = s3c_fs_free(steal_ptr(fuse->fs), &op);
+	r = wait_clean(fuse, &op);
 	s3c_op_destroy(&op);
-	/* After a failure there may be no end of it; the engine tries once more when it is freed.
-	 */
-	return r < 0 ? r : wait_clean(fuse);
+	/* What failed at first and is in the store now did not fail. */
+	return r < 0 && first < 0 ? first : r;
 }
 
 int s3c_fuse_run(struct s3c_fuse *fuse)
@@ -390,5 +426,6 @@ void s3c_fuse_free(struct s3c_fuse *fuse)
 		s3c_signals_end();
 	s3c_mutex_destroy(&fuse->calls_lock);
 	free(fuse->mountpoint);
+	free(fuse->control);
 	free(fuse);
 }

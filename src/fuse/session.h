@@ -15,6 +15,7 @@ struct s3c_fuse_config {
 	const char *mountpoint;    /* absolute */
 	const char *const
 		*fuse_options; /* NULL-terminated: "allow_other", "nosuid"... passed to libfuse */
+	const char *control;   /* value of user.s3cryptfs.control on the root; NULL: none */
 	bool read_only;
 	double ttl_s;     /* entry and attribute timeouts */
 	double timeout_s; /* deadline of an operation */

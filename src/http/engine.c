@@ -15,7 +15,7 @@
  *   DONE       nowhere                 no    -
  *
  *   NEW, BACKOFF -> RESOLVING -> READY -> RUNNING -> BACKOFF | RELOADING | RESOLVING | DONE
- *   RELOADING -> RESOLVING | DONE; any -> DONE by cancellation or deadline
+ *   RELOADING -> RESOLVING | BACKOFF | DONE; any -> DONE by cancellation or deadline
  *
  * Invariants: attempt.easy is set exactly in RUNNING; running[class] counts the
  * calls of a class in RUNNING and is at most slots[class]; every call that is
@@ -132,7 +132,7 @@ static void finish_with_words(struct s3c_http_engine *engine, struct s3c_http_ca
 			      int result, const char *words)
 {
 	reset_reply(&call->reply);
-	snprintf(call->reply.detail, sizeof(call->reply.detail), "%s%s%s", words,
+	snprintf(call->reply.detail, sizeof(call->reply.detail), "%.90s%.14s%.150s", words,
 		 call->before[0] != '\0' ? "; before that: " : "", call->before);
 	finish(engine, call, result);
 }
@@ -310,27 +310,35 @@ static void run_reload(struct s3c_job *job)
 	s3c_mutex_unlock(&call->mailbox->lock);
 }
 
-/* Tries the remedy of a verdict that is worth one more attempt. Whether the call has gone on. */
+/*
+ * Tries the remedy of a verdict that is worth another attempt. Whether the call has gone on. The
+ * first time that the credentials or the clock are mended the attempt follows at once, and counts
+ * as no repeat; afterwards it is a repeat like after any fault: they are mended again each time.
+ */
 static bool remedy(struct s3c_http_engine *engine, struct s3c_http_call *call,
 		   enum s3c_retry_verdict verdict, const struct s3c_http_target *target,
 		   const struct s3c_http_error *error)
 {
 	int64_t offset;
 	const char *region;
+	bool explained;
 
 	switch (verdict) {
 	case S3C_RETRY_CLOCK:
-		if (call->clock_tried ||
-		    s3c_http_outcome_offset(&call->reply, error, &offset) < 0 ||
-		    llabs(offset - target->clock_offset) < CLOCK_STEP_S)
-			return false;
+		explained = s3c_http_outcome_offset(&call->reply, error, &offset) == 0 &&
+			    llabs(offset - target->clock_offset) >= CLOCK_STEP_S;
+		if (explained)
+			s3c_http_service_set_clock_offset(call->service, offset);
+		if (!explained || call->clock_tried) {
+			back_off(engine, call, false);
+			return true;
+		}
 		call->clock_tried = true;
-		s3c_http_service_set_clock_offset(call->service, offset);
 		break;
 	case S3C_RETRY_CREDENTIALS:
-		if (call->credentials_tried || call->credential == NULL)
+		if (call->credential == NULL ||
+		    (call->credentials_tried && call->repeats >= engine->retries))
 			return false;
-		call->credentials_tried = true;
 		enter_state(engine, call, S3C_HTTP_RELOADING, INT64_MAX);
 		s3c_http_call_ref(call);
 		call->reload_job.run = run_reload;
@@ -402,6 +410,7 @@ static void accept_call(struct s3c_http_engine *engine, struct s3c_http_call *ca
 	TAILQ_INSERT_TAIL(&engine->all, call, all_link);
 	engine->count++;
 	call->now_ns = &engine->now_ns;
+	call->bulk = &engine->bulk;
 	call->state = S3C_HTTP_BACKOFF;
 	if (s3c_http_timers_reserve(&engine->timers, engine->count) < 0) {
 		finish(engine, call, -ENOMEM);
@@ -416,10 +425,15 @@ static void accept_call(struct s3c_http_engine *engine, struct s3c_http_call *ca
 static void take_reloaded(struct s3c_http_engine *engine, struct s3c_http_call *call)
 {
 	if (call->state == S3C_HTTP_RELOADING) {
-		if (call->reload_result == 0)
-			begin(engine, call);
-		else
+		bool again = call->credentials_tried;
+
+		call->credentials_tried = true;
+		if (call->reload_result < 0)
 			finish(engine, call, call->last_result);
+		else if (again)
+			back_off(engine, call, false);
+		else
+			begin(engine, call);
 	}
 	s3c_http_call_put(call);
 }
@@ -584,9 +598,10 @@ static void run_curl_timer(struct s3c_http_engine *engine)
 static void run_events(struct s3c_http_engine *engine)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int n = epoll_wait(engine->epoll_fd, events, EVENTS_MAX, wait_ms(engine));
-	int running;
+	int running, n;
 
+	s3c_http_transfer_pace(&engine->bulk);
+	n = epoll_wait(engine->epoll_fd, events, EVENTS_MAX, wait_ms(engine));
 	engine->now_ns = s3c_clock_monotonic_ns();
 	for (int i = 0; i < n; i++) {
 		unsigned what = 0;

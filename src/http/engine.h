@@ -100,6 +100,7 @@ struct s3c_http_attempt {
 	int callback_error; /* what a callback ended the transfer with */
 	unsigned body_index;
 	size_t body_offset; /* in body[body_index] */
+	uint64_t received;  /* of the reply's body */
 	int64_t progress_ns;
 	int64_t stall_ns; /* how long it may stand still */
 };
@@ -124,7 +125,8 @@ struct s3c_http_call {
 	int reload_result;
 
 	/* The engine's thread alone from here on. */
-	const int64_t *now_ns;
+	const int64_t *now_ns; /* the engine's, and so is bulk */
+	size_t *bulk;
 	enum s3c_http_state state;
 	TAILQ_ENTRY(s3c_http_call) all_link;
 	TAILQ_ENTRY(s3c_http_call) queue_link; /* RESOLVING, READY */
@@ -172,6 +174,9 @@ int s3c_http_transfer_prepare(struct s3c_http_call *call,
 			      const char *addresses);
 /* What curl's code means; fills reply->detail. 0: a whole reply is there. */
 int s3c_http_transfer_result(struct s3c_http_call *call, CURLcode code);
+/* Lets more data gather, less than a millisecond, where a round brought little of large bodies;
+ * then the next round may begin. */
+void s3c_http_transfer_pace(size_t *bulk);
 /* Frees all but easy. */
 void s3c_http_attempt_clear(struct s3c_http_attempt *attempt);
 
@@ -215,6 +220,7 @@ struct s3c_http_engine {
 	CURLM *multi;
 	int epoll_fd;
 	int64_t now_ns;
+	size_t bulk; /* bytes of large bodies that came in the present round */
 	int64_t curl_wake_ns;
 	struct s3c_http_call_list all;
 	struct s3c_http_call_list resolving;

@@ -14,8 +14,8 @@ enum s3c_retry_verdict {
 	S3C_RETRY_FINAL,       /* hand it out: success, or repeating cannot help */
 	S3C_RETRY_FAULT,       /* wait and repeat */
 	S3C_RETRY_THROTTLED,   /* the same, with longer waits */
-	S3C_RETRY_CLOCK,       /* take the clock offset from the reply, once */
-	S3C_RETRY_CREDENTIALS, /* load the credentials again, once */
+	S3C_RETRY_CLOCK,       /* take the clock offset from the reply */
+	S3C_RETRY_CREDENTIALS, /* load the credentials again */
 	S3C_RETRY_REGION,      /* sign for the region that the reply names, once */
 	S3C_RETRY_REDIRECT,    /* send to the host that the reply names, once */
 };

@@ -24,6 +24,7 @@
 #define MAC_PREFIX "\nhmac-sha256 "
 #define MAC_LINE_LEN (sizeof(MAC_PREFIX) - 1 + 2 * S3C_SHA256_LEN + 1) /* both line feeds */
 #define VOLUME_KEY_ALG "s3cryptfs/volume-key/v1"
+#define LOCAL_LABEL_MAX 32
 #define NAME_KEY_ALG "s3cryptfs/name-key/v1"
 
 /* Layout of s3c_volume.keys. */
@@ -70,6 +71,22 @@ static int derive(const uint8_t *volume_key, const char *label, const uint8_t *i
 	s3c_put_be32(info + len + S3C_VOLUME_ID_LEN, epoch);
 	return s3c_hkdf_sha256(volume_key, S3C_KEY_LEN, NULL, 0, info, len + S3C_VOLUME_ID_LEN + 4,
 			       ret_key, S3C_KEY_LEN);
+}
+
+int s3c_volume_local_key(const struct s3c_volume *volume, const char *label,
+			 uint8_t ret_key[static S3C_KEY_LEN])
+{
+	static const char prefix[] = "s3cryptfs local ";
+	char info[sizeof(prefix) + LOCAL_LABEL_MAX];
+	size_t len = strlen(label);
+
+	if (volume->family != S3C_FAMILY_CSE || len > LOCAL_LABEL_MAX)
+		return -EINVAL;
+	memcpy(info, prefix, sizeof(prefix) - 1);
+	memcpy(info + sizeof(prefix) - 1, label, len);
+	return s3c_hkdf_sha256(volume->keys + KEYS_VOLUME, S3C_KEY_LEN, volume->id,
+			       S3C_VOLUME_ID_LEN, info, sizeof(prefix) - 1 + len, ret_key,
+			       S3C_KEY_LEN);
 }
 
 static int body_mac(const uint8_t *volume_key, const uint8_t *id, const void *text, size_t len,

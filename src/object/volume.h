@@ -51,6 +51,14 @@ void s3c_volume_free(struct s3c_volume *volume);
 int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *keyring,
 			struct s3c_err *err, size_t *ret_added, struct s3c_buf *ret_body);
 
+/*
+ * A key for what this machine keeps of the volume, of cse only (-EINVAL otherwise), at most 32
+ * bytes of label: HKDF(volume key, volume id, "s3cryptfs local " label), doc/format.md. Labels in
+ * use: "journal", "cache". The caller wipes it.
+ */
+int s3c_volume_local_key(const struct s3c_volume *volume, const char *label,
+			 uint8_t ret_key[static S3C_KEY_LEN]);
+
 static inline void s3c_volume_freep(struct s3c_volume **p)
 {
 	s3c_volume_free(*p);

@@ -86,6 +86,7 @@ static int run_get(struct s3c_file_call *call, struct s3c_store_reply *reply)
 		return -ESTALE;
 	reply->stat = object.info;
 	object.info.meta = (struct s3c_meta){ 0 };
+	object.info.props = (struct s3c_meta){ 0 };
 	if (rq->op == S3C_STORE_HEAD)
 		return 0;
 	r = find_range(rq, reply->stat.size, &offset, &length);
@@ -103,7 +104,7 @@ static int run_put(struct s3c_file_call *call, struct s3c_store_reply *reply)
 	for (unsigned i = 0; r == 0 && i < rq->body_count; i++)
 		r = s3c_file_write(call, temp.fd, rq->body[i].iov_base, rq->body[i].iov_len);
 	if (r == 0)
-		r = s3c_file_publish(call, &temp, rq->meta, rq->content_type, reply);
+		r = s3c_file_publish(call, &temp, rq->meta, rq->props, rq->content_type, reply);
 	/* Nothing is on the way here that a checksum could guard. */
 	reply->checksum_confirmed = r == 0;
 	return r;
@@ -123,7 +124,8 @@ static int run_copy(struct s3c_file_call *call, struct s3c_store_reply *reply)
 	r = s3c_file_temp_new(call->fs, &temp);
 	if (r == 0)
 		r = s3c_file_copy_range(call, source.fd, 0, source.info.size, temp.fd);
-	return r < 0 ? r : s3c_file_publish(call, &temp, rq->meta, rq->content_type, reply);
+	return r < 0 ? r
+		     : s3c_file_publish(call, &temp, rq->meta, rq->props, rq->content_type, reply);
 }
 
 /*

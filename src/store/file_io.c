@@ -360,8 +360,8 @@ static int publish_locked(struct s3c_file_call *call, struct s3c_file_temp *temp
 }
 
 int s3c_file_publish(struct s3c_file_call *call, struct s3c_file_temp *temp,
-		     const struct s3c_meta *meta, const char *content_type,
-		     struct s3c_store_reply *reply)
+		     const struct s3c_meta *meta, const struct s3c_meta *props,
+		     const char *content_type, struct s3c_store_reply *reply)
 {
 	struct s3c_file_store *fs = call->fs;
 	cleanup_file_object struct s3c_file_object old = S3C_FILE_OBJECT_NONE;
@@ -377,6 +377,8 @@ int s3c_file_publish(struct s3c_file_call *call, struct s3c_file_temp *temp,
 		 content_type ? content_type : "application/octet-stream");
 	if (meta)
 		info.meta = *meta; /* borrowed, not freed here */
+	if (props)
+		info.props = *props; /* likewise */
 	r = s3c_file_record_write(fs, call->rq.key, temp->fd, &info);
 	if (r == 0 && (fsync(temp->fd) < 0 || fstat(temp->fd, &made.st) < 0))
 		r = -EIO;

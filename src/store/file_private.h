@@ -145,8 +145,8 @@ int s3c_file_copy_range(struct s3c_file_call *call, int from, uint64_t offset, u
  * Fills reply->stat. The temporary file has been used up on success.
  */
 int s3c_file_publish(struct s3c_file_call *call, struct s3c_file_temp *temp,
-		     const struct s3c_meta *meta, const char *content_type,
-		     struct s3c_store_reply *reply);
+		     const struct s3c_meta *meta, const struct s3c_meta *props,
+		     const char *content_type, struct s3c_store_reply *reply);
 
 int s3c_file_list(struct s3c_file_call *call, struct s3c_store_reply *reply);
 

@@ -4,8 +4,9 @@
  * The record of an object: what S3 keeps in headers.
  *
  *   record = "s3cryptfs-object 1" LF *field
- *   field  = ("e" | "t" | "n" | "v") decimal-length ":" bytes LF
- *   e: ETag, t: content type, n: name of a metadatum, v: its value, right after it.
+ *   field  = ("e" | "t" | "n" | "v" | "h" | "w") decimal-length ":" bytes LF
+ *   e: ETag, t: content type, n: name of a metadatum, v: its value, right after it, h: name of a
+ *   standard header, w: its value, right after it. A content type among them goes before t.
  * Unknown letters are passed over.
  *
  * It stands in the xattr user.s3cryptfs of the body's file, so that one rename publishes both.
@@ -43,6 +44,11 @@ int s3c_file_record_encode(const struct s3c_stat *info, struct s3c_buf *out)
 		r = put_field(out, 'e', info->version.etag);
 	if (r == 0)
 		r = put_field(out, 't', info->content_type);
+	for (size_t i = 0; r == 0 && i < info->props.count; i++) {
+		r = put_field(out, 'h', info->props.items[i].name);
+		if (r == 0)
+			r = put_field(out, 'w', info->props.items[i].value);
+	}
 	for (size_t i = 0; r == 0 && i < info->meta.count; i++) {
 		r = put_field(out, 'n', info->meta.items[i].name);
 		if (r == 0)
@@ -99,15 +105,30 @@ static int decode_fields(const char *p, const char *end, struct s3c_stat *info)
 			r = take_text(text, info->version.etag, sizeof(info->version.etag));
 		} else if (type == 't') {
 			r = take_text(text, info->content_type, sizeof(info->content_type));
-		} else if (type == 'n') {
+		} else if (type == 'n' || type == 'h') {
 			free(name);
 			name = steal_ptr(text);
 		} else if (type == 'v') {
 			r = name ? s3c_meta_set(&info->meta, name, text) : -EBADMSG;
+		} else if (type == 'w') {
+			r = name ? s3c_meta_set(&info->props, name, text) : -EBADMSG;
 		}
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+/* The content type stands in two places of what callers get. */
+static int match_types(struct s3c_stat *info)
+{
+	const char *type = s3c_meta_get(&info->props, "content-type");
+
+	if (type)
+		snprintf(info->content_type, sizeof(info->content_type), "%s", type);
+	else if (info->content_type[0] &&
+		 strcmp(info->content_type, "application/octet-stream") != 0)
+		return s3c_meta_set(&info->props, "content-type", info->content_type);
 	return 0;
 }
 
@@ -120,6 +141,8 @@ int s3c_file_record_decode(const char *text, size_t len, struct s3c_stat *ret_in
 	if (len < magic || memcmp(text, RECORD_MAGIC, magic) != 0)
 		return -EBADMSG;
 	r = decode_fields(text + magic, text + len, &info);
+	if (r == 0)
+		r = match_types(&info);
 	if (r < 0) {
 		s3c_stat_free(&info);
 		return r;

@@ -82,6 +82,8 @@ int s3c_file_upload_create(struct s3c_file_call *call, struct s3c_store_reply *r
 
 	if (rq->meta)
 		info.meta = *rq->meta; /* borrowed */
+	if (rq->props)
+		info.props = *rq->props; /* borrowed */
 	snprintf(info.content_type, sizeof(info.content_type), "%s",
 		 rq->content_type ? rq->content_type : "application/octet-stream");
 	r = s3c_buf_printf(&text, "%s\n", rq->key);
@@ -210,7 +212,8 @@ int s3c_file_upload_complete(struct s3c_file_call *call, struct s3c_store_reply 
 		r = append_part(call, dir_fd, &rq->parts[i], i + 1 == rq->part_count, temp.fd,
 				reply);
 	if (r == 0)
-		r = s3c_file_publish(call, &temp, &info.meta, info.content_type, reply);
+		r = s3c_file_publish(call, &temp, &info.meta, &info.props, info.content_type,
+				     reply);
 	if (r == 0)
 		remove_upload(fs, rq->upload_id, dir_fd);
 	s3c_stat_free(&info);

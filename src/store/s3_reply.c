@@ -13,6 +13,7 @@
 #include "store/s3_private.h"
 
 #define META_HEADER "x-amz-meta-"
+#define PROPS_MAX 6144u
 #define LIST_MAX 2000 /* entries of one page: 1,000 were asked for */
 
 static bool digits(const char **p, unsigned count, int *ret_value)
@@ -162,6 +163,40 @@ static int read_meta(const struct s3c_http_headers *headers, struct s3c_meta *me
 	return 0;
 }
 
+/* Some servers keep how a body was sent as if it were a property of the object. */
+static const char *without_chunked(const char *encoding)
+{
+	size_t len = strlen("aws-chunked");
+
+	if (strncasecmp(encoding, "aws-chunked", len) != 0)
+		return encoding;
+	encoding += len;
+	return encoding + strspn(encoding, ", ");
+}
+
+static int read_props(const struct s3c_http_headers *headers, struct s3c_meta *props)
+{
+	size_t bytes = 0;
+
+	for (const char *const *name = s3c_prop_names; *name; name++) {
+		const char *value = s3c_http_headers_get(headers, *name);
+		int r;
+
+		if (value && strcmp(*name, "content-encoding") == 0)
+			value = without_chunked(value);
+		if (!value || !*value || strcmp(value, "application/octet-stream") == 0)
+			continue;
+		/* S3 takes no more headers than 8 KB: what is longer cannot be sent again. */
+		bytes += strlen(value);
+		if (bytes > PROPS_MAX)
+			break;
+		r = s3c_meta_set(props, *name, value);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static bool confirms_key(const struct s3c_ssec *ssec, const struct s3c_http_headers *headers)
 {
 	const char *algorithm = s3c_http_headers_get(headers, S3C_S3_SSEC_ALGORITHM);
@@ -199,6 +234,8 @@ int s3c_s3_read_stat(const struct s3c_ssec *ssec, const struct s3c_http_headers 
 	snprintf(st.content_type, sizeof(st.content_type), "%s", type ? type : "");
 	if (r == 0)
 		r = read_meta(headers, &st.meta);
+	if (r == 0)
+		r = read_props(headers, &st.props);
 	st.ssec = confirms_key(ssec, headers);
 	if (r < 0) {
 		s3c_stat_free(&st);

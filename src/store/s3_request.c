@@ -129,9 +129,15 @@ static int add_condition(struct s3c_s3_built *b, const struct s3c_condition *con
 static int add_object_headers(struct s3c_s3_call *call, struct s3c_s3_built *b)
 {
 	const struct s3c_store_request *rq = &call->rq;
-	int r = add(b, "Content-Type",
-		    rq->content_type ? rq->content_type : "application/octet-stream");
+	const char *type = rq->props ? s3c_meta_get(rq->props, "content-type") : NULL;
+	int r;
 
+	if (!type)
+		type = rq->content_type ? rq->content_type : "application/octet-stream";
+	r = add(b, "Content-Type", type);
+	for (size_t i = 0; r == 0 && rq->props && i < rq->props->count; i++)
+		if (strcmp(rq->props->items[i].name, "content-type") != 0)
+			r = add(b, rq->props->items[i].name, rq->props->items[i].value);
 	for (size_t i = 0; r == 0 && rq->meta && i < rq->meta->count; i++) {
 		cleanup_free char *name = s3c_asprintf("x-amz-meta-%s", rq->meta->items[i].name);
 

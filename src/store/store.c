@@ -87,6 +87,7 @@ void s3c_meta_free(struct s3c_meta *meta)
 void s3c_stat_free(struct s3c_stat *st)
 {
 	s3c_meta_free(&st->meta);
+	s3c_meta_free(&st->props);
 }
 
 void s3c_list_free(struct s3c_list *list)
@@ -126,19 +127,47 @@ static bool is_header_value(const char *value)
 	return true;
 }
 
-static int check_meta(const struct s3c_meta *meta)
+bool s3c_meta_item_valid(const struct s3c_meta_item *item)
+{
+	return item->name[0] &&
+	       !item->name[strspn(item->name, "abcdefghijklmnopqrstuvwxyz0123456789-")] &&
+	       is_header_value(item->value);
+}
+
+size_t s3c_meta_bytes(const struct s3c_meta *meta)
 {
 	size_t bytes = 0;
 
-	for (size_t i = 0; meta && i < meta->count; i++) {
-		const char *name = meta->items[i].name;
+	for (size_t i = 0; i < meta->count; i++)
+		bytes += strlen(meta->items[i].name) + strlen(meta->items[i].value);
+	return bytes;
+}
 
-		if (!name[0] || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")] ||
-		    !is_header_value(meta->items[i].value))
+static int check_meta(const struct s3c_meta *meta)
+{
+	for (size_t i = 0; meta && i < meta->count; i++)
+		if (!s3c_meta_item_valid(&meta->items[i]))
 			return -EINVAL;
-		bytes += strlen(name) + strlen(meta->items[i].value);
-		if (bytes > S3C_STORE_META_MAX)
-			return -E2BIG;
+	return meta && s3c_meta_bytes(meta) > S3C_STORE_META_MAX ? -E2BIG : 0;
+}
+
+const char *const s3c_prop_names[] = { "content-type",
+				       "cache-control",
+				       "content-disposition",
+				       "content-encoding",
+				       "content-language",
+				       "expires",
+				       NULL };
+
+static int check_props(const struct s3c_meta *props)
+{
+	for (size_t i = 0; props && i < props->count; i++) {
+		const char *const *name = s3c_prop_names;
+
+		while (*name && strcmp(*name, props->items[i].name) != 0)
+			name++;
+		if (!*name || !is_header_value(props->items[i].value))
+			return -EINVAL;
 	}
 	return 0;
 }
@@ -208,7 +237,8 @@ static int check_request(const struct s3c_store_request *rq)
 	r = check_upload(rq);
 	if (r < 0)
 		return r;
-	return check_meta(rq->meta);
+	r = check_props(rq->props);
+	return r < 0 ? r : check_meta(rq->meta);
 }
 
 int s3c_store_submit(struct s3c_store *store, const struct s3c_store_request *request,
@@ -251,6 +281,7 @@ static void perform_done(void *arg, struct s3c_store_reply *reply)
 	*w->reply = *reply;
 	/* All of it is taken: nothing is left for the store to free. */
 	reply->stat.meta = (struct s3c_meta){ 0 };
+	reply->stat.props = (struct s3c_meta){ 0 };
 	reply->list = (struct s3c_list){ 0 };
 	reply->upload_id = NULL;
 	w->done = true;
@@ -352,6 +383,7 @@ int s3c_store_get_all(struct s3c_store *store, const char *key, const struct s3c
 		if (ret_stat) {
 			*ret_stat = reply.stat;
 			reply.stat.meta = (struct s3c_meta){ 0 };
+			reply.stat.props = (struct s3c_meta){ 0 };
 		}
 	}
 	s3c_store_reply_free(&reply);

@@ -48,6 +48,13 @@ const char *s3c_meta_get(const struct s3c_meta *meta, const char *name);
 void s3c_meta_remove(struct s3c_meta *meta, const char *name);
 int s3c_meta_copy(const struct s3c_meta *from, struct s3c_meta *ret_meta);
 void s3c_meta_free(struct s3c_meta *meta);
+/* Can it be sent? Names of [a-z0-9-], values of printable ASCII without blanks at their ends. */
+bool s3c_meta_item_valid(const struct s3c_meta_item *item);
+/* Bytes as S3C_STORE_META_MAX counts them. */
+size_t s3c_meta_bytes(const struct s3c_meta *meta);
+
+/* Standard headers that are kept with an object, in lower case; NULL ends the list. */
+extern const char *const s3c_prop_names[];
 
 /* A customer key for SSE-C: secret memory, owned by the caller of an operation. */
 struct s3c_ssec {
@@ -65,6 +72,9 @@ struct s3c_stat {
 	uint64_t size; /* of the stored body */
 	struct s3c_version version;
 	struct s3c_meta meta;
+	/* GET, HEAD: those of s3c_prop_names that the object has, but for a content type that says
+	   nothing (application/octet-stream). */
+	struct s3c_meta props;
 	char content_type[64];
 	char sse[16]; /* x-amz-server-side-encryption of the reply, "" none */
 	bool ssec;    /* the reply confirmed customer-key encryption with our key's MD5 */
@@ -170,7 +180,9 @@ struct s3c_store_request {
 	enum s3c_checksum checksum; /* PUT: AUTO (0) as the store is set up; else for this one */
 	/* PUT, UPLOAD_CREATE, COPY (replaces the metadata; a copy never keeps the source's). */
 	const struct s3c_meta *meta;
-	const char *content_type; /* NULL: application/octet-stream */
+	const char *content_type;     /* NULL: application/octet-stream */
+	const struct s3c_meta *props; /* of s3c_prop_names; a content type in it goes before. NULL:
+					 none */
 
 	/* COPY, UPLOAD_PART_COPY: whole source object or, for parts, [offset, offset+length). */
 	const char *source_key;

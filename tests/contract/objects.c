@@ -22,6 +22,17 @@ static void test_put_and_get(void **state)
 		{ NULL, 0 },
 		{ (void *)(uintptr_t) "pieces", 6 },
 	};
+	struct s3c_meta_item headers[] = {
+		{ (char *)(uintptr_t) "content-type", (char *)(uintptr_t) "text/plain" },
+		{ (char *)(uintptr_t) "cache-control", (char *)(uintptr_t) "max-age=60" },
+		{ (char *)(uintptr_t) "content-disposition",
+		  (char *)(uintptr_t) "attachment; filename=\"a b\"" },
+		{ (char *)(uintptr_t) "content-encoding", (char *)(uintptr_t) "gzip" },
+		{ (char *)(uintptr_t) "content-language", (char *)(uintptr_t) "en, eo" },
+		{ (char *)(uintptr_t) "expires",
+		  (char *)(uintptr_t) "Thu, 01 Dec 2033 16:00:00 GMT" },
+	};
+	struct s3c_meta props = { headers, ARRAY_LEN(headers) };
 	struct s3c_store_request rq = request(S3C_STORE_PUT, key_of("put/get"));
 	struct s3c_store_reply put, head, get;
 
@@ -29,7 +40,7 @@ static void test_put_and_get(void **state)
 	rq.body = body;
 	rq.body_count = 3;
 	rq.meta = &meta;
-	rq.content_type = "text/plain";
+	rq.props = &props;
 	expect(&rq, 0, &put);
 	assert_int_equal(put.stat.ssec, contract.ssec != NULL);
 	expect_text(rq.key, "two pieces");
@@ -53,6 +64,12 @@ static void test_put_and_get(void **state)
 		assert_int_equal(seen->count, 2);
 		assert_string_equal(s3c_meta_get(seen, "mode"), "33188");
 		assert_string_equal(s3c_meta_get(seen, "x-amz-key-v2"), "a/b+c== %20");
+		seen = i ? &get.stat.props : &head.stat.props;
+		for (size_t n = 0; n < ARRAY_LEN(headers); n++) {
+			const char *value = s3c_meta_get(seen, headers[n].name);
+
+			assert_string_equal(value ? value : "(none)", headers[n].value);
+		}
 	}
 	assert_int_equal(head.stat.ssec, contract.ssec != NULL);
 	s3c_store_reply_free(&put);
@@ -370,6 +387,8 @@ static void test_copy(void **state)
 	assert_string_equal(head.stat.version.etag, reply.stat.version.etag);
 	assert_string_equal(s3c_meta_get(&head.stat.meta, "mode"), "2");
 	assert_string_equal(head.stat.content_type, "text/x-copy");
+	assert_int_equal(head.stat.props.count, 1);
+	assert_string_equal(s3c_meta_get(&head.stat.props, "content-type"), "text/x-copy");
 	s3c_store_reply_free(&head);
 	s3c_store_reply_free(&reply);
 	rq.op = S3C_STORE_COPY;

@@ -9,6 +9,7 @@ S3CRYPTFS_SANITIZED=1 says that they are sanitizer builds, whose memory is not m
 Tests marked long run with --long only.
 """
 import os
+import shutil
 import sys
 import tempfile
 import uuid
@@ -43,6 +44,22 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "long" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs --long"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        item.passed = outcome.get_result().passed
+
+
+@pytest.fixture(autouse=True)
+def tidy(request, tmp_path):
+    """Some tests leave gigabytes: those of a test that passed go, before pytest would let them go."""
+    yield
+    if getattr(request.node, "passed", False) and not any(
+            os.path.ismount(os.path.join(tmp_path, name)) for name in os.listdir(tmp_path)):
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -258,17 +258,18 @@ class Store(Decoding):
 class Mount:
     """
     One daemon in the foreground. options are mount options; env= adds to the environment,
-    fuse="ro" and the like are flags by name with the value True.
+    fuse="ro" and the like are flags by name with the value True; debug=True is -d.
     """
 
     def __init__(self, source, path, options):
         self.source, self.path = source, path
         options = dict(options)
         env = dict(os.environ, **options.pop("env", {}))
+        how = "-d" if options.pop("debug", False) else "-f"
         self.log = path + ".log"
         os.makedirs(path, exist_ok=True)
         words = [k if v is True else "%s=%s" % (k, str(v).replace(",", "\\,")) for k, v in options.items() if v is not None]
-        self.args = [PROGRAM, source, path, "-f", "-o", ",".join(words)]
+        self.args = [PROGRAM, source, path, how, "-o", ",".join(words)]
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         self.ended = False

@@ -219,7 +219,7 @@ def test_unknown_option(attempt, untouched, foreground):
     ({"ro": "yes"}, ["ro"]),
     ({"log": "/no/such/folder/log"}, ["log"]),
     ({"config": "/no/such/file"}, ["config", "/no/such/file"]),
-    ({"writeback": True}, ["writeback"]),
+    ({"writeback": True, "commit": "fsync"}, ["writeback", "commit=fsync"]),
     ({"names": "encrypted"}, ["names"]),
 ])
 def test_bad_options(attempt, untouched, options, words):

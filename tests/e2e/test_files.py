@@ -306,6 +306,35 @@ def test_truncate_then_extend(site):
     assert read_file(site / "f") == b"z"
 
 
+def test_truncate_running_program(site):
+    """The kernel refuses O_TRUNC on a program that runs, but with O_RDONLY only after it has asked for it."""
+    program = read_file("/bin/sleep")
+    write_file(site / "program", program)
+    os.chmod(site / "program", 0o755)
+    running = subprocess.Popen([site / "program", "60"])
+    try:
+        wait_for(lambda: os.readlink("/proc/%d/exe" % running.pid) == str(site / "program"), what="the program")
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+            with fails(errno.ETXTBSY):
+                os.open(site / "program", flags | os.O_TRUNC)
+        assert os.stat(site / "program").st_size == len(program)
+        assert read_file(site / "program") == program
+        assert running.poll() is None
+    finally:
+        running.kill()
+        running.wait()
+
+    def truncate():
+        try:
+            os.close(os.open(site / "program", os.O_RDONLY | os.O_TRUNC))
+        except OSError as e:
+            assert e.errno == errno.ETXTBSY  # its handle is released a little later
+            return False
+        return True
+    wait_for(truncate, what="the end of the program")
+    assert os.stat(site / "program").st_size == 0
+
+
 def test_open_trunc_keeps_old_until_commit(site, file_store, keyring):
     """O_TRUNC alone sends nothing: the store holds the old version until the new one is complete."""
     write_file(site / "f", b"old " + MARKER)

@@ -88,6 +88,48 @@ def site(mode, mount):
     return Site(mount, mode.store, **mode.options)
 
 
+@modes("none", "sse-c-shared")
+def test_foreign_metadata(site, mode):
+    """What other programs set on an object stays with it when it is renamed or its attributes change."""
+    headers = {"ContentType": "text/html; charset=utf-8", "CacheControl": "max-age=60", "ContentDisposition": 'attachment; filename="a b.html"',
+               "ContentEncoding": "gzip", "ContentLanguage": "en", "Expires": "Thu, 01 Dec 2033 16:00:00 GMT"}
+    theirs = {"author": "somebody", "sha256": "0" * 64}
+    big = {"padding%d" % n: "p" * 192 for n in range(10)}
+    for key in ("page", "folder/page", "folder/sub/page"):
+        mode.put(key, MARKER, Metadata=theirs, **headers)
+    mode.put("full", MARKER, Metadata=big)
+    before = mode.store.head("page", **mode.headers("page"))
+
+    def check(key, permissions):
+        head = mode.store.head(key, **mode.headers(key))
+        for name in list(headers) + ["ContentType"]:
+            assert head.get(name) == before.get(name), (key, name)
+        assert before.get("CacheControl") and before.get("ContentDisposition")
+        assert dict(head["Metadata"], **theirs) == head["Metadata"]
+        assert stat.S_IMODE(int(head["Metadata"]["mode"])) == permissions
+        assert mode.plain(key) == MARKER
+
+    os.chmod(site / "page", 0o640)
+    check("page", 0o640)
+    os.rename(site / "page", site / "renamed")
+    check("renamed", 0o640)
+    os.utime(site / "renamed", ns=(10**18, 10**18))
+    check("renamed", 0o640)
+    mode_of = stat.S_IMODE(os.stat(site / "folder/page").st_mode)
+    os.rename(site / "folder", site / "moved")
+    check("moved/page", mode_of)
+    check("moved/sub/page", mode_of)
+    site.remount()
+    os.rename(site / "moved/page", site / "again")
+    check("again", mode_of)
+    # There is no room for both.
+    with fails(errno.ENOSPC):
+        os.chmod(site / "full", 0o600)
+    os.rename(site / "full", site / "still full")
+    assert mode.store.meta_of("still full", **mode.headers("still full")) == big
+    assert read_file(site / "still full") == MARKER
+
+
 @modes()
 def test_create_read_overwrite(site, mode):
     contents = {"small": MARKER, "empty": b"", "chunk": blob(CHUNK, 1), "some": MARKER + blob(300000, 2),

@@ -16,6 +16,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "db/cache.h"
+#include "db/records.h"
 #include "engine/private.h"
 #include "object/chunks.h"
 #include "object/trailer.h"
@@ -30,8 +32,10 @@ struct fx {
 	struct s3c_keyring *keyring;
 	struct s3c_volume *volume; /* the engine's */
 	struct s3c_journal *journal;
+	struct s3c_cache *cache;
 	struct s3c_engine *engine;
 	char *volume_prefix;
+	struct s3c_recovery recovery;
 	uint64_t seen[S3C_STORE_UPLOAD_ABORT + 1];
 };
 
@@ -47,6 +51,9 @@ struct fx_options {
 	const char *state;           /* name of the state folder: another machine has another one */
 	uint64_t memory, cache_size; /* 0: 64 MiB */
 	double timeout_s;            /* 0: 20 */
+	bool durable, writeback;     /* the journal keeps what is not stored; recovery runs */
+	uint64_t journal_size;       /* 0: 1 GiB */
+	bool cache;                  /* the cache database, 256 MiB */
 };
 
 static inline int fx_unlink(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -160,8 +167,25 @@ static inline void fx_start(struct fx *fx, const struct fx_options *o)
 		.default_gid = 1001,
 		.default_file_mode = 0640,
 		.default_dir_mode = 0750,
+		.durable = o->durable || o->writeback,
+		.writeback = o->writeback,
 	};
 
+	if (o->cache) {
+		struct s3c_cache_config cc = {
+			.dir = cache,
+			.size = 256u << 20,
+			.key = S3C_CACHE_KEY_FILE,
+		};
+
+		if (s3c_cache_open(&cc, &err, &fx->cache) < 0)
+			fail_msg("%s", err.text);
+		config.cache = fx->cache;
+	}
+	if (config.durable &&
+	    s3c_journal_unlock(fx->journal, S3C_JOURNAL_KEY_FILE, NULL,
+			       o->journal_size ? o->journal_size : 1u << 30, &err) < 0)
+		fail_msg("%s", err.text);
 	if (config.ttl_s < 0)
 		config.ttl_s = 0;
 	mkdir(cache, 0700);
@@ -172,6 +196,8 @@ static inline void fx_start(struct fx *fx, const struct fx_options *o)
 	if (s3c_engine_new(&config, &err, &fx->engine) < 0)
 		fail_msg("%s", err.text);
 	fx->volume = config.volume;
+	if (config.durable && s3c_engine_recover(fx->engine, &fx->recovery) < 0)
+		fail_msg("recovery failed");
 	for (int op = 0; op <= S3C_STORE_UPLOAD_ABORT; op++)
 		fx->seen[op] = s3c_store_fault_count(fx->store, (enum s3c_store_opcode)op);
 }
@@ -184,6 +210,7 @@ static inline void fx_stop(struct fx *fx)
 		s3c_store_free(fx->store);
 		s3c_volume_free(fx->volume);
 	}
+	s3c_cache_close(fx->cache);
 	s3c_journal_close(fx->journal);
 	s3c_keyring_free(fx->keyring);
 	free(fx->volume_prefix);

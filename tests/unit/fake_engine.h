@@ -412,6 +412,19 @@ int s3c_object_commit(struct s3c_object *o, struct s3c_op *op)
 	return r;
 }
 
+int s3c_object_sync(struct s3c_object *o, struct s3c_op *op, enum s3c_sync what)
+{
+	(void)what;
+	return op == S3C_NOWAIT ? -EINPROGRESS : s3c_object_commit(o, op);
+}
+
+int s3c_engine_sync_names(struct s3c_engine *e, struct s3c_op *op)
+{
+	(void)e;
+	(void)op;
+	return 0;
+}
+
 bool s3c_object_dirty(struct s3c_object *o)
 {
 	bool dirty;

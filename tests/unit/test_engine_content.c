@@ -239,6 +239,18 @@ static void test_sequential_and_random(void **state)
 	assert_true(s3c_store_fault_count(fx.store, S3C_STORE_GET) - fx.seen[S3C_STORE_GET] <= 12);
 	fx_requests(&fx);
 	s3c_object_close(object);
+	/* The kernel asks in order, threads take it out of order: still one sequence, in whole
+	   segments from its start. */
+	reopen(&fx, &o);
+	object = open_path(&fx, "big");
+	fx_requests(&fx);
+	ra = (struct s3c_readahead){ 0 };
+	read_equal(&fx, object, 0, data, MIB, &ra);
+	for (size_t at = MIB; at + 3 * MIB <= 8 * SEG; at += 3 * MIB)
+		for (unsigned i = 3; i-- > 0;)
+			read_equal(&fx, object, at + i * MIB, data + at + i * MIB, MIB, &ra);
+	assert_requests(&fx, "GET 8");
+	s3c_object_close(object);
 	fx_end(&fx);
 }
 
@@ -772,6 +784,99 @@ static void test_waiting(void **state)
 	check(&fx);
 	for (unsigned i = 0; i < 4; i++)
 		s3c_op_destroy(&readers[i].op);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+/* Who joins a fetch does not end with its deadline, but asks anew. */
+static void test_joined_late(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .timeout_s = 1 };
+	cleanup_free uint8_t *data = pattern(2 * SEG, 13);
+	struct reader readers[2];
+	pthread_t threads[2];
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	write_all(object, 0, data, 2 * SEG, MIB);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	s3c_object_close(object);
+	reopen(&fx, &o);
+	object = open_path(&fx, "f");
+	fx_requests(&fx);
+	fault(&fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0, 0, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		readers[i] = (struct reader){ .fx = &fx, .object = object, .data = data };
+		s3c_op_init(&readers[i].op, s3c_deadline_after(i ? 8 : 1));
+		pthread_create(&threads[i], NULL, reader_run, &readers[i]);
+		usleep(300000);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		s3c_op_destroy(&readers[i].op);
+	}
+	assert_int_equal(readers[0].result, -ETIMEDOUT);
+	assert_int_equal(readers[1].result, 0);
+	assert_requests(&fx, "GET 1");
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
+static void *abort_run(void *arg)
+{
+	struct s3c_object *object = arg;
+
+	s3c_mutex_lock(&object->engine->lock);
+	assert_int_equal(s3c_stream_abort(object, NULL), 0);
+	s3c_mutex_unlock(&object->engine->lock);
+	return NULL;
+}
+
+/* A new upload at the address of the one that is being aborted is another upload. */
+static void test_abort_the_right_one(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_upload *upload, *other;
+	struct s3c_object *object;
+	pthread_t thread;
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	object = create(&fx, "f");
+	s3c_mutex_lock(&fx.engine->lock);
+	assert_int_equal(s3c_upload_new(object, &upload), 0);
+	upload->running = 1;
+	object->upload = upload;
+	s3c_mutex_unlock(&fx.engine->lock);
+	pthread_create(&thread, NULL, abort_run, object);
+	for (bool waits = false; !waits; usleep(1000)) {
+		s3c_mutex_lock(&fx.engine->lock);
+		waits = upload->cancel;
+		s3c_mutex_unlock(&fx.engine->lock);
+	}
+	usleep(100000);
+	/* As if it had ended, and malloc gave the same address again. */
+	s3c_mutex_lock(&fx.engine->lock);
+	assert_int_equal(s3c_upload_new(object, &other), 0);
+	assert_int_not_equal(upload->serial, other->serial);
+	upload->serial = other->serial;
+	upload->cancel = false;
+	upload->running = 0;
+	s3c_waitq_wake_all(&object->waitq);
+	s3c_mutex_unlock(&fx.engine->lock);
+	pthread_join(thread, NULL);
+	assert_ptr_equal(object->upload, upload);
+	object->upload = NULL;
+	s3c_upload_free(other);
+	s3c_upload_free(upload);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
 	s3c_object_close(object);
 	fx_end(&fx);
 }
@@ -1708,6 +1813,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_corruption),
 		cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_joined_late),
+		cmocka_unit_test(test_abort_the_right_one),
 		cmocka_unit_test(test_close_twice),
 		cmocka_unit_test(test_detach),
 		cmocka_unit_test(test_rename_open),

@@ -102,6 +102,63 @@ static void test_lookup_listed(void **state)
 	fx_end(&fx);
 }
 
+/* What is not shown is remembered like what is: for ttl, and as long as it is the same version. */
+static void test_refused(void **state)
+{
+	struct fx_options o = { .prefix = "p/", .ttl_s = 3 };
+	struct s3c_meta none = { 0 };
+	char name[32], key[32];
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &o);
+	for (int i = 0; i < 8; i++) {
+		snprintf(key, sizeof(key), "p/d/f%d", i);
+		hand_put(&fx, key, &none, "plain", 5);
+	}
+	hand_put(&fx, "p/d/z/", &none, NULL, 0);
+	assert_string_equal(list(&fx, "d"), "f0 f1 f2 f3 f4 f5 f6 f7 z/");
+	fx_requests(&fx);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 8; i++) {
+			snprintf(name, sizeof(name), "d/f%d", i);
+			assert_int_equal(look(&fx, name, NULL), -EIO);
+		}
+		assert_int_equal(look(&fx, "d/z", NULL), -EIO);
+		assert_int_equal(look(&fx, "lone", NULL), round ? -EIO : -ENOENT);
+		if (!round) {
+			/* One for each, ahead or not, and two for the absent name. */
+			assert_true(strlen(fx_requests(&fx)) > 0);
+			hand_put(&fx, "p/lone", &none, "plain", 5);
+			s3c_names_invalidate(fx.engine, "lone", false);
+			assert_int_equal(look(&fx, "lone", NULL), -EIO);
+			fx_requests(&fx);
+		}
+		assert_requests(&fx, "");
+	}
+	/* Asked for anew, and after ttl: another version is looked at. */
+	hand_file(&fx, "p/lone", "sealed");
+	assert_int_equal(look(&fx, "lone", NULL), -EIO);
+	assert_requests(&fx, "");
+	assert_int_equal(s3c_engine_revalidate(fx.engine, NULL, "lone", &(struct s3c_info){ 0 }),
+			 0);
+	hand_file(&fx, "p/d/f3", "sealed");
+	sleep(3);
+	assert_int_equal(look(&fx, "d/f3", NULL), 0);
+	assert_int_equal(look(&fx, "d/f2", NULL), -EIO);
+	/* A newer listing that shows the same version leaves it alone; ours is no foreign object.
+	 */
+	hand_seal(&fx, "p/no-type", 0644, "x", 1);
+	s3c_names_invalidate(fx.engine, "", true);
+	assert_int_equal(look(&fx, "no-type", NULL), -EIO);
+	make_file(&fx, "d/g", "ours");
+	assert_int_equal(look(&fx, "d/g", NULL), 0);
+	hand_file(&fx, "p/d/f2", "sealed");
+	s3c_names_invalidate(fx.engine, "d", true);
+	assert_int_equal(look(&fx, "d/f2", NULL), 0);
+	fx_end(&fx);
+}
+
 static void test_list_types(void **state)
 {
 	cleanup_free char *large = calloc(1, 5000);
@@ -681,6 +738,7 @@ int main(void)
 		cmocka_unit_test(test_lookup_costs),
 		cmocka_unit_test(test_lookup_lone),
 		cmocka_unit_test(test_lookup_listed),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_list_types),
 		cmocka_unit_test(test_lookup_sequence),
 		cmocka_unit_test(test_expiry),

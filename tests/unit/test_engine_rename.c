@@ -196,10 +196,10 @@ static void test_rename_dir_fails(void **state)
 	hand_delete(&fx, "p/d/alien");
 	/* Deleting stops half-way: all is somewhere, and the next try ends it. */
 	rule = (struct s3c_fault_rule){
-		.op = S3C_STORE_DELETE_MANY, .kind = S3C_FAULT_FAIL, .result = -EAGAIN, .times = 1
+		.op = S3C_STORE_DELETE_MANY, .kind = S3C_FAULT_FAIL, .result = -EACCES, .times = 1
 	};
 	assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
-	assert_int_equal(move(&fx, "d", "e"), -EIO);
+	assert_int_equal(move(&fx, "d", "e"), -EACCES);
 	assert_content(&fx, "p/e/f3", "hello");
 	assert_content(&fx, "p/d/f3", "hello");
 	assert_string_equal(list(&fx, ""), "d/ e/");
@@ -355,6 +355,147 @@ static void test_lost_answers(void **state)
 	}
 }
 
+static void hand_foreign(struct fx *fx, const char *key, size_t padding)
+{
+	cleanup_free char *pad = calloc(1, padding + 1);
+	struct s3c_meta meta = { 0 }, props = { 0 };
+	struct iovec iov = { (void *)(uintptr_t) "hello", 5 };
+	struct s3c_store_reply reply;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_PUT, .key = key, .body = &iov, .body_count = 1
+	};
+
+	rq.meta = &meta;
+	rq.props = &props;
+	memset(pad, 'p', padding);
+	s3c_meta_set(&meta, "author", "somebody");
+	if (padding)
+		s3c_meta_set(&meta, "padding", pad);
+	s3c_meta_set(&props, "content-type", "text/html");
+	s3c_meta_set(&props, "cache-control", "max-age=5");
+	assert_int_equal(s3c_store_perform(fx->store, &rq, NULL, &reply), 0);
+	s3c_store_reply_free(&reply);
+	s3c_meta_free(&meta);
+	s3c_meta_free(&props);
+	fx_requests(fx);
+}
+
+static void assert_foreign(struct fx *fx, const char *key, const char *mode, size_t padding)
+{
+	struct s3c_buf body = { .max = 4096 };
+	struct s3c_stat st;
+	const char *text;
+
+	hand_get(fx, key, &body, &st);
+	assert_int_equal(body.len, 5);
+	text = s3c_meta_get(&st.meta, "author");
+	assert_string_equal(text ? text : "(none)", "somebody");
+	text = s3c_meta_get(&st.meta, "padding");
+	assert_int_equal(text ? strlen(text) : 0, padding);
+	text = s3c_meta_get(&st.meta, "mode");
+	assert_string_equal(text ? text : "(none)", mode);
+	text = s3c_meta_get(&st.props, "content-type");
+	assert_string_equal(text ? text : "(none)", "text/html");
+	text = s3c_meta_get(&st.props, "cache-control");
+	assert_string_equal(text ? text : "(none)", "max-age=5");
+	s3c_stat_free(&st);
+	s3c_buf_free(&body);
+}
+
+/* What other programs set on a plain object stays with it, however it is copied. */
+static void test_foreign_metadata(void **state)
+{
+	static const struct s3c_attrs attrs = { .mode = 0600 };
+	struct fx_options accepting = { .prefix = "p/",
+					.accept = S3C_ACCEPT_SEALED | S3C_ACCEPT_PLAIN };
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		const char *p = i ? "p/" : "";
+		char key[64];
+
+#define KEY(name) (snprintf(key, sizeof(key), "%s%s", p, name), key)
+		fx_new(&fx, i ? &accepting : &plain_options);
+		hand_foreign(&fx, KEY("d/a"), 0);
+		hand_foreign(&fx, KEY("d/full"), 2000);
+		set(&fx, "d/a", S3C_SET_MODE, &attrs, 0);
+		assert_foreign(&fx, KEY("d/a"), "33152", 0);
+		assert_int_equal(move(&fx, "d/a", "d/b"), 0);
+		assert_foreign(&fx, KEY("d/b"), "33152", 0);
+		/* By a listing alone, and by what is known then; not written to, with an open file.
+		 */
+		assert_int_equal(move(&fx, "d", "e"), 0);
+		assert_foreign(&fx, KEY("e/b"), "33152", 0);
+		assert_int_equal(s3c_object_open(fx.engine, NULL, "e/b", &object), 0);
+		set(&fx, "e/b", S3C_SET_MODE, &file_attrs, 0);
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		s3c_object_close(object);
+		assert_foreign(&fx, KEY("e/b"), "33152", 0);
+		/* A store that cannot copy. */
+		fx.store->caps.copy = false;
+		assert_int_equal(move(&fx, "e/b", "b"), 0);
+		fx.store->caps.copy = true;
+		assert_foreign(&fx, KEY("b"), "33152", 0);
+		/* No room for both: theirs stay, and attributes cannot be changed. */
+		assert_foreign(&fx, KEY("e/full"), "(none)", 2000);
+		set(&fx, "e/full", S3C_SET_MODE, &attrs, -ENOSPC);
+		assert_int_equal(move(&fx, "e/full", "full"), 0);
+		assert_foreign(&fx, KEY("full"), "(none)", 2000);
+		assert_reads(&fx, "full", "hello");
+		fx_end(&fx);
+	}
+}
+
+/* The answer of a DELETE was lost: another look tells, and other versions stay. */
+static void test_lost_deletes(void **state)
+{
+	static const enum s3c_fault_kind kinds[] = { S3C_FAULT_LOST, S3C_FAULT_FAIL };
+	struct s3c_fault_rule rule = { .op = S3C_STORE_DELETE, .result = -ECONNRESET, .times = 1 };
+	struct fx fx;
+
+	(void)state;
+	for (size_t kind = 0; kind < ARRAY_LEN(kinds); kind++) {
+		rule.op = S3C_STORE_DELETE;
+		rule.kind = kinds[kind];
+		fx_new(&fx, kind ? &plain_options : &sealed_options);
+		list(&fx, "");
+		for (const char *const *p = (const char *const[]){ "a", "u", NULL }; *p; p++)
+			make_file(&fx, *p, "hello");
+		assert_int_equal(s3c_engine_mkdir(fx.engine, NULL, "d", &dir_attrs), 0);
+		fx_requests(&fx);
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(move(&fx, "a", "b"), 0);
+		assert_requests(&fx, "HEAD 1 COPY 1 DELETE 1");
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "u"), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(s3c_engine_rmdir(fx.engine, NULL, "d"), 0);
+		assert_string_equal(list(&fx, ""), "b");
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_string_equal(list(&fx, ""), "b");
+		/* Neither the reply nor a look: the error. */
+		rule.times = 0;
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		rule.op = S3C_STORE_HEAD;
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "b"), -EIO);
+		s3c_store_fault_clear(fx.store);
+		rule.times = 1;
+		/* Of a directory with files. */
+		s3c_names_invalidate(fx.engine, "", true);
+		for (const char *const *p = (const char *const[]){ "e/a", "e/b", NULL }; *p; p++)
+			make_file(&fx, *p, "hello");
+		rule.op = S3C_STORE_DELETE_MANY;
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(move(&fx, "e", "f"), 0);
+		assert_string_equal(list(&fx, "f"), "a b");
+		assert_int_equal(look(&fx, "e", NULL), -ENOENT);
+		fx_end(&fx);
+	}
+}
+
 struct changer {
 	struct fx *fx;
 	const char *key;
@@ -368,6 +509,92 @@ static void *change_while_stalled(void *arg)
 	hand_file(changer->fx, changer->key, "newer");
 	s3c_store_fault_release(changer->fx->store);
 	return NULL;
+}
+
+/* Another machine writes between our look and our DELETE: its version is never taken away unseen.
+ */
+static void test_others_stay(void **state)
+{
+	struct s3c_fault_rule stall = { .op = S3C_STORE_DELETE,
+					.kind = S3C_FAULT_STALL,
+					.times = 1 };
+	struct s3c_fault_rule lost = {
+		.op = S3C_STORE_DELETE, .kind = S3C_FAULT_FAIL, .result = -ECONNRESET, .times = 1
+	};
+	struct changer changer;
+	pthread_t thread;
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &sealed_options);
+	list(&fx, "");
+	make_file(&fx, "a", "hello");
+	/* After the copy: the old name is the other's new file. */
+	changer = (struct changer){ &fx, "p/a" };
+	assert_int_equal(s3c_store_fault_add(fx.store, &stall), 0);
+	assert_int_equal(s3c_thread_start(&thread, "changer", change_while_stalled, &changer), 0);
+	assert_int_equal(move(&fx, "a", "b"), 0);
+	pthread_join(thread, NULL);
+	assert_content(&fx, "p/b", "hello");
+	assert_content(&fx, "p/a", "newer");
+	assert_string_equal(list(&fx, ""), "a b");
+	assert_reads(&fx, "a", "newer");
+	/* What was changed long ago is looked at, and goes. */
+	hand_file(&fx, "p/b", "newer");
+	fx_requests(&fx);
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "b"), 0);
+	assert_requests(&fx, "HEAD 2 DELETE 2");
+	assert_false(hand_exists(&fx, "p/b"));
+	/* The reply was lost, and another file is there: who knows when it came. */
+	hand_file(&fx, "p/a", "again");
+	assert_int_equal(s3c_store_fault_add(fx.store, &lost), 0);
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
+	assert_content(&fx, "p/a", "again");
+	assert_reads(&fx, "a", "again");
+	fx_end(&fx);
+}
+
+/* A file that was sent, with a reply that was lost: not what stands in its place. */
+static void test_sent_or_not(void **state)
+{
+	struct s3c_fault_rule put = { .op = S3C_STORE_PUT, .result = -ECONNRESET, .times = 1 };
+	struct s3c_fault_rule get = {
+		.op = S3C_STORE_GET, .kind = S3C_FAULT_FAIL, .result = -ECONNRESET, .times = 1
+	};
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		bool sent = i & 1, unlink = i & 2;
+
+		put.kind = sent ? S3C_FAULT_LOST : S3C_FAULT_FAIL;
+		fx_new(&fx, &sealed_options);
+		list(&fx, "");
+		assert_int_equal(s3c_object_create(fx.engine, NULL, "a", &file_attrs, &object), 0);
+		assert_int_equal(s3c_object_write(object, NULL, 0, "x", 1, false), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &put), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &get), 0);
+		assert_int_equal(s3c_object_commit(object, NULL), -EIO);
+		s3c_store_fault_clear(fx.store);
+		assert_int_equal(hand_exists(&fx, "p/a"), sent);
+		if (!sent)
+			hand_file(&fx, "p/a", "other");
+		if (unlink)
+			assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
+		else
+			assert_int_equal(move(&fx, "a", "b"), 0);
+		if (sent)
+			assert_false(hand_exists(&fx, "p/a"));
+		else
+			assert_content(&fx, "p/a", "other");
+		if (!unlink)
+			assert_int_equal(s3c_object_commit(object, NULL), 0);
+		s3c_object_close(object);
+		if (!unlink)
+			assert_content(&fx, "p/b", "x");
+		fx_end(&fx);
+	}
 }
 
 /* A store that ignores the conditions of copies, and another machine that writes just then. */
@@ -660,6 +887,10 @@ int main(void)
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_no_copy),
 		cmocka_unit_test(test_lost_answers),
+		cmocka_unit_test(test_lost_deletes),
+		cmocka_unit_test(test_foreign_metadata),
+		cmocka_unit_test(test_others_stay),
+		cmocka_unit_test(test_sent_or_not),
 		cmocka_unit_test(test_no_conditions),
 		cmocka_unit_test(test_local_names),
 		cmocka_unit_test(test_open_files),

@@ -13,7 +13,7 @@
 #include "fs/fs.h"
 #include "fake_engine.h"
 
-static const struct s3c_fs_caller root = { 0, 0 };
+static const struct s3c_fs_caller root = { .uid = 0 };
 
 static int setup(void **state)
 {
@@ -57,7 +57,7 @@ static struct s3c_file *open_file(struct s3c_fs *fs, uint64_t nodeid, int flags)
 	struct s3c_file *file;
 	bool keep;
 
-	assert_int_equal(s3c_fs_open(fs, NULL, nodeid, flags, &file, &keep), 0);
+	assert_int_equal(s3c_fs_open(fs, NULL, nodeid, flags, &root, &file, &keep), 0);
 	return file;
 }
 
@@ -246,7 +246,7 @@ static void foreign_version_at_lookup(void **state)
 	assert_int_not_equal(a, b);
 	assert_int_equal(ino, ino2);
 	/* The old number cannot be used, but forgotten. */
-	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &file, &keep), -ESTALE);
+	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &root, &file, &keep), -ESTALE);
 	assert_int_equal(s3c_fs_getattr(fs, NULL, a, &attr), -ESTALE);
 	s3c_fs_forget(fs, a, 2);
 	file = open_file(fs, b, O_RDONLY);
@@ -266,13 +266,13 @@ static void foreign_version_at_open(void **state)
 	fake_foreign_write("a", "one");
 	a = lookup_wait(fs, "a", NULL);
 	fake_foreign_write("a", "two");
-	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &file, &keep), -ESTALE);
+	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &root, &file, &keep), -ESTALE);
 	/* Then the store is asked, whatever is cached: that waits. */
 	assert_int_equal(s3c_fs_lookup(fs, S3C_NOWAIT, S3C_FS_ROOT, "a", &entry), -EINPROGRESS);
 	b = lookup_wait(fs, "a", NULL);
 	assert_int_not_equal(a, b);
 	assert_int_equal(fake.revalidations, 2);
-	assert_int_equal(s3c_fs_open(fs, NULL, b, O_RDONLY, &file, &keep), 0);
+	assert_int_equal(s3c_fs_open(fs, NULL, b, O_RDONLY, &root, &file, &keep), 0);
 	assert_true(keep);
 	assert_int_equal(s3c_fs_release(file, NULL), 0);
 }
@@ -303,7 +303,7 @@ static void own_versions(void **state)
 	bool keep;
 
 	assert_int_equal(lookup(fs, S3C_FS_ROOT, "a"), a);
-	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDWR, &file, &keep), 0);
+	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDWR, &root, &file, &keep), 0);
 	assert_true(keep);
 	assert_int_equal(s3c_fs_write(file, NULL, 0, "two!", 4, false), 0);
 	assert_int_equal(s3c_fs_lookup(fs, S3C_NOWAIT, S3C_FS_ROOT, "a", &entry), 0);
@@ -318,7 +318,7 @@ static void own_versions(void **state)
 	assert_int_equal(attr.st.st_size, 2);
 	assert_int_equal(fake_find("a")->len, 2);
 	assert_int_equal(lookup(fs, S3C_FS_ROOT, "a"), a);
-	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &file, &keep), 0);
+	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &root, &file, &keep), 0);
 	assert_true(keep);
 	assert_int_equal(s3c_fs_release(file, NULL), 0);
 }
@@ -339,7 +339,7 @@ static void failed_release(void **state)
 	fake.commit_error = 0;
 	fake_foreign_write("a", "six");
 	assert_int_equal(lookup(fs, S3C_FS_ROOT, "a"), a);
-	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &file, &keep), 0);
+	assert_int_equal(s3c_fs_open(fs, NULL, a, O_RDONLY, &root, &file, &keep), 0);
 	assert_false(keep);
 	assert_int_equal(s3c_fs_release(file, NULL), 0);
 }
@@ -391,6 +391,86 @@ static void truncates_only_the_view(void **state)
 	assert_int_equal(s3c_fs_flush(file, NULL), 0);
 	assert_int_equal(fake_find("a")->len, 1);
 	assert_int_equal(s3c_fs_release(file, NULL), 0);
+}
+
+static unsigned stale_count;
+
+static void on_stale(void *arg, uint64_t nodeid)
+{
+	assert_int_equal(nodeid, *(uint64_t *)arg);
+	stale_count++;
+}
+
+/* Who may not keep set-user-id bits changes a file: by which way, and what its mode is then. */
+static void drops_privs(void **state)
+{
+	static const struct s3c_fs_caller user = { .uid = 1, .drop_privs = true };
+	static const struct {
+		mode_t before, after;
+	} modes[] = {
+		{ 06755, 0755 },  { 04644, 0644 },  { 02710, 0710 },
+		{ 02744, 02744 }, /* no execution by the group */
+		{ 06666, 02666 }, { 01777, 01777 }, { 0644, 0644 },
+	};
+	enum { WRITE, OPEN, CREATE, TRUNCATE, TRUNCATE_OPEN, CHOWN, CHOWN_OPEN, WAYS };
+	struct s3c_fs *fs = *state;
+	uint64_t a;
+
+	s3c_fs_on_stale(fs, on_stale, &a);
+	a = mkfile(fs, S3C_FS_ROOT, "a", "one");
+	for (int by_user = 0; by_user < 2; by_user++)
+		for (size_t i = 0; i < WAYS * ARRAY_LEN(modes); i++) {
+			const struct s3c_fs_caller *who = by_user ? &user : &root;
+			mode_t before = S_IFREG | modes[i / WAYS].before;
+			mode_t after = by_user ? S_IFREG | modes[i / WAYS].after : before;
+			struct s3c_fs_change change = { .drop_privs = by_user, .size = 1 };
+			struct s3c_fs_attr attr = { .st.st_mode = after };
+			struct s3c_fs_entry entry;
+			struct s3c_file *file;
+			bool told = false, keep;
+
+			fake_find("a")->attrs.mode = before;
+			file = open_file(fs, a, O_RDWR);
+			change.set_size = i % WAYS < CHOWN;
+			change.which = change.set_size ? 0 : S3C_SET_UID;
+			stale_count = 0;
+			switch (i % WAYS) {
+			case WRITE:
+				if (by_user)
+					assert_int_equal(s3c_fs_drop_privs(file, NULL), 0);
+				told = true;
+				break;
+			case OPEN:
+				s3c_fs_release(file, NULL);
+				assert_int_equal(s3c_fs_open(fs, NULL, a, O_WRONLY | O_TRUNC, who,
+							     &file, &keep),
+						 0);
+				told = true;
+				break;
+			case CREATE:
+				s3c_fs_release(file, NULL);
+				assert_int_equal(s3c_fs_create(fs, NULL, S3C_FS_ROOT, "a", 0600,
+							       O_WRONLY | O_TRUNC, who, &entry,
+							       &file, &keep),
+						 0);
+				s3c_fs_forget(fs, a, 1);
+				attr = entry.attr;
+				told = true;
+				break;
+			default:
+				if (i % WAYS == TRUNCATE || i % WAYS == CHOWN)
+					s3c_fs_release(steal_ptr(file), NULL);
+				assert_int_equal(s3c_fs_setattr(fs, NULL, a, file, &change, &attr),
+						 0);
+				/* Of a change of the size in any case: harmless. */
+				told = change.set_size;
+			}
+			assert_int_equal(attr.st.st_mode, after);
+			assert_int_equal(stat_of(fs, a).st_mode, after);
+			assert_int_equal(stale_count, told && before != after);
+			if (file)
+				s3c_fs_release(file, NULL);
+		}
 }
 
 static void removed_elsewhere(void **state)
@@ -539,6 +619,7 @@ int main(void)
 		TEST(failed_release),
 		cmocka_unit_test(stores_the_rest),
 		TEST(truncates_only_the_view),
+		TEST(drops_privs),
 		TEST(removed_elsewhere),
 		TEST(refuses_names),
 		TEST(refuses_long_paths),

@@ -859,6 +859,71 @@ static void test_skew(void **state)
 	}
 }
 
+/* The first requests are refused, whatever they were signed with. */
+static bool answer_refused_often(struct test_request *request, void *arg)
+{
+	const struct fixture *f = arg;
+
+	if (request->number > 4)
+		test_reply(request, "200 OK", "");
+	else if (f->step == 0)
+		test_reply(request, "400 Bad", "<Error><Code>ExpiredToken</Code></Error>");
+	else
+		test_reply(request, "403 Forbidden",
+			   "<Error><Code>RequestTimeTooSkewed</Code></Error>");
+	return true;
+}
+
+/* Several in a row are repeats like after any fault, as many as there may be. */
+static void test_refused_often(void **state)
+{
+	static struct fixture f;
+
+	(void)state;
+	for (unsigned step = 0; step < 2; step++) {
+		set_up(&f, answer_refused_often, 4);
+		f.step = step;
+		check_get(&f, "/key", 200, 5);
+		tear_down(&f);
+		/* The first time that credentials are loaded again is not counted. */
+		set_up(&f, answer_refused_often, 1);
+		f.step = step;
+		check_get(&f, "/key", step == 0 ? 400 : 403, step == 0 ? 3 : 2);
+		tear_down(&f);
+	}
+}
+
+static bool answer_two_clocks(struct test_request *request, void *arg)
+{
+	time_t server_now = time(NULL) + (request->number == 1 ? 7200 : 14400);
+	struct tm tm;
+	char text[64], body[256];
+
+	(void)arg;
+	gmtime_r(&server_now, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	snprintf(body, sizeof(body),
+		 "<Error><Code>RequestTimeTooSkewed</Code><ServerTime>%s</ServerTime></Error>",
+		 text);
+	if (request->number > 2)
+		test_reply(request, "200 OK", "");
+	else
+		test_reply(request, "403 Forbidden", body);
+	return true;
+}
+
+/* The clock is corrected each time, also the second. */
+static void test_two_clocks(void **state)
+{
+	static struct fixture f;
+
+	(void)state;
+	set_up(&f, answer_two_clocks, 1);
+	check_get(&f, "/key", 200, 3);
+	assert_true(llabs(s3c_http_service_clock_offset(f.service) - 14400) < 60);
+	tear_down(&f);
+}
+
 static bool answer_region(struct test_request *request, void *arg)
 {
 	const struct fixture *f = arg;
@@ -1219,7 +1284,8 @@ int main(void)
 		cmocka_unit_test(test_sink),         cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_classes),      cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_interrupt),    cmocka_unit_test(test_expired),
-		cmocka_unit_test(test_skew),         cmocka_unit_test(test_region),
+		cmocka_unit_test(test_skew),         cmocka_unit_test(test_refused_often),
+		cmocka_unit_test(test_two_clocks),   cmocka_unit_test(test_region),
 		cmocka_unit_test(test_redirect),     cmocka_unit_test(test_resolver),
 		cmocka_unit_test(test_resolver_end), cmocka_unit_test(test_stale_connection),
 		cmocka_unit_test(test_tls),          cmocka_unit_test(test_endpoints),

@@ -11,6 +11,7 @@
 #include "base/encode.h"
 #include "cli/options.h"
 #include "cli/options_table.h"
+#include "db/cache.h"
 
 static void test_defaults(void **state)
 {
@@ -24,6 +25,8 @@ static void test_defaults(void **state)
 	assert_string_equal(o.enc_name, "cse-key");
 	assert_int_equal(o.accept, S3C_ACCEPT_SEALED);
 	assert_int_equal(o.cache_size, UINT64_C(10) << 30);
+	assert_int_equal(o.journal_size, UINT64_C(10) << 30);
+	assert_int_equal(o.cache_key, S3C_CACHE_KEY_WRAPPED);
 	assert_int_equal(o.memory, 256 << 20);
 	assert_int_equal(o.ttl_s, 60);
 	assert_int_equal(o.timeout_s, 120);
@@ -32,6 +35,8 @@ static void test_defaults(void **state)
 	assert_int_equal(o.log_level, S3C_LOG_INFO);
 	assert_false(o.read_only);
 	assert_false(o.consistency_open);
+	assert_false(o.writeback);
+	assert_false(o.commit_fsync);
 	assert_false(o.rollback_deny);
 	assert_null(o.keyring);
 	assert_int_equal(o.fuse_count, 0);
@@ -52,7 +57,8 @@ static void test_values(void **state)
 			"cache_size=20G,memory=1G,ttl=5,consistency=open,rollback=deny,"
 			"volume_id=000102030405060708090a0b0c0d0e0f,uid=7,gid=8,umask=077,"
 			"allow_other,nosuid,max_read=65536,ro,log=syslog,addressing=path,"
-			"checksum=crc32c,log_level=debug,nonempty,storage_class=GLACIER_IR",
+			"checksum=crc32c,log_level=debug,nonempty,storage_class=GLACIER_IR,"
+			"journal_size=2G,commit=fsync",
 			&err),
 		0);
 	assert_int_equal(s3c_options_check(&o, &err), 0);
@@ -62,6 +68,9 @@ static void test_values(void **state)
 	assert_string_equal(o.endpoint, "https://h:1");
 	assert_string_equal(o.region, "eu-1");
 	assert_int_equal(o.cache_size, UINT64_C(20) << 30);
+	assert_int_equal(o.journal_size, UINT64_C(2) << 30);
+	assert_int_equal(o.cache_key, S3C_CACHE_KEY_FILE); /* what the mode has */
+	assert_true(o.commit_fsync);
 	assert_int_equal(o.ttl_s, 5);
 	assert_true(o.consistency_open && o.rollback_deny && o.read_only &&
 		    s3c_options_has_fuse(&o, "nonempty"));
@@ -135,8 +144,8 @@ static void test_refusals(void **state)
 		{ "enc=", "needs a value" },
 		{ "allow_http=1", "takes no value" },
 		{ "ro=1", "takes no value" },
-		{ "writeback", "not in this version" },
-		{ "commit=fsync", "not in this version" },
+		{ "writeback=1", "takes no value" },
+		{ "commit=never", "it takes close, fsync" },
 		{ "excl=open", "not in this version" },
 		{ "hardlinks=on", "not in this version" },
 		{ "format=s3ec-v2", "not in this version" },
@@ -153,8 +162,8 @@ static void test_refusals(void **state)
 		{ "kms_read_keys=x", "not in this version" },
 		{ "kms_cache=1", "not in this version" },
 		{ "bucket_key=on", "not in this version" },
-		{ "cache_key=ephemeral", "not in this version" },
-		{ "journal_size=1G", "not in this version" },
+		{ "cache_key=plain", "it takes wrapped, file, ephemeral" },
+		{ "journal_size=1M", "out of range" },
 		{ "remount", "not in this version" },
 		{ "memory=1", "out of range" },
 		{ "memory=lots", "wants a number" },
@@ -204,6 +213,17 @@ static void test_combinations(void **state)
 		{ "ssec_key=shared", "enc=sse-c" },
 		{ "enc=none,accept=sealed", "cse-key" },
 		{ "enc=cse-key,accept=sealed:plain", NULL },
+		{ "writeback", NULL },
+		{ "writeback,commit=close", NULL },
+		{ "writeback,ro", NULL },
+		{ "commit=fsync", NULL },
+		{ "writeback,commit=fsync", "contradict" },
+		{ "commit=fsync,writeback", "contradict" },
+		{ "cache_key=wrapped", NULL },
+		{ "cache_key=ephemeral", NULL },
+		{ "enc=none,cache_key=file", NULL },
+		{ "enc=none,cache_key=wrapped", "cse-key" },
+		{ "enc=sse-c,cache_key=wrapped", "cse-key" },
 	};
 
 	(void)state;

@@ -305,7 +305,7 @@ static void test_sidecar(void **state)
 	assert_int_equal(s3c_file_write(&call, temp.fd, "body", 4), 0);
 	/* Takes the room that the record would need, on file systems with little. */
 	(void)fsetxattr(temp.fd, "user.filler", filler, sizeof(filler), 0);
-	assert_int_equal(s3c_file_publish(&call, &temp, &meta, "text/x", &reply), 0);
+	assert_int_equal(s3c_file_publish(&call, &temp, &meta, NULL, "text/x", &reply), 0);
 	s3c_file_temp_free(&temp);
 	if (!exists(S3C_FILE_META)) {
 		s3c_meta_free(&meta);

@@ -364,6 +364,37 @@ static void test_add_unfit(void **state)
 	s3c_buf_free(&body);
 }
 
+/* Computed by another implementation of RFC 5869, from the derivation in doc/format.md. */
+static void test_local_key(void **state)
+{
+	static const struct {
+		const char *label, *hex;
+	} cases[] = {
+		{ "journal", "2916a73992aacde86439f2a6ea80b028afce7544057117e93ae2f725ae2bd8e1" },
+		{ "cache", "38311b4ab40df64e2ad7dc1633218ce87176f6a3b0d70734320c54a51d6dfb46" },
+	};
+	uint8_t volume_key[S3C_KEY_LEN], key[S3C_KEY_LEN];
+	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .keys = volume_key };
+	char hex[2 * S3C_KEY_LEN + 1];
+
+	(void)state;
+	for (size_t i = 0; i < S3C_KEY_LEN; i++)
+		volume_key[i] = (uint8_t)i;
+	for (size_t i = 0; i < S3C_VOLUME_ID_LEN; i++)
+		volume.id[i] = (uint8_t)(0xa0 + i);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		assert_int_equal(s3c_volume_local_key(&volume, cases[i].label, key), 0);
+		s3c_hex_encode(key, sizeof(key), hex);
+		assert_string_equal(hex, cases[i].hex);
+	}
+	assert_int_equal(s3c_volume_local_key(&volume, "a label of more than 32 characters", key),
+			 -EINVAL);
+	/* There is no volume key. */
+	volume.family = S3C_FAMILY_SSEC;
+	volume.keys = NULL;
+	assert_int_equal(s3c_volume_local_key(&volume, "journal", key), -EINVAL);
+}
+
 static void test_garbage(void **state)
 {
 	static const char *const texts[] = {
@@ -394,7 +425,7 @@ int main(void)
 		cmocka_unit_test(test_swapped_slots), cmocka_unit_test(test_ssec),
 		cmocka_unit_test(test_ssec_key_used), cmocka_unit_test(test_create_refuses),
 		cmocka_unit_test(test_add_keys),      cmocka_unit_test(test_add_unfit),
-		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_local_key),     cmocka_unit_test(test_garbage),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Commands on a mount. All but save ask its daemon, whose socket an attribute of the mount's root
+ * names.
+ */
+#include "cli/ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/control_wire.h"
+#include "cli/progress.h"
+
+#define XATTR "user.s3cryptfs.control"
+#define ANSWER_MAX (64u << 20) /* bytes; a daemon sends far less */
+#define ANSWER_S 150.0         /* more than a discard may take, with the default timeout= */
+#define IO_LEN (1u << 20)
+#define SHOWN_MAX 20 /* waiting files that a person is shown */
+
+struct link {
+	int fd;
+	struct s3c_control_lines lines;
+};
+
+static void link_close(struct link *link)
+{
+	if (link->fd >= 0)
+		close(link->fd);
+	s3c_buf_free(&link->lines.buf);
+}
+#define cleanup_link __attribute__((cleanup(link_close)))
+
+static int find_socket(const char *mountpoint, struct s3c_err *err, char *ret_path, size_t size)
+{
+	ssize_t n = getxattr(mountpoint, XATTR, ret_path, size - 1);
+
+	if (n >= 0) {
+		ret_path[n] = '\0';
+		return 0;
+	}
+	if (errno == ENOTCONN)
+		return s3c_err_set(
+			err, -ENOTCONN,
+			"the process of the mount on %s has died: take it away with fusermount3 -u "
+			"%s; what it had not sent waits for the next mount or s3cryptfsctl recover",
+			mountpoint, mountpoint);
+	if (errno == ENODATA || errno == EOPNOTSUPP)
+		return s3c_err_set(err, -ENODATA,
+				   "%s is no mountpoint of s3cryptfs, or of another user's",
+				   mountpoint);
+	return s3c_err_set(err, -errno, "%s: %s", mountpoint, strerror(errno));
+}
+
+static int link_open(const char *mountpoint, struct s3c_err *err, struct link *link)
+{
+	char path[PATH_MAX];
+	int r = find_socket(mountpoint, err, path, sizeof(path));
+
+	signal(SIGPIPE, SIG_IGN); /* a closed stdout is seen by its error */
+	if (r < 0)
+		return r;
+	r = s3c_control_connect(path, &link->fd);
+	if (r < 0)
+		return s3c_err_set(err, r, "the mount on %s cannot be asked through %s: %s",
+				   mountpoint, path, strerror(-r));
+	link->lines.fd = link->fd;
+	link->lines.buf.max = ANSWER_MAX;
+	return 0;
+}
+
+static int link_error(struct s3c_err *err, int r, const char *mountpoint)
+{
+	if (r == -EPIPE)
+		return s3c_err_set(err, r, "the mount on %s has ended", mountpoint);
+	return s3c_err_set(err, r, "the mount on %s does not answer: %s", mountpoint, strerror(-r));
+}
+
+/* Sends; *ret_answer is one that is not progress, and good. The first argument is the mountpoint.
+ */
+static int ask(struct s3c_ctl *ctl, const char *path, bool long_wait, struct s3c_progress *progress,
+	       struct s3c_err *err, json_t **ret_answer)
+{
+	cleanup_link struct link link = { .fd = -1 };
+	const char *mountpoint = ctl->args[0], *text;
+	int64_t deadline_ns = long_wait ? INT64_MAX : s3c_deadline_after(ANSWER_S);
+	json_t *request = json_pack("{s:s}", "command", ctl->command), *answer = NULL;
+	int r = request ? link_open(mountpoint, err, &link) : -ENOMEM;
+
+	if (r == 0 && path)
+		r = s3c_control_put_path(request, path);
+	if (r == 0)
+		r = s3c_control_send(link.fd, request, deadline_ns);
+	if (r == -EPIPE) /* who is refused is told so, and not listened to */
+		r = 0;
+	while (r == 0) {
+		json_decref(answer);
+		answer = NULL;
+		r = s3c_control_receive(&link.lines, deadline_ns, &answer);
+		if (r < 0 || !json_is_true(json_object_get(answer, "progress")))
+			break;
+		if (progress)
+			s3c_progress_left(
+				progress,
+				(uint64_t)json_integer_value(json_object_get(answer, "files")),
+				(uint64_t)json_integer_value(json_object_get(answer, "names")),
+				(uint64_t)json_integer_value(json_object_get(answer, "bytes")));
+	}
+	json_decref(request);
+	if (r < 0) {
+		json_decref(answer);
+		return err->text[0] ? r : link_error(err, r, mountpoint);
+	}
+	if (!json_is_true(json_object_get(answer, "ok"))) {
+		text = json_string_value(json_object_get(answer, "error"));
+		s3c_err_set(err, -EIO, "%s%s%s", path ? path : "", path ? ": " : "",
+			    text ? text : "failed");
+		json_decref(answer);
+		return -EIO;
+	}
+	*ret_answer = answer;
+	return 0;
+}
+
+static int fail(struct s3c_ctl *ctl, struct s3c_err *err, int r)
+{
+	s3c_ctl_complain(ctl, err, r);
+	return S3C_EXIT_FAILED;
+}
+
+/* Without empty parts and "."; -EINVAL for "..". */
+static int normal_path(const char *text, char **ret_path)
+{
+	cleanup_free char *path = malloc(strlen(text) + 1);
+	char *to = path;
+
+	if (!path)
+		return -ENOMEM;
+	while (*text) {
+		size_t len = strcspn(text, "/");
+
+		if (len == 2 && text[0] == '.' && text[1] == '.')
+			return -EINVAL;
+		if (len && !(len == 1 && text[0] == '.')) {
+			if (to != path)
+				*to++ = '/';
+			memcpy(to, text, len);
+			to += len;
+		}
+		text += len;
+		text += *text == '/';
+	}
+	*to = '\0';
+	*ret_path = steal_ptr(path);
+	return 0;
+}
+
+/* What follows dir in path, or NULL: not below it. */
+static const char *below(const char *path, const char *dir)
+{
+	size_t len = dir ? strlen(dir) : 0;
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	if (!len || strncmp(path, dir, len) != 0)
+		return NULL;
+	return path[len] == '/' ? path + len : path[len] == '\0' ? "" : NULL;
+}
+
+/* A path as given, relative to the mount or absolute below it, as the daemon calls it. */
+static int mount_path(const char *mountpoint, const char *text, struct s3c_err *err,
+		      char **ret_path)
+{
+	cleanup_free char *real = text[0] == '/' ? realpath(mountpoint, NULL) : NULL;
+	cleanup_free char *path = NULL;
+	const char *rest = text;
+	int r;
+
+	if (text[0] == '/') {
+		rest = below(text, mountpoint);
+		if (!rest)
+			rest = below(text, real);
+		if (!rest)
+			return s3c_err_set(err, -EINVAL, "%s is not below %s", text, mountpoint);
+	}
+	r = normal_path(rest, &path);
+	if (r < 0)
+		return s3c_err_set(err, r, "%s: %s", text,
+				   r == -EINVAL ? "'..' is not followed" : strerror(-r));
+	if (!path[0])
+		return s3c_err_set(err, -EINVAL, "%s is the mount itself", text);
+	*ret_path = steal_ptr(path);
+	return 0;
+}
+
+static uint64_t number(const json_t *object, const char *member)
+{
+	json_int_t value = json_integer_value(json_object_get(object, member));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+static const char *word(const json_t *object, const char *member)
+{
+	const char *text = json_string_value(json_object_get(object, member));
+
+	return text ? text : "?";
+}
+
+static void print_unsent(const json_t *item)
+{
+	cleanup_free char *path = NULL;
+	char size[S3C_SIZE_TEXT], when[64] = "";
+	time_t since = (time_t)number(item, "since");
+	struct tm tm;
+
+	if (s3c_control_get_path(item, &path) < 0)
+		return;
+	if (since && gmtime_r(&since, &tm))
+		strftime(when, sizeof(when), ", since %Y-%m-%d %H:%M:%S UTC", &tm);
+	printf("  %-8s ", word(item, "state"));
+	s3c_ctl_print_name(path);
+	if (!strcmp(word(item, "what"), "file"))
+		printf("  %s", s3c_size_text(number(item, "bytes"), size));
+	else
+		printf("  %s", word(item, "what"));
+	fputs(when, stdout);
+	if (json_object_get(item, "error"))
+		printf(": %s (%llu times)", word(item, "error"),
+		       (unsigned long long)number(item, "failures"));
+	putchar('\n');
+}
+
+static void print_pending(const json_t *answer)
+{
+	const json_t *pending = json_object_get(answer, "pending");
+	const json_t *recovery = json_object_get(answer, "recovery");
+	const json_t *list = json_object_get(answer, "unsent"), *item;
+	uint64_t files = number(pending, "files"), names = number(pending, "names");
+	uint64_t hidden = number(answer, "unlisted");
+	char text[S3C_LEFT_TEXT];
+	unsigned ordinary = 0;
+	size_t i;
+
+	if (files || names)
+		printf("not in the store: %s; %llu failed, %llu parked\n",
+		       s3c_left_text(files, names, number(pending, "bytes"), text),
+		       (unsigned long long)number(pending, "failed"),
+		       (unsigned long long)number(pending, "parked"));
+	else
+		puts("everything is in the store");
+	json_array_foreach(list, i, item)
+	{
+		const char *state = word(item, "state");
+
+		if (strcmp(state, "failed") != 0 && strcmp(state, "parked") != 0 &&
+		    ++ordinary > SHOWN_MAX)
+			hidden++;
+		else
+			print_unsent(item);
+	}
+	if (hidden)
+		printf("  and %llu more\n", (unsigned long long)hidden);
+	if (number(recovery, "failed"))
+		printf("%llu changes of an earlier mount could not be taken up: the log tells "
+		       "why\n",
+		       (unsigned long long)number(recovery, "failed"));
+}
+
+static void print_local(const json_t *answer)
+{
+	const json_t *journal = json_object_get(answer, "journal");
+	const json_t *cache = json_object_get(answer, "cache");
+	const json_t *memory = json_object_get(answer, "memory");
+	const json_t *objects = json_object_get(answer, "objects");
+	char a[S3C_SIZE_TEXT], b[S3C_SIZE_TEXT], c[S3C_SIZE_TEXT], d[S3C_SIZE_TEXT];
+
+	if (json_is_object(journal)) {
+		const char *error = word(journal, "error");
+
+		printf("journal: %s of %s in %llu records%s%s\n",
+		       s3c_size_text(number(journal, "bytes"), a),
+		       s3c_size_text(number(journal, "limit"), b),
+		       (unsigned long long)number(journal, "records"), error[0] ? ": " : "", error);
+	}
+	if (json_is_object(cache))
+		printf("cache: %s of %s, %llu chunks found, %llu not, %llu damaged\n",
+		       s3c_size_text(number(cache, "bytes"), a),
+		       s3c_size_text(number(cache, "limit"), b),
+		       (unsigned long long)number(cache, "hits"),
+		       (unsigned long long)number(cache, "misses"),
+		       (unsigned long long)number(cache, "damaged"));
+	printf("memory: %s to be written, %s read, %s in transfers, of %s;",
+	       s3c_size_text(number(memory, "dirty"), a), s3c_size_text(number(memory, "clean"), b),
+	       s3c_size_text(number(memory, "transfers"), c),
+	       s3c_size_text(number(memory, "limit"), d));
+	printf(" %s spilled to disk\n", s3c_size_text(number(memory, "spilled"), a));
+	printf("%llu files in use, %llu names known\n", (unsigned long long)number(objects, "open"),
+	       (unsigned long long)number(objects, "entries"));
+}
+
+int s3c_ctl_status(struct s3c_ctl *ctl)
+{
+	struct s3c_err err = { 0 };
+	const json_t *pending;
+	json_t *answer;
+	bool trouble;
+	int r = ask(ctl, NULL, false, NULL, &err, &answer);
+
+	if (r < 0)
+		return fail(ctl, &err, r);
+	pending = json_object_get(answer, "pending");
+	trouble = number(pending, "failed") || number(pending, "parked") ||
+		  number(json_object_get(answer, "recovery"), "failed");
+	if (ctl->json) {
+		json_object_del(answer, "ok");
+		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+		putchar('\n');
+	} else {
+		const char *commit = word(answer, "commit");
+		bool writeback = !strcmp(commit, "writeback");
+
+		printf("%s on %s: %s, %s%s, process %llu, version %s\n", word(answer, "source"),
+		       word(answer, "mountpoint"), word(answer, "mode"),
+		       json_is_true(json_object_get(answer, "read_only")) ? "read-only, " : "",
+		       writeback                  ? "writeback"
+		       : !strcmp(commit, "fsync") ? "commit=fsync"
+						  : "commit=close",
+		       (unsigned long long)number(answer, "pid"), word(answer, "version"));
+		print_pending(answer);
+		print_local(answer);
+	}
+	json_decref(answer);
+	return trouble ? S3C_EXIT_FAILED : S3C_EXIT_OK;
+}
+
+int s3c_ctl_sync(struct s3c_ctl *ctl)
+{
+	struct s3c_progress progress;
+	struct s3c_err err = { 0 };
+	json_t *answer;
+	int r;
+
+	s3c_progress_begin(&progress);
+	r = ask(ctl, NULL, true, &progress, &err, &answer);
+	s3c_progress_end(&progress);
+	if (r < 0) {
+		s3c_err_prefix(&err, r, "not everything is in the store");
+		return fail(ctl, &err, r);
+	}
+	json_decref(answer);
+	puts("everything is in the store");
+	return S3C_EXIT_OK;
+}
+
+int s3c_ctl_retry(struct s3c_ctl *ctl)
+{
+	cleanup_free char *path = NULL;
+	struct s3c_err err = { 0 };
+	json_t *answer;
+	uint64_t count;
+	int r = 0;
+
+	if (ctl->arg_count > 1)
+		r = mount_path(ctl->args[0], ctl->args[1], &err, &path);
+	if (r == 0)
+		r = ask(ctl, path, false, NULL, &err, &answer);
+	if (r < 0)
+		return fail(ctl, &err, r);
+	count = number(answer, "count");
+	json_decref(answer);
+	if (count)
+		printf("%llu tried again\n", (unsigned long long)count);
+	else
+		puts("nothing has failed or is parked");
+	return S3C_EXIT_OK;
+}
+
+int s3c_ctl_discard(struct s3c_ctl *ctl)
+{
+	cleanup_free char *path = NULL;
+	struct s3c_err err = { 0 };
+	json_t *answer;
+	int r = mount_path(ctl->args[0], ctl->args[1], &err, &path);
+
+	if (r == 0)
+		r = ask(ctl, path, false, NULL, &err, &answer);
+	if (r < 0)
+		return fail(ctl, &err, r);
+	json_decref(answer);
+	s3c_ctl_print_name(path);
+	puts(": discarded");
+	return S3C_EXIT_OK;
+}
+
+/* All of from, from where it is. */
+static int copy_content(int from, int to, uint64_t *ret_bytes)
+{
+	cleanup_free char *buf = malloc(IO_LEN);
+	uint64_t bytes = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t n = read(from, buf, IO_LEN);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		for (ssize_t done = 0; done < n;) {
+			ssize_t m = write(to, buf + done, (size_t)(n - done));
+
+			if (m < 0 && errno != EINTR)
+				return -errno;
+			done += m < 0 ? 0 : m;
+		}
+		bytes += (uint64_t)n;
+	}
+	*ret_bytes = bytes;
+	return 0;
+}
+
+static int sync_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	cleanup_close int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (!dir)
+		return -ENOMEM;
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Into a new file: nothing that exists is touched, nothing half is left. */
+static int save(int from, const struct stat *st, const char *to, struct s3c_err *err,
+		uint64_t *ret_bytes)
+{
+	const struct timespec times[] = { st->st_atim, st->st_mtim };
+	cleanup_close int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct stat there;
+	int r = 0;
+
+	if (fd < 0)
+		return s3c_err_set(err, -errno, "%s cannot be made: %s", to, strerror(errno));
+	if (fstat(fd, &there) < 0)
+		r = s3c_err_set(err, -errno, "%s: %s", to, strerror(errno));
+	else if (there.st_dev == st->st_dev)
+		r = s3c_err_set(err, -EINVAL, "%s lies on the mount itself: save to a local folder",
+				to);
+	if (r == 0) {
+		r = copy_content(from, fd, ret_bytes);
+		if (r == 0 && (fchmod(fd, st->st_mode & 0777) < 0 || futimens(fd, times) < 0 ||
+			       fsync(fd) < 0))
+			r = -errno;
+		if (r == 0)
+			r = sync_folder(to);
+		if (r < 0)
+			s3c_err_set(err, r, "cannot copy to %s: %s", to, strerror(-r));
+	}
+	if (r < 0)
+		unlink(to);
+	return r;
+}
+
+int s3c_ctl_save(struct s3c_ctl *ctl)
+{
+	const char *mountpoint = ctl->args[0], *to = ctl->args[2];
+	cleanup_free char *path = NULL, *inside = NULL;
+	cleanup_close int from = -1;
+	char size[S3C_SIZE_TEXT];
+	struct s3c_err err = { 0 };
+	uint64_t bytes = 0;
+	struct stat st;
+	char socket_path[PATH_MAX];
+	int r = mount_path(mountpoint, ctl->args[1], &err, &path);
+
+	if (r == 0) /* a dead mount, or none, is said to be that */
+		r = find_socket(mountpoint, &err, socket_path, sizeof(socket_path));
+	if (r < 0)
+		return fail(ctl, &err, r);
+	inside = s3c_asprintf("%s/%s", mountpoint, path);
+	if (!inside)
+		return fail(ctl, &err, -ENOMEM);
+	from = open(inside, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (from < 0 || fstat(from, &st) < 0)
+		r = s3c_err_set(&err, -errno, "%s: %s", inside, strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		r = s3c_err_set(&err, -EINVAL, "%s is no file", inside);
+	else
+		r = save(from, &st, to, &err, &bytes);
+	if (r < 0)
+		return fail(ctl, &err, r);
+	s3c_ctl_print_name(path);
+	printf(": %s saved to %s\n", s3c_size_text(bytes, size), to);
+	return S3C_EXIT_OK;
+}

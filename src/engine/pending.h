@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Names that are ahead of the store (writeback): what a node's `pending` holds, and what the files
+ * of the names half ask of it. Everybody else: engine/durable.h.
+ *
+ * A name has two keys, NAME and NAME/, each with at most one pending change:
+ *
+ *	GONE	what the store has under the key is to be deleted, as far as it is a version that
+ *		was seen or made here (base, ops); nothing is sent where there is neither, and the
+ *		name is merely hidden until those below it are gone
+ *	MAKE	NAME/ alone: the marker is to be written, with the attributes of entry. base: the
+ *		marker that it replaces. fresh: made here, the store knows nothing below it
+ *
+ *	NAME	NAME/	the name is			changes by
+ *	-	MAKE	a directory			mkdir, setattr, the last name of one without
+ *marker GONE	MAKE	a directory			mkdir where a file was
+ *	GONE	-	absent				unlink, rename
+ *	-	GONE	absent				rmdir
+ *
+ * A file that is created over GONE takes its base over: the new version replaces the old one in
+ * one request. A file over NAME/ GONE waits for the delete. (GONE, GONE) does not occur.
+ *
+ * States, all guarded by engine->lock:
+ *
+ *	WAITING	in names->queue, until due_ns
+ *	BLOCKED	due; for its transactions, for those below (GONE of NAME/) or for NAME (MAKE)
+ *	RUNNING	a task asks the store; seq tells whether it was changed meanwhile
+ *	PARKED	refused for good, until somebody asks for another attempt
+ *
+ *	WAITING -> BLOCKED -> WAITING -> RUNNING -> none | WAITING (failed, changed) | PARKED
+ *
+ * A node with a pending change is not freed; one whose transaction is under way (commits) is not
+ * freed either, nor sent.
+ */
+#pragma once
+
+#include "engine/durable.h"
+#include "engine/names.h"
+
+#define S3C_SENT_MAX 8
+
+/* A version that may have been written here, with a reply that was lost. */
+struct s3c_sent {
+	uint8_t op_id[S3C_OP_ID_LEN];
+	uint64_t size;
+};
+
+enum s3c_pending_state {
+	S3C_PENDING_WAITING,
+	S3C_PENDING_BLOCKED,
+	S3C_PENDING_RUNNING,
+	S3C_PENDING_PARKED,
+};
+
+struct s3c_pending {
+	TAILQ_ENTRY(s3c_pending) all, queue;
+	struct s3c_node *node; /* NULL: taken off, see s3c_pending_lift */
+	enum s3c_slot_key key;
+	bool make;               /* MAKE; else GONE */
+	uint64_t id;             /* of its record: DIR or GONE */
+	struct s3c_entry *base;  /* NULL: nothing that is known */
+	struct s3c_entry *entry; /* MAKE */
+	struct s3c_sent sent[S3C_SENT_MAX];
+	unsigned sent_count;
+	bool fresh; /* MAKE */
+	bool tried; /* MAKE: it may be in the store, under the op id of entry */
+
+	enum s3c_pending_state state;
+	bool queued;
+	uint64_t seq;     /* of changes */
+	unsigned commits; /* transactions under way */
+	int64_t due_ns;
+	uint64_t born, attempt; /* of names->pending_born, pending_attempts */
+	unsigned failures;
+	int result;
+};
+
+enum s3c_overlay { S3C_OVERLAY_NONE, S3C_OVERLAY_ABSENT, S3C_OVERLAY_DIR };
+/* What the name is, as far as it is ahead of the store. Lock held. */
+static inline enum s3c_overlay s3c_overlay_of(const struct s3c_node *node)
+{
+	const struct s3c_pending *dir = node->pending[S3C_KEY_DIR];
+
+	if (!dir && !node->pending[S3C_KEY_FILE])
+		return S3C_OVERLAY_NONE;
+	return dir && dir->make ? S3C_OVERLAY_DIR : S3C_OVERLAY_ABSENT;
+}
+/* Is it a directory that was made here and is not in the store? */
+static inline bool s3c_pending_fresh(const struct s3c_node *node)
+{
+	const struct s3c_pending *dir = node->pending[S3C_KEY_DIR];
+
+	return dir && dir->make && dir->fresh;
+}
+
+/* A transaction that somebody waits for. */
+struct s3c_landing {
+	struct s3c_mutex lock;
+	struct s3c_waitq q;
+	bool over;
+	int result;
+};
+/* Gives the transaction to the writer, with engine->lock held; takes it over. */
+void s3c_landing_submit(struct s3c_landing *landing, struct s3c_tx *tx);
+/* Its result. Without the lock; once for each submit. */
+int s3c_landing_wait(struct s3c_landing *landing);
+
+/* pending.c */
+void s3c_pending_init(struct s3c_names *names);
+void s3c_pending_free_all(struct s3c_names *names);
+/* Adds one to a node; it is WAITING. Lock held. NULL: no memory. */
+struct s3c_pending *s3c_pending_add(struct s3c_names *names, struct s3c_node *node,
+				    enum s3c_slot_key key);
+void s3c_pending_free(struct s3c_pending *p); /* one that is on no node */
+/* Takes it off its node, whose name is what is known of it again; keeps it. Lock held. Neither
+   RUNNING nor with commits. */
+void s3c_pending_lift(struct s3c_names *names, struct s3c_pending *p);
+/* The opposite. */
+void s3c_pending_drop_back(struct s3c_names *names, struct s3c_node *node, struct s3c_pending *p);
+/* Its record into, or out of, the transaction. Lock held. */
+int s3c_pending_put(struct s3c_pending *p, struct s3c_tx *tx);
+int s3c_pending_unput(const struct s3c_pending *p, struct s3c_tx *tx);
+/* Removes the record, nobody waits. Lock held. */
+void s3c_pending_forget(struct s3c_engine *engine, const struct s3c_pending *p);
+/*
+ * The directory path with these attributes, in one transaction that is confirmed when this
+ * returns. base: the present marker, or NULL. fresh: a mkdir. Takes the lock.
+ */
+int s3c_pending_dir(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs,
+		    struct s3c_entry *base, bool fresh, struct s3c_entry **ret_entry);
+/* The directory path, which is empty, is gone. marker: as the store was seen to have it; NULL:
+   none is known. Likewise. */
+int s3c_pending_no_dir(struct s3c_engine *engine, const char *path, struct s3c_entry *marker);
+
+/* pending_send.c. Lock held. */
+void s3c_pending_enqueue(struct s3c_names *names, struct s3c_pending *p, int64_t due_ns);
+/* Sends what is due. */
+void s3c_pending_dispatch(struct s3c_names *names);
+/* A transaction about it ended, or what it waited for is gone. */
+void s3c_pending_unblock(struct s3c_names *names, struct s3c_pending *p);
+/* It, or one at or below its node, is gone: those that waited for that go on. */
+void s3c_pending_ended(struct s3c_names *names, struct s3c_node *node);
+/* errno for who waits for the store to have a name. */
+int s3c_pending_error(int result);
+/* Where operations work on the store: waits until nothing is pending at or below path. Lock held,
+   released. */
+int s3c_pending_settle(struct s3c_names *names, struct s3c_op *op, const char *path);
+
+/* pending_ops.c, pending_attrs.c: operations in writeback; the caller has the holds. */
+int s3c_pending_mkdir(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs);
+int s3c_pending_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+int s3c_pending_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+int s3c_pending_symlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			const char *target, const struct s3c_attrs *attrs);
+/* All of s3c_object_create; takes the hold itself. */
+int s3c_pending_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       const struct s3c_attrs *attrs, struct s3c_object **ret_object);
+int s3c_pending_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
+			struct s3c_info *ret_info);
+/* Has the store nothing of what the frozen object is now? */
+bool s3c_object_is_unsent(struct s3c_object *object);
+/*
+ * source is frozen and unsent, target (or NULL) the open object of to, target_entry what the store
+ * is known to have at to. -EAGAIN: the store has to do it.
+ */
+int s3c_pending_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
+		       const char *to, struct s3c_object *source, struct s3c_object *target,
+		       struct s3c_entry *target_entry);
+/* Until its view is not being copied into the journal. NULL is legal. Lock held, released. */
+void s3c_object_wait_persisted(struct s3c_object *object);
+/* Has somebody changes to a file of that name? Lock held. */
+bool s3c_object_waits_at(struct s3c_engine *engine, const char *path);
+
+/* attrs.c */
+bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b);
+void s3c_attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from);
+/*
+ * s3c_marker_put for the sender: the operation id is given, nothing is logged, the store's result
+ * as it is. -EEXIST: exclusive, and another marker stands there. The attributes are those of entry.
+ */
+int s3c_marker_send(struct s3c_engine *engine, const struct s3c_entry *entry,
+		    const struct s3c_entry *prior, bool exclusive, struct s3c_entry **ret_entry,
+		    char *ret_message, size_t message_size);
+/* mutate.c: s3c_delete_key without a word in the log. */
+int s3c_delete_quiet(struct s3c_engine *engine, const char *key, const char *seen,
+		     char *ret_message, size_t message_size);
+int s3c_key_head(struct s3c_engine *engine, const char *key, struct s3c_store_reply *reply);
+
+/* rename_dir.c: moves what is left of a tree whose rename began at that time (wall clock). */
+int s3c_rename_tree_resume(struct s3c_engine *engine, const char *from, const char *to,
+			   int64_t started_ns);
+
+/* rename_journal.c */
+/* From here on a rename that the store does is not forgotten. source: of a file; NULL: a directory.
+   On the disk when this returns. */
+int s3c_rename_record(struct s3c_engine *engine, const char *from, const char *to,
+		      const struct s3c_entry *source, uint64_t *ret_id);
+/* It is done, or was given up. replaced: the object of a file that is replaced, frozen; its record
+   goes with this one. May be NULL. */
+void s3c_rename_unrecord(struct s3c_engine *engine, uint64_t id, struct s3c_object *replaced);
+/* Ends the renames that an earlier daemon began; before objects are taken up. Those for which the
+   store is not there stay in the journal. */
+int s3c_rename_resume(struct s3c_engine *engine, unsigned *ret_count);
