@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -17,6 +18,8 @@
 #include "base/secret.h"
 
 #define WRITER_NICE 10
+#define REST_TIMES 6 /* as long as a turn that had to wait */
+#define REST_MAX_NS (500 * S3C_NSEC_PER_MSEC)
 
 /* The run that consecutive chunks go to; its row is written once for all of them. */
 struct open_run {
@@ -402,10 +405,35 @@ static void wait_locked(struct s3c_cache *cache, int64_t until_ns)
 	s3c_op_destroy(&op);
 }
 
+static int64_t thread_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return ts.tv_sec * S3C_NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/*
+ * Does a turn, and tells until when to rest after it. A turn that got the processor for less than
+ * two thirds of its time was in the way of others, or the disk is busy: what readers do comes
+ * first, the queue fills meanwhile, and what comes then is dropped before it is sealed.
+ */
+static int64_t paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items)
+{
+	int64_t began = s3c_clock_monotonic_ns(), used = thread_ns(), now, wall;
+
+	turn(cache, items);
+	now = s3c_clock_monotonic_ns();
+	wall = now - began;
+	used = thread_ns() - used;
+	return used * 3 < wall * 2 ? now + S3C_MIN(wall * REST_TIMES, REST_MAX_NS) : 0;
+}
+
 void *s3c_cache_writer_main(void *arg)
 {
 	struct s3c_cache *cache = arg;
 	struct s3c_cache_items items;
+	int64_t rest_ns = 0;
 	bool last = false;
 
 	/* Where the processor is short, who waits for bytes comes first, and the queue drops more.
@@ -428,6 +456,8 @@ void *s3c_cache_writer_main(void *arg)
 		}
 		if (cache->stop || cache->flushing || cache->queued >= cache->txn_max / 2)
 			due = now;
+		if (!cache->stop && !cache->flushing)
+			due = S3C_MAX(due, rest_ns);
 		if (due > now) {
 			if (state != S3C_CACHE_ON)
 				due = S3C_MIN(due, cache->retry_ns);
@@ -438,7 +468,7 @@ void *s3c_cache_writer_main(void *arg)
 		cache->turn++;
 		s3c_cache_take_locked(cache, &items);
 		s3c_mutex_unlock(&cache->lock);
-		turn(cache, &items);
+		rest_ns = paced_turn(cache, &items);
 		s3c_mutex_lock(&cache->lock);
 		s3c_cache_settle_locked(cache, &items);
 		cache->turned = cache->turn;

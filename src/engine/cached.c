@@ -234,6 +234,7 @@ void s3c_cached_recall(struct s3c_engine *engine, const char *path)
 	struct s3c_node *node = s3c_node_find(names, path);
 	struct s3c_entry *entries[RECALL_MAX];
 	char *paths[RECALL_MAX];
+	struct s3c_detail detail;
 	struct s3c_entry *entry;
 	unsigned count = 0;
 
@@ -242,9 +243,11 @@ void s3c_cached_recall(struct s3c_engine *engine, const char *path)
 	s3c_mutex_unlock(&engine->lock);
 	entry = entry_get(engine, path);
 	s3c_mutex_lock(&engine->lock);
-	if (!entry)
+	/* A directory is never kept, and the files beside it may be nevertheless. */
+	if (!entry && s3c_listed_find(names, path, &detail) != S3C_LISTED_DIR)
 		return;
-	offer(names, path, entry);
+	if (entry)
+		offer(names, path, entry);
 	s3c_entry_put(entry);
 	/* Where one is known others may be: without them, requests would be sent ahead. */
 	count = names_after(names, path, paths);

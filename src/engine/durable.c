@@ -224,10 +224,11 @@ static int work_collect(struct s3c_object *object, bool all, struct work *work)
 
 			if (slot->state != S3C_CHUNK_DIRTY && slot->state != S3C_CHUNK_SENT)
 				continue;
+			if (!all && slot->journaled)
+				continue;
 			if (!slot->page && !slot->spill)
 				work->lost = true;
-			if (all || !slot->journaled)
-				r = work_add(work, segment->index * S3C_SEGMENT_CHUNKS + i);
+			r = work_add(work, segment->index * S3C_SEGMENT_CHUNKS + i);
 		}
 	return work->lost ? -EAGAIN : r;
 }
@@ -664,42 +665,74 @@ static int finish_stream(struct s3c_object *object)
 	return r;
 }
 
-/*
- * The journal cannot take the view: the store is as durable. But an older view that the journal
- * still has would come back after a crash, and be taken for what counts: it has to be gone.
- */
-static int sync_by_store(struct s3c_object *object, struct s3c_op *op)
+/* A record whose removal may have failed, or is not on the disk yet. Lock not held. */
+static int sync_removal(struct s3c_object *object, uint64_t jid)
 {
 	struct s3c_engine *engine = object->engine;
-	bool recorded;
+	struct s3c_tx *tx = NULL;
+	bool again;
 	int r;
 
 	s3c_mutex_lock(&engine->lock);
-	recorded = object->jid != 0;
+	again = object->jid == jid; /* of a later view by now */
+	s3c_mutex_unlock(&engine->lock);
+	if (again)
+		return s3c_journal_sync(engine->config.journal);
+	r = s3c_tx_new(engine->config.journal, &tx);
+	if (r == 0)
+		r = s3c_tx_delete(tx, S3C_RECORD_OBJECT, jid, 0);
+	if (r == 0)
+		r = s3c_tx_commit(steal_ptr(tx), S3C_TX_SYNC);
+	s3c_tx_free(tx);
+	return r;
+}
+
+/*
+ * The journal cannot take the view: the store is as durable. But an older view that the journal
+ * still has would come back after a crash, and be taken for what counts: it has to be gone. A
+ * journal that cannot be written at all does not lose it, nor can it be told under which id this
+ * one is sent: then nobody is promised anything, and it is sent when it is due.
+ */
+static int sync_by_store(struct s3c_object *object, struct s3c_op *op, int failure)
+{
+	struct s3c_engine *engine = object->engine;
+	uint64_t jid;
+	int r;
+
+	s3c_mutex_lock(&engine->lock);
+	jid = object->jid;
+	if (jid && failure == -EIO) {
+		s3c_object_schedule(object, false);
+		s3c_mutex_unlock(&engine->lock);
+		return failure;
+	}
 	s3c_mutex_unlock(&engine->lock);
 	r = s3c_object_commit(object, op);
-	if (r == 0 && recorded)
-		r = s3c_journal_sync(engine->config.journal);
-	return r;
+	if (r < 0)
+		return r;
+	/* The names that were changed before are promised with it. */
+	return jid ? sync_removal(object, jid) : s3c_journal_sync(engine->config.journal);
 }
 
 int s3c_object_sync(struct s3c_object *object, struct s3c_op *op, enum s3c_sync what)
 {
 	struct s3c_engine *engine = object->engine;
+	int r;
 
 	if (op == S3C_NOWAIT)
 		return s3c_object_dirty(object) ? -EINPROGRESS : 0;
 	if (s3c_writeback(engine)) {
+		/* The store has the content; the names that are to be kept with it are here. */
 		if (finish_stream(object) == 0)
-			return 0;
-		if (s3c_object_persist(object, S3C_TX_SYNC) == 0) {
-			s3c_mutex_lock(&engine->lock);
-			if (s3c_object_is_dirty(object))
-				s3c_object_schedule(object, false);
-			s3c_mutex_unlock(&engine->lock);
-			return 0;
-		}
-		return sync_by_store(object, op);
+			return s3c_journal_sync(engine->config.journal);
+		r = s3c_object_persist(object, S3C_TX_SYNC);
+		if (r < 0)
+			return sync_by_store(object, op, r);
+		s3c_mutex_lock(&engine->lock);
+		if (s3c_object_is_dirty(object))
+			s3c_object_schedule(object, false);
+		s3c_mutex_unlock(&engine->lock);
+		return 0;
 	}
 	if (engine->config.commit_fsync && what == S3C_SYNC_CLOSE) {
 		s3c_mutex_lock(&engine->lock);

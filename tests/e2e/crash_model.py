@@ -38,7 +38,7 @@ compared when utimens was the last change of the file: exactly, once the file is
 mtimes are not compared.
 
 Power cuts (cut=True, for a local journal): what a thread did is durable up to a sync point: the
-acknowledged fsync of anything, or close of a changed file, of any thread, that began after
+acknowledged fsync of anything, or close of a changed file that has a name, of any thread, that began after
 the operation's acknowledgement. The tree is that after the first k operations, for one k between
 the sync point and the end: order holds, nothing is skipped. Without cut k is the end.
 
@@ -391,12 +391,16 @@ class Model:
     def do_chmod(self, op, path, mode):
         node = self.present(path)
         node.modes.append(int(mode, 8))
+        if op.state == "failed":
+            node.modes.append(None)  # done or not, and no later commit tells which
         if op.state == "ok" and node.created and (self.sem.journal or node.kind == "d" or not node.dirty()):
             node.mode_low = len(node.modes) - 1
 
     def do_utimens(self, op, path, sec, nsec):
         node = self.present(path)
         node.times.append(int(sec) * 10**9 + int(nsec))
+        if op.state == "failed":
+            node.times.append(None)
         if op.state == "ok" and node.created and not node.dirty():
             node.time_low = len(node.times) - 1
 
@@ -452,15 +456,18 @@ class Checker:
         """Acknowledged syncs: {(thread, seq): line of the log at which it began}."""
         begun = {}
         for ops in self.log.threads.values():
-            dirty = set()
+            dirty, model = set(), Model(self.sem)
             for op in ops:
+                # What has no name any more is nothing to be kept, nor is its close.
+                named = op.kind != "close" or model.open[op.args[0]].path is not None
+                model.apply(op)
                 if op.kind in ("write", "ftruncate", "create"):
                     dirty.add(op.args[1 if op.kind == "create" else 0])
                 elif op.kind == "open" and op.args[2] == "1":
                     dirty.add(op.args[1])
                 elif op.state == "ok" and op.kind in ("fsync", "fsyncdir"):
                     begun[op.thread, op.seq] = op.begun
-                elif op.state == "ok" and op.kind == "close" and op.args[0] in dirty:
+                elif op.state == "ok" and op.kind == "close" and op.args[0] in dirty and named:
                     begun[op.thread, op.seq] = op.begun
                 if op.kind in ("close", "fsync") and op.state == "ok":
                     dirty.discard(op.args[0])

@@ -569,6 +569,8 @@ def test_disk_full(file_store, mount, workload, mode, full, request, seed, tmp_p
     is there, nothing hangs. The log of the workload is the shadow file.
     """
     options, _, _ = mode
+    if "writeback" in str(options) and full == "state_dir":
+        pytest.skip("a journal whose disk is full may not be opened again before there is room: HACKING, Known gaps")
     small = Tmpfs(str(tmp_path / "small"), "24m")
     request.addfinalizer(small.stop)
     folders = {"cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state")}
