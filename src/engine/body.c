@@ -141,27 +141,29 @@ struct s3c_condition s3c_commit_condition(const struct s3c_commit *c, bool compl
 	return condition;
 }
 
-int s3c_commit_guard(struct s3c_commit *c, bool conditional)
+static void warn_unguarded(struct s3c_engine *engine)
 {
-	struct s3c_engine *engine = c->object->engine;
-	cleanup_reply struct s3c_store_reply reply = { 0 };
-	struct s3c_store_request rq = { .op = S3C_STORE_HEAD };
-	int64_t age;
-	int r;
-
-	if (conditional || !c->base || !c->base->version.etag[0])
-		return 0;
 	s3c_mutex_lock(&engine->lock);
 	if (!engine->objects->guard_warned)
 		s3c_warn("the store does not honour conditions on writes: a change made by another "
 			 "machine at the same moment can be overwritten");
 	engine->objects->guard_warned = true;
 	s3c_mutex_unlock(&engine->lock);
-	/* What was seen within ttl is taken for true everywhere. */
-	age = s3c_clock_monotonic_ns() - c->base->fetched_ns;
-	if (age < (int64_t)(engine->config.ttl_s * (double)S3C_NSEC_PER_SEC))
+}
+
+int s3c_commit_guard(struct s3c_commit *c, const struct s3c_condition *condition)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD };
+	int r;
+
+	if (condition->if_match || condition->if_none_match ||
+	    (c->base && !c->base->version.etag[0]))
 		return 0;
+	warn_unguarded(c->object->engine);
 	r = s3c_commit_request(c, &rq, "look at", &reply);
+	if (!c->base && (r == 0 || r == -ENOENT))
+		return r == 0 ? s3c_commit_resolve(c, -EEXIST) : 0;
 	if (r == -ENOENT ||
 	    (r == 0 && !s3c_etag_equal(reply.stat.version.etag, c->base->version.etag)))
 		return -ESTALE;
@@ -418,8 +420,10 @@ static int put(struct s3c_commit *c, uint8_t *body, size_t len)
 		.meta = &meta,
 		.condition = condition,
 	};
-	int r = s3c_commit_meta(c, &meta);
+	int r = s3c_commit_guard(c, &condition);
 
+	if (r == 0)
+		r = s3c_commit_meta(c, &meta);
 	if (r < 0)
 		return r;
 	s3c_commit_attempt(c);
@@ -448,10 +452,8 @@ int s3c_commit_small(struct s3c_commit *c)
 	size_t len = c->sealed ? (size_t)s3c_chunks_stored_len(c->size) : (size_t)c->size;
 	size_t got = 0;
 	uint8_t *body = NULL;
-	int r = s3c_commit_guard(c, object->engine->store->caps.put_if_match);
+	int r = s3c_commit_header(c, S3C_LAYOUT_CHUNKS, false);
 
-	if (r == 0)
-		r = s3c_commit_header(c, S3C_LAYOUT_CHUNKS, false);
 	if (r < 0)
 		return r;
 	if (c->sealed) {

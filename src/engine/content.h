@@ -417,8 +417,9 @@ int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_
 		     size_t *ret_len);
 /* The condition under which the object may be written: of PUT or COMPLETE. */
 struct s3c_condition s3c_commit_condition(const struct s3c_commit *c, bool complete);
-/* 0: base is still there, as far as the condition does not see to that. */
-int s3c_commit_guard(struct s3c_commit *c, bool conditional);
+/* Where the store honours no condition: a look right before the write. 0: base is still there (no
+   base: the name is free); -ESTALE; S3C_AGAIN as of s3c_commit_resolve. */
+int s3c_commit_guard(struct s3c_commit *c, const struct s3c_condition *condition);
 /* Before a commit: the next attempt would make one be forgotten whose outcome is not known. Asks
    the store. S3C_AGAIN: one was done; -ESTALE: somebody else's is there. */
 int s3c_commit_settle(struct s3c_commit *c);

@@ -229,33 +229,55 @@ static int keep_other(const char *path)
 	return 1;
 }
 
-/* The version of an object that is not a directory; only one that was looked at is deleted. */
+/* 0: the store has the content of *seen, as *ret_now. -ESTALE: another one. 1: nothing is left. */
+static int look_at(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_entry *seen,
+		   struct s3c_entry **ret_now)
+{
+	struct s3c_entry *now;
+	int r = s3c_names_lookup(engine, op, seen->path, true, &now);
+
+	if (r < 0)
+		return r == -ENOENT ? 1 : r;
+	if (now->is_dir || !s3c_entry_same_content(now, seen)) {
+		s3c_entry_put(now);
+		return -ESTALE;
+	}
+	s3c_entry_put(*ret_now);
+	*ret_now = now;
+	return 0;
+}
+
+/*
+ * The version of an object that is not a directory; only content that was looked at is deleted.
+ * Where the store honours no condition on DELETE it is looked at right before.
+ */
 static int delete_seen(struct s3c_engine *engine, struct s3c_op *op, const char *key,
 		       const struct s3c_entry *seen)
 {
-	cleanup_entry struct s3c_entry *now = NULL;
-	int r;
+	cleanup_entry struct s3c_entry *now = s3c_entry_ref((struct s3c_entry *)seen);
+	int r = engine->store->caps.delete_if_match ? 0 : look_at(engine, op, seen, &now);
 
-	for (unsigned tries = 1;; tries++) {
-		r = s3c_delete_key(engine, key, seen->version.etag);
+	for (unsigned tries = 1; r == 0; tries++) {
+		r = s3c_delete_key(engine, key, now->version.etag);
+		if (r == 0) {
+			s3c_note_generation(engine, key, &now->header, true);
+			return 0;
+		}
 		if (r == -EREMCHG)
 			return keep_other(seen->path);
-		if (r == 0)
-			s3c_note_generation(engine, key, &seen->header, true);
-		if (r != -ESTALE || tries == STALE_TRIES)
-			break;
-		/* Changed since: it is the file of that name, whoever wrote it last. */
-		s3c_entry_put(steal_ptr(now));
-		r = s3c_names_lookup(engine, op, seen->path, true, &now);
-		if (r < 0)
-			return r == -ENOENT ? 0 : r;
-		if (now->is_dir)
-			return -EISDIR;
-		seen = now;
+		/* The same content under other attributes is still the file that is meant. */
+		if (r == -ESTALE && tries < STALE_TRIES)
+			r = look_at(engine, op, seen, &now);
 	}
-	if (r == -ESTALE)
-		s3c_error("%s was not deleted: another machine changes it", seen->path);
-	return r;
+	if (r == 1)
+		return 0;
+	if (r != -ESTALE)
+		return r;
+	s3c_error("%s was not deleted: another machine has changed it since it was looked at; look "
+		  "again, and delete it again if that version is to go too",
+		  seen->path);
+	/* Not ESTALE, at which the kernel looks the name up and asks again, unseen by anybody. */
+	return -EBUSY;
 }
 
 /* Deletes what the store has under path, which is not a directory. 1: the name is taken again. */

@@ -358,6 +358,9 @@ static int complete(struct s3c_commit *c, struct s3c_upload *upload)
 	}
 	c->header = upload->header;
 	c->header.size = c->size;
+	r = s3c_commit_guard(c, &rq.condition);
+	if (r < 0)
+		return r;
 	s3c_commit_attempt(c);
 	r = s3c_commit_request(c, &rq, "complete the upload of", &reply);
 	c->version = reply.stat.version;
@@ -427,10 +430,8 @@ int s3c_commit_large(struct s3c_commit *c)
 	struct s3c_object *object = c->object;
 	struct s3c_mutex *lock = &object->engine->lock;
 	struct s3c_upload *upload = NULL;
-	int r = s3c_commit_guard(c, object->engine->store->caps.complete_if_match);
+	int r = take_upload(c, &upload);
 
-	if (r == 0)
-		r = take_upload(c, &upload);
 	if (r < 0)
 		return r;
 	r = carry_out(c, upload);
