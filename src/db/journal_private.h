@@ -120,6 +120,7 @@ struct s3c_journal {
 	bool readonly;
 	bool nothing; /* read-only, and there is no database */
 	char *source;
+	uint8_t *name_key; /* secret memory; NULL: source was not said yet */
 	pthread_t writer;
 	bool writer_started;
 
@@ -139,6 +140,7 @@ struct s3c_journal {
 	bool freed;            /* records were deleted since space was given back */
 	int wal_frames;        /* in the WAL after the last commit */
 	int wal_done;          /* of these: in the database too */
+	int wal_tried;         /* wal_frames when a checkpoint failed; 0: it did not */
 	int checkpoint_frames; /* at most so many, for the reserve to be enough; 0: there is none */
 	int64_t shrink_ns;     /* with freed: not before */
 
@@ -217,10 +219,18 @@ void s3c_keys_free(struct s3c_journal *journal);
  * not fit on a full disk (a delete needs some pages of WAL before it frees any); from then on puts
  * are refused until the reserve can be had again.
  */
-/* Makes it, when the disk has room for it and as much again; false: not. */
+/* Makes it, when the WAL is in the database and the disk has room for it and as much again; false:
+   not. */
 bool s3c_space_reserve(struct s3c_journal *journal);
 /* From now on the disk counts as full. False: it did before. */
 bool s3c_space_release(struct s3c_journal *journal);
+/*
+ * May so much be put? Yes, when the database could grow by this and by all that is in the WAL and
+ * not in the database: with the reserve (that is ample), or with what is free now. May make a
+ * checkpoint.
+ */
+bool s3c_space_fits(struct s3c_journal *journal, uint64_t puts, uint64_t bytes);
+bool s3c_space_ample(const struct s3c_journal *journal, uint64_t puts, uint64_t bytes);
 /* WAL into the database, as far as readers allow. SQLite's result. */
 int s3c_space_checkpoint(struct s3c_journal *journal);
 /* Is there enough to do for s3c_space_tidy? Whoever has the connection may ask. */

@@ -63,7 +63,9 @@ void s3c_tx_free(struct s3c_tx *tx);
  * Gives it to the writer and takes it over in any case. done is called once, from the writer's
  * thread, without locks: 0, -ENOSPC (the disk or the limit), -EIO. done must not wait. Transactions
  * given by one thread, or under one lock, are applied in that order. A transaction that only
- * deletes is never refused for space.
+ * deletes is refused for space only when there is none for anything (others have taken the reserve
+ * too) and it is vital, or is waited for by s3c_tx_commit, or the journal is closed; else it is
+ * tried until there is.
  */
 typedef void (*s3c_tx_done_fn)(void *arg, int result);
 void s3c_tx_submit(struct s3c_tx *tx, enum s3c_tx_mode mode, s3c_tx_done_fn done, void *arg);

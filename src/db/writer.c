@@ -15,8 +15,10 @@
  *
  * When a batch fails, it is rolled back, and its transactions are tried alone, in order: only those
  * that do not fit are refused, and later ones may succeed. A transaction that only deletes is not
- * refused: it gets the reserve (space.c), and waits when that is not enough; until it is through,
- * puts are refused and nothing overtakes it.
+ * refused: it gets the reserve (space.c). Puts are accepted only as long as the database can grow
+ * by all that is in the WAL, so that this is enough. Where it is not (another program was faster),
+ * the delete waits in the queue and is tried again; until it is through, nothing overtakes it, and
+ * all that somebody waits for (puts, syncs, deletes by s3c_tx_commit) is refused at once.
  *
  * When a sync fails, the kernel may count pages as clean that are not on the disk, and a later
  * sync that succeeds would prove nothing: the connection is `suspect`, and writes nothing until a
@@ -135,9 +137,14 @@ static bool mend(struct s3c_journal *journal)
 	int rc = sqlite3_wal_checkpoint_v2(journal->batch, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
 					   NULL);
 
+	if (rc != SQLITE_OK && s3c_db_error(journal->batch, rc) == -ENOSPC &&
+	    s3c_space_release(journal))
+		rc = sqlite3_wal_checkpoint_v2(journal->batch, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+					       NULL, NULL);
 	if (rc != SQLITE_OK)
 		return false;
 	s3c_warn("journal: can be written again");
+	journal->wal_frames = journal->wal_done = journal->wal_tried = 0;
 	journal->suspect = false;
 	journal->unsynced = false;
 	return true;
@@ -194,40 +201,82 @@ static void call_done(struct s3c_tx_list *txs)
 	}
 }
 
-/* The disk is full for a delete: refuses the puts that come, waits a while. False: it ends. */
-static bool wait_for_space(struct s3c_journal *journal)
+/* Nobody waits for it: it may stay in the queue until there is room. */
+static bool has_patience(const struct s3c_tx *tx)
 {
-	struct s3c_tx_list refused = STAILQ_HEAD_INITIALIZER(refused);
+	return s3c_tx_only_deletes(tx) && !STAILQ_EMPTY(&tx->ops) && !tx->vital && !tx->wait;
+}
+
+/* Out of the queue: what is not to wait for space. all: the deletes as well. */
+static void refuse_locked(struct s3c_journal *journal, bool all, struct s3c_tx_list *refused)
+{
 	struct s3c_tx_list kept = STAILQ_HEAD_INITIALIZER(kept);
 	struct s3c_tx *tx;
-	struct s3c_op op;
-	bool stop;
 
-	s3c_op_init(&op, s3c_clock_monotonic_ns() + STUCK_NS);
+	s3c_mutex_assert_held(&journal->lock);
+	while ((tx = STAILQ_FIRST(&journal->queue))) {
+		STAILQ_REMOVE_HEAD(&journal->queue, link);
+		if (!all && tx->result == 0 && has_patience(tx)) {
+			STAILQ_INSERT_TAIL(&kept, tx, link);
+			continue;
+		}
+		if (tx->result == 0)
+			tx->result = -ENOSPC;
+		STAILQ_INSERT_TAIL(refused, tx, link);
+	}
+	STAILQ_CONCAT(&journal->queue, &kept);
+	settle_locked(journal, refused);
+}
+
+/* From tx on, back to where they came from. */
+static void give_back_locked(struct s3c_journal *journal, struct batch *batch, struct s3c_tx *tx)
+{
+	struct s3c_tx_list done = STAILQ_HEAD_INITIALIZER(done);
+	struct s3c_tx *first;
+
+	s3c_mutex_assert_held(&journal->lock);
+	while ((first = STAILQ_FIRST(&batch->txs)) != tx) {
+		STAILQ_REMOVE_HEAD(&batch->txs, link);
+		STAILQ_INSERT_TAIL(&done, first, link);
+	}
+	STAILQ_CONCAT(&batch->txs, &journal->queue);
+	STAILQ_CONCAT(&journal->queue, &batch->txs);
+	STAILQ_CONCAT(&batch->txs, &done);
+}
+
+/*
+ * tx does not fit, not even with the reserve. Whoever waits for something behind it is answered at
+ * once, and whoever comes until it is tried again; at the end of the journal all are.
+ */
+static void wait_for_space(struct s3c_journal *journal, struct batch *batch, struct s3c_tx *tx)
+{
+	int64_t until = s3c_clock_monotonic_ns() + STUCK_NS;
+
 	s3c_mutex_lock(&journal->lock);
+	give_back_locked(journal, batch, tx);
 	journal->stuck = true;
 	s3c_waitq_wake_all(&journal->done);
-	if (!journal->stop)
+	for (;;) {
+		struct s3c_tx_list refused = STAILQ_HEAD_INITIALIZER(refused);
+		struct s3c_op op;
+
+		refuse_locked(journal, journal->stop, &refused);
+		if (!STAILQ_EMPTY(&refused)) {
+			s3c_mutex_unlock(&journal->lock);
+			call_done(&refused);
+			s3c_mutex_lock(&journal->lock);
+			continue;
+		}
+		if (journal->stop || s3c_clock_monotonic_ns() >= until)
+			break;
+		s3c_op_init(&op, until);
 		s3c_waitq_wait(&journal->work, &journal->lock, &op);
+		s3c_op_destroy(&op);
+	}
 	while (journal->guests)
 		s3c_waitq_wait(&journal->work, &journal->lock, NULL);
 	journal->stuck = false;
-	stop = journal->stop;
-	while ((tx = STAILQ_FIRST(&journal->queue))) {
-		STAILQ_REMOVE_HEAD(&journal->queue, link);
-		if (s3c_tx_only_deletes(tx)) {
-			STAILQ_INSERT_TAIL(&kept, tx, link);
-		} else {
-			tx->result = -ENOSPC;
-			STAILQ_INSERT_TAIL(&refused, tx, link);
-		}
-	}
-	STAILQ_CONCAT(&journal->queue, &kept);
-	settle_locked(journal, &refused);
 	s3c_mutex_unlock(&journal->lock);
-	s3c_op_destroy(&op);
-	call_done(&refused);
-	return !stop;
 }
 
 static int attempt_alone(struct s3c_journal *journal, struct batch *batch, struct s3c_tx *tx)
@@ -237,15 +286,9 @@ static int attempt_alone(struct s3c_journal *journal, struct batch *batch, struc
 
 	if (r != -ENOSPC || !may_wait_for_space(tx))
 		return r;
-	if (s3c_space_release(journal)) {
-		s3c_space_checkpoint(journal);
-		r = attempt(journal, batch, tx, false, sync);
-	}
-	while (r == -ENOSPC && s3c_tx_only_deletes(tx) && wait_for_space(journal)) {
-		s3c_space_checkpoint(journal);
-		r = attempt(journal, batch, tx, false, sync);
-	}
-	return r;
+	s3c_space_release(journal);
+	s3c_space_checkpoint(journal);
+	return journal->suspect ? -EIO : attempt(journal, batch, tx, false, sync);
 }
 
 static void fail_all(struct batch *batch, int result)
@@ -259,6 +302,28 @@ static void fail_all(struct batch *batch, int result)
 	batch->notes_result = result;
 }
 
+/* Refuses the puts for which there is no room. */
+static void sift(struct s3c_journal *journal, struct batch *batch)
+{
+	const bool was_full = journal->full;
+	uint64_t puts = 0, bytes = 0;
+	struct s3c_tx *tx;
+
+	STAILQ_FOREACH (tx, &batch->txs, link) {
+		if (tx->result || may_wait_for_space(tx))
+			continue;
+		if (journal->full || !s3c_space_fits(journal, puts + tx->puts, bytes + tx->bytes)) {
+			tx->result = -ENOSPC;
+		} else {
+			puts += tx->puts;
+			bytes += tx->bytes;
+		}
+	}
+	/* The reserve went meanwhile, and those before had counted on it. */
+	if (journal->full && !was_full)
+		sift(journal, batch);
+}
+
 static void run(struct s3c_journal *journal, struct batch *batch)
 {
 	struct s3c_tx *tx;
@@ -268,12 +333,7 @@ static void run(struct s3c_journal *journal, struct batch *batch)
 		fail_all(batch, -EIO);
 		return;
 	}
-	if (journal->full) {
-		STAILQ_FOREACH (tx, &batch->txs, link) {
-			if (tx->result == 0 && !may_wait_for_space(tx))
-				tx->result = -ENOSPC;
-		}
-	}
+	sift(journal, batch);
 	r = attempt(journal, batch, NULL, batch->notes, batch->sync);
 	if (r == 0)
 		return;
@@ -291,6 +351,11 @@ static void run(struct s3c_journal *journal, struct batch *batch)
 			tx->result = -ENOSPC;
 		else
 			tx->result = attempt_alone(journal, batch, tx);
+		if (tx->result == -ENOSPC && s3c_tx_only_deletes(tx)) {
+			tx->result = 0;
+			wait_for_space(journal, batch, tx);
+			return;
+		}
 	}
 }
 
@@ -498,7 +563,8 @@ int s3c_writer_commit(struct s3c_journal *journal, struct s3c_tx *tx)
 	tx->wait = &wait;
 	s3c_mutex_lock(&journal->lock);
 	alone = STAILQ_EMPTY(&journal->queue) && !journal->busy && !journal->guests &&
-		!journal->tidy && !journal->full && !journal->suspect;
+		!journal->tidy && !journal->full && !journal->suspect &&
+		(may_wait_for_space(tx) || s3c_space_ample(journal, tx->puts, tx->bytes));
 	enqueue_locked(journal, tx);
 	if (alone && tx->result == 0) {
 		alone = commit_here_locked(journal, &result);
@@ -525,8 +591,9 @@ static int wal_grew(void *arg, sqlite3 *db, const char *name, int frames)
 
 	(void)db;
 	(void)name;
-	if (frames < journal->wal_done) /* it began anew */
-		journal->wal_done = 0;
+	/* It began anew; or it may have, when all of it was done. */
+	if (frames < journal->wal_done || journal->wal_done == journal->wal_frames)
+		journal->wal_done = journal->wal_tried = 0;
 	journal->wal_frames = frames;
 	return SQLITE_OK;
 }

@@ -72,7 +72,7 @@ static int teardown(void **state)
 	char command[80];
 	int r;
 
-	umount2(f->state, MNT_DETACH); /* of test_full_disk */
+	umount2(f->state, MNT_DETACH); /* of mount_small */
 	snprintf(command, sizeof(command), "rm -rf %s", f->dir);
 	r = system(command);
 	free(f);
@@ -952,13 +952,13 @@ static void test_space(void **state)
 	free(data);
 }
 
-/* A file system of 64 MiB of its own; root only. */
-static bool mount_small(struct fixture *f)
+/* A small file system of its own; root only. */
+static bool mount_small(struct fixture *f, const char *size)
 {
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mkdir(f->state, 0700) < 0)
 		return false;
-	return mount("none", f->state, "tmpfs", 0, "size=64m") == 0;
+	return mount("none", f->state, "tmpfs", 0, size) == 0;
 }
 
 /* Takes all that is left. */
@@ -988,7 +988,7 @@ static void test_full_disk(void **state)
 	struct s3c_tx *tx;
 	int r = 0;
 
-	if (!mount_small(f)) {
+	if (!mount_small(f, "size=64m")) {
 		free(data);
 		skip();
 	}
@@ -1043,6 +1043,126 @@ static void test_full_disk(void **state)
 	s3c_journal_close(journal);
 	s3c_log_close();
 	free(data);
+}
+
+/* One transaction of mib MiB, as the engine's for a large file. */
+static struct s3c_tx *large_tx(struct s3c_journal *journal, uint64_t id, unsigned mib)
+{
+	static const uint8_t data[MIB / 16];
+	struct s3c_tx *tx = new_tx(journal);
+
+	for (unsigned i = 0; i < 16 * mib; i++)
+		assert_int_equal(s3c_tx_put(tx, 2, id, i, data, sizeof(data)), 0);
+	return tx;
+}
+
+static struct s3c_tx *delete_tx(struct s3c_journal *journal, uint64_t id)
+{
+	struct s3c_tx *tx = new_tx(journal);
+
+	assert_int_equal(s3c_tx_delete_from(tx, 2, id, 0), 0);
+	return tx;
+}
+
+/* Transactions that are large for the disk: what is accepted leaves the database room to grow. */
+static void test_small_disk(void **state)
+{
+	static const char *const sizes[] = { "size=24m", "size=40m" };
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct s3c_journal *journal;
+		unsigned accepted = 0;
+		char path[96];
+
+		if (i)
+			assert_int_equal(umount2(f->state, 0) + rmdir(f->state), 0);
+		if (!mount_small(f, sizes[i]))
+			skip();
+		s3c_log_open("/dev/null");
+		journal = open_journal(f);
+		alarm(60); /* it must not hang */
+		for (uint64_t id = 0; id < 12; id++) {
+			unsigned mib = id % 3 == 2 ? 1 : 8 - (unsigned)(id % 3);
+			int r = s3c_tx_commit(large_tx(journal, id, mib),
+					      id % 2 ? S3C_TX_SYNC : S3C_TX_LAZY);
+
+			assert_true(r == 0 || r == -ENOSPC);
+			accepted += r == 0;
+			assert_int_equal(s3c_journal_sync(journal), 0);
+		}
+		assert_true(accepted > 0);
+		fill(f);
+		assert_int_equal(s3c_tx_commit(large_tx(journal, 100, 8), S3C_TX_SYNC), -ENOSPC);
+		/* A sync fails, too. */
+		__atomic_store_n(&syncs_fail, true, __ATOMIC_RELAXED);
+		assert_int_equal(s3c_tx_commit(delete_tx(journal, 0), S3C_TX_SYNC), -EIO);
+		assert_int_equal(s3c_tx_commit(delete_tx(journal, 0), S3C_TX_SYNC), -EIO);
+		__atomic_store_n(&syncs_fail, false, __ATOMIC_RELAXED);
+		for (uint64_t id = 0; id < 12; id++)
+			assert_int_equal(s3c_tx_commit(delete_tx(journal, id), S3C_TX_SYNC), 0);
+		assert_amount(journal, 0, 0);
+		snprintf(path, sizeof(path), "%s/other", f->state);
+		assert_int_equal(unlink(path), 0);
+		for (unsigned n = 0; n < 100 && s3c_record_room(journal, NULL, 1) < 0; n++)
+			usleep(100000);
+		assert_int_equal(s3c_tx_commit(large_tx(journal, 1, 1), S3C_TX_SYNC), 0);
+		s3c_journal_close(journal);
+		alarm(0);
+		s3c_log_close();
+	}
+}
+
+/*
+ * Somebody else takes the reserve's blocks as well: nothing can be written, deletes neither. They
+ * wait, but nobody who asks for a sync or a put waits behind them.
+ */
+static void test_stuck(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t data[MIB / 2];
+	struct s3c_journal *journal;
+	unsigned counts[3] = { 0 }, puts[3] = { 0 };
+	struct s3c_tx *tx;
+	char path[96];
+
+	if (!mount_small(f, "size=24m"))
+		skip();
+	s3c_log_open("/dev/null");
+	alarm(60);
+	journal = open_journal(f);
+	assert_int_equal(put(journal, 1, 1, 1, "a", 1), 0);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(put(journal, 2, 1, i, "b", 1), 0);
+	/* In the WAL, and the database has no room for it any more. */
+	assert_int_equal(put(journal, 1, 1, 2, data, MIB / 2), 0);
+	snprintf(path, sizeof(path), "%s/journal.reserve", f->state);
+	assert_int_equal(unlink(path), 0);
+	fill(f);
+	tx = new_tx(journal);
+	assert_int_equal(s3c_tx_delete_from(tx, 2, 1, 0), 0);
+	s3c_tx_submit(tx, S3C_TX_LAZY, count_result, counts);
+	for (unsigned i = 0; i < 10; i++) {
+		tx = new_tx(journal);
+		assert_int_equal(s3c_tx_put(tx, 2, 3, i, "c", 1), 0);
+		s3c_tx_submit(tx, S3C_TX_LAZY, count_result, puts);
+	}
+	assert_int_equal(s3c_journal_sync(journal), -ENOSPC);
+	assert_int_equal(puts[1], 10);
+	assert_int_equal(counts[0] + counts[1] + counts[2], 0);
+	assert_int_equal(put(journal, 2, 3, 1, "c", 1), -ENOSPC);
+
+	snprintf(path, sizeof(path), "%s/other", f->state);
+	assert_int_equal(unlink(path), 0);
+	for (unsigned i = 0; i < 100 && put(journal, 2, 3, 1, "c", 1) < 0; i++)
+		usleep(100000);
+	assert_int_equal(counts[0], 1);
+	assert_none(journal, 2, 1, 0);
+	assert_record(journal, 1, 1, 1, "a", 1);
+	assert_record(journal, 2, 3, 1, "c", 1);
+	s3c_journal_close(journal);
+	alarm(0);
+	s3c_log_close();
 }
 
 /* A database of the first schema becomes one of this, and one that shrinks. */
@@ -1103,8 +1223,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_readonly, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_migration, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_full_disk, setup,
-						teardown), /* last: its mounts */
+		/* Last: their mounts. */
+		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_small_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stuck, setup, teardown),
 	};
 
 	if (s3c_secret_init() < 0)
