@@ -246,7 +246,7 @@ int s3c_access_state(struct s3c_access *access, struct s3c_err *err)
 		if (r == 0)
 			r = open_journal(access, err);
 	}
-	return r < 0 ? r : s3c_journal_use(access->journal, access->source);
+	return r < 0 ? r : s3c_journal_use(access->journal, access->source, NULL);
 }
 
 /* sse-c: any key shows whether the store encrypts; the objects of a probe are removed again. */

@@ -16,6 +16,7 @@
 #include <uthash.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -24,7 +25,8 @@
 #define GATHER_NS (100 * S3C_NSEC_PER_MSEC) /* notes gather for so long */
 #define RETRY_NS (2 * S3C_NSEC_PER_SEC)     /* after a failed batch */
 #define PENDING_MAX 1000000u /* notes in memory; past it they are dropped, with a warning */
-#define BESIDE_MAX 1000u     /* notes that a transaction of records is kept waiting for */
+#define HASH_TEXT (2 * S3C_SHA256_LEN + 1)
+#define BESIDE_MAX 1000u /* notes that a transaction of records is kept waiting for */
 
 struct s3c_note {
 	char *key;
@@ -182,14 +184,34 @@ static void seen_in_notes(struct seen *seen, struct s3c_note *notes, const char 
 		seen_add(seen, note->generation, note->deleted);
 }
 
-int s3c_journal_generation_get(struct s3c_journal *journal, const char *key,
+/* What a key is kept under: HMAC-SHA256 in hex. Lock held. */
+static int hash_key(const struct s3c_journal *journal, const char *key,
+		    char ret_hash[static HASH_TEXT])
+{
+	static const uint8_t none[S3C_KEY_LEN];
+	uint8_t mac[S3C_SHA256_LEN];
+	int r = s3c_hmac_sha256(journal->name_key ? journal->name_key : none, S3C_KEY_LEN, key,
+				strlen(key), mac);
+
+	if (r == 0)
+		s3c_hex_encode(mac, sizeof(mac), ret_hash);
+	return r;
+}
+
+int s3c_journal_generation_get(struct s3c_journal *journal, const char *name,
 			       uint64_t *ret_generation, bool *ret_deleted)
 {
 	struct seen seen = { 0 };
+	char key[HASH_TEXT];
 	sqlite3_stmt *stmt;
-	int rc, r = 0;
+	int rc, r;
 
 	s3c_mutex_lock(&journal->lock);
+	r = hash_key(journal, name, key);
+	if (r < 0) {
+		s3c_mutex_unlock(&journal->lock);
+		return r;
+	}
 	seen_in_notes(&seen, journal->notes.pending, key);
 	seen_in_notes(&seen, journal->notes.writing, key);
 	s3c_mutex_unlock(&journal->lock);
@@ -223,7 +245,7 @@ int s3c_journal_generation_get(struct s3c_journal *journal, const char *key,
 	return 0;
 }
 
-void s3c_journal_generation_note(struct s3c_journal *journal, const char *key, uint64_t generation,
+void s3c_journal_generation_note(struct s3c_journal *journal, const char *name, uint64_t generation,
 				 bool deleted)
 {
 	struct s3c_notes *notes = &journal->notes;
@@ -234,10 +256,12 @@ void s3c_journal_generation_note(struct s3c_journal *journal, const char *key, u
 		return;
 	note = calloc(1, sizeof(*note));
 	if (note)
-		note->key = strdup(key);
+		note->key = malloc(HASH_TEXT);
 	s3c_mutex_lock(&journal->lock);
 	if (!note || !note->key) {
 		r = -ENOMEM;
+	} else if ((r = hash_key(journal, name, note->key)) < 0) {
+		;
 	} else if (HASH_COUNT(notes->pending) >= PENDING_MAX) {
 		r = -ENOBUFS;
 	} else {

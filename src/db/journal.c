@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "base/util.h"
 #include "db/journal_private.h"
 
@@ -287,15 +288,22 @@ int s3c_journal_open_readonly(const char *state_dir, struct s3c_err *err,
 	return 0;
 }
 
-int s3c_journal_use(struct s3c_journal *journal, const char *source)
+int s3c_journal_use(struct s3c_journal *journal, const char *source, const uint8_t *name_key)
 {
+	cleanup_secret uint8_t *key = s3c_secret_alloc(S3C_KEY_LEN);
 	char *copy = strdup(source);
 
-	if (!copy)
+	if (!copy || !key) {
+		free(copy);
 		return -ENOMEM;
+	}
+	if (name_key)
+		memcpy(key, name_key, S3C_KEY_LEN);
 	s3c_mutex_lock(&journal->lock);
 	free(journal->source);
 	journal->source = copy;
+	s3c_secret_free(journal->name_key);
+	journal->name_key = steal_ptr(key);
 	s3c_mutex_unlock(&journal->lock);
 	return 0;
 }
@@ -317,6 +325,7 @@ void s3c_journal_close(struct s3c_journal *journal)
 	s3c_mutex_destroy(&journal->db_lock);
 	free(journal->dir);
 	free(journal->path);
+	s3c_secret_free(journal->name_key);
 	free(journal->source);
 	free(journal);
 }

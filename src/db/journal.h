@@ -26,9 +26,13 @@ int s3c_journal_open(const char *state_dir, struct s3c_err *err, struct s3c_jour
  */
 int s3c_journal_open_readonly(const char *state_dir, struct s3c_err *err,
 			      struct s3c_journal **ret_journal);
-/* The source (as for pins) that keys of generations belong to from now on; "" until it is said.
-   Before the first generation is asked for or noted. */
-int s3c_journal_use(struct s3c_journal *journal, const char *source);
+/*
+ * The source (as for pins) that keys of generations belong to from now on; "" until it is said.
+ * name_key: 32 bytes under which keys are hashed before they are kept, so that the file tells no
+ * names; NULL where the store's names have no key either. Before the first generation is asked for
+ * or noted.
+ */
+int s3c_journal_use(struct s3c_journal *journal, const char *source, const uint8_t *name_key);
 /* Says in the lock file where the holder is mounted. */
 int s3c_journal_set_mountpoint(struct s3c_journal *journal, const char *mountpoint);
 /* Who holds the lock of state_dir: pid 0 and "" where the file does not tell. The caller frees. */

@@ -63,6 +63,9 @@ static const char *const migrations[] = {
 	"CREATE INDEX record_key ON record (kind, id, sub, session, len);"
 	"CREATE TABLE touch (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL);"
 	"INSERT INTO touch VALUES (1, 0);",
+
+	/* Keys were kept as they are; from here on as hashes. */
+	"PRAGMA secure_delete = ON; DELETE FROM generation; PRAGMA secure_delete = OFF;",
 };
 
 #define WHOLE_MAX (64 << 20)   /* a larger file is not looked through at each opening */

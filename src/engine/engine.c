@@ -67,13 +67,26 @@ static void parts_free(struct s3c_engine *engine)
 	free(engine);
 }
 
+static int use_journal(struct s3c_engine *engine)
+{
+	struct s3c_engine_config *config = &engine->config;
+	cleanup_secret uint8_t *key = NULL;
+	int r = 0;
+
+	if (engine->volume && engine->volume->family == S3C_FAMILY_CSE) {
+		key = s3c_secret_alloc(S3C_KEY_LEN);
+		r = key ? s3c_volume_local_key(engine->volume, "names", key) : -ENOMEM;
+	}
+	return r < 0 ? r : s3c_journal_use(config->journal, config->source, key);
+}
+
 static int parts_new(struct s3c_engine *engine)
 {
 	unsigned cpus = (unsigned)S3C_MAX(get_nprocs(), 1);
 	int r;
 
 	if (engine->config.journal && *engine->config.source) {
-		r = s3c_journal_use(engine->config.journal, engine->config.source);
+		r = use_journal(engine);
 		if (r < 0)
 			return r;
 	}

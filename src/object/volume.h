@@ -54,7 +54,7 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 /*
  * A key for what this machine keeps of the volume, of cse only (-EINVAL otherwise), at most 32
  * bytes of label: HKDF(volume key, volume id, "s3cryptfs local " label), doc/format.md. Labels in
- * use: "journal", "cache". The caller wipes it.
+ * use: "journal", "cache", "names". The caller wipes it.
  */
 int s3c_volume_local_key(const struct s3c_volume *volume, const char *label,
 			 uint8_t ret_key[static S3C_KEY_LEN]);

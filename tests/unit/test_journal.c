@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "base/util.h"
 #include "db/journal.h"
 
@@ -168,7 +169,7 @@ static void test_generations(void **state)
 	uint64_t generation;
 	bool deleted;
 
-	assert_int_equal(s3c_journal_use(journal, "source"), 0);
+	assert_int_equal(s3c_journal_use(journal, "source", NULL), 0);
 	assert_int_equal(s3c_journal_generation_get(journal, "k", &generation, &deleted), -ENOENT);
 	s3c_journal_generation_note(journal, "k", 5, false);
 	assert_generation(journal, "k", 5, false);
@@ -192,7 +193,7 @@ static void test_generations(void **state)
 
 	journal = open_journal(f);
 	assert_int_equal(s3c_journal_generation_get(journal, "k", &generation, &deleted), -ENOENT);
-	assert_int_equal(s3c_journal_use(journal, "source"), 0);
+	assert_int_equal(s3c_journal_use(journal, "source", NULL), 0);
 	assert_generation(journal, "k", UINT64_MAX, false);
 	assert_generation(journal, "unflushed", 9, true);
 	s3c_journal_close(journal);
@@ -392,6 +393,42 @@ static void test_kill(void **state)
 	s3c_journal_close(journal);
 }
 
+/* Keys are found by a hash; another key of the hash finds nothing. */
+static void test_no_names(void **state)
+{
+	static const char *const files[] = { "journal.db", "journal.db-wal" };
+	static const uint8_t one[32] = { 1 }, two[32] = { 2 };
+	static const char name[] = "a-name-nobody-else-has";
+	struct fixture *f = *state;
+	struct s3c_journal *journal = open_journal(f);
+	uint64_t generation;
+	size_t seen = 0;
+	bool deleted;
+
+	assert_int_equal(s3c_journal_use(journal, "source", one), 0);
+	s3c_journal_generation_note(journal, name, 7, false);
+	assert_int_equal(s3c_journal_flush(journal), 0);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		cleanup_free char *path = s3c_asprintf("%s/%s", f->state, files[i]);
+		cleanup_free char *data = malloc(8u << 20);
+		FILE *file = fopen(path, "r");
+		size_t len;
+
+		if (!file)
+			continue;
+		len = fread(data, 1, 8u << 20, file);
+		fclose(file);
+		seen += len;
+		assert_null(memmem(data, len, name, strlen(name)));
+		assert_true(i == 1 || len);
+	}
+	assert_true(seen > 0);
+	assert_generation(journal, name, 7, false);
+	assert_int_equal(s3c_journal_use(journal, "source", two), 0);
+	assert_int_equal(s3c_journal_generation_get(journal, name, &generation, &deleted), -ENOENT);
+	s3c_journal_close(journal);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -399,6 +436,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pins, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_caps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_generations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_readonly_of_nothing, setup, teardown),
@@ -408,5 +446,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
 	};
 
+	assert_int_equal(s3c_secret_init(), 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
