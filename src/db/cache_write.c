@@ -7,9 +7,11 @@
 #include "db/cache_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -18,6 +20,7 @@
 #include "base/secret.h"
 
 #define WRITER_NICE 10
+#define REST_FROM 4  /* it waited for a fourth of the turn */
 #define REST_TIMES 6 /* as long as a turn that had to wait */
 #define REST_MAX_NS (500 * S3C_NSEC_PER_MSEC)
 
@@ -405,34 +408,44 @@ static void wait_locked(struct s3c_cache *cache, int64_t until_ns)
 	s3c_op_destroy(&op);
 }
 
-static int64_t thread_ns(void)
+/*
+ * Nanoseconds that the thread was ready to run and did not get a processor so far (Linux,
+ * Documentation/scheduler/sched-stats.rst: the second field of /proc/<pid>/schedstat). 0 where the
+ * kernel does not tell.
+ */
+static int64_t waited_ns(int fd)
 {
-	struct timespec ts;
+	char text[96];
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+	uint64_t used, waited;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return ts.tv_sec * S3C_NSEC_PER_SEC + ts.tv_nsec;
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	return sscanf(text, "%" SCNu64 " %" SCNu64, &used, &waited) == 2 ? (int64_t)waited : 0;
 }
 
 /*
- * Does a turn, and tells until when to rest after it. A turn that got the processor for less than
- * two thirds of its time was in the way of others, or the disk is busy: what readers do comes
- * first, the queue fills meanwhile, and what comes then is dropped before it is sealed.
+ * Does a turn, and tells until when to rest after it. Where the turn had to wait for a processor,
+ * it kept others from theirs: what readers do comes first, the queue fills meanwhile, and what
+ * comes then is dropped before it is sealed. Waiting for the disk is no reason to rest.
  */
-static int64_t paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items)
+static int64_t paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items, int stat_fd)
 {
-	int64_t began = s3c_clock_monotonic_ns(), used = thread_ns(), now, wall;
+	int64_t began = s3c_clock_monotonic_ns(), waited = waited_ns(stat_fd), now, wall;
 
 	turn(cache, items);
 	now = s3c_clock_monotonic_ns();
 	wall = now - began;
-	used = thread_ns() - used;
-	return used * 3 < wall * 2 ? now + S3C_MIN(wall * REST_TIMES, REST_MAX_NS) : 0;
+	waited = waited_ns(stat_fd) - waited;
+	return waited * REST_FROM > wall ? now + S3C_MIN(wall * REST_TIMES, REST_MAX_NS) : 0;
 }
 
 void *s3c_cache_writer_main(void *arg)
 {
 	struct s3c_cache *cache = arg;
 	struct s3c_cache_items items;
+	cleanup_close int stat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 	int64_t rest_ns = 0;
 	bool last = false;
 
@@ -468,7 +481,7 @@ void *s3c_cache_writer_main(void *arg)
 		cache->turn++;
 		s3c_cache_take_locked(cache, &items);
 		s3c_mutex_unlock(&cache->lock);
-		rest_ns = paced_turn(cache, &items);
+		rest_ns = paced_turn(cache, &items, stat_fd);
 		s3c_mutex_lock(&cache->lock);
 		s3c_cache_settle_locked(cache, &items);
 		cache->turned = cache->turn;

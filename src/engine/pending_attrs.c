@@ -13,7 +13,7 @@
 struct attrs_before {
 	struct s3c_attrs attrs;
 	uint64_t seq;
-	bool was_dirty;
+	bool was_dirty, recorded;
 };
 
 /* Whatever it is, it is not what the store has. */
@@ -24,6 +24,7 @@ static void fold(struct s3c_object *object, unsigned which, const struct s3c_att
 	s3c_object_wait_persisted(object);
 	before->attrs = object->attrs;
 	before->was_dirty = object->detached || s3c_object_is_dirty(object);
+	before->recorded = object->jid != 0;
 	s3c_attrs_apply(&object->attrs, which, attrs);
 	before->seq = ++object->seq;
 	s3c_mutex_unlock(&object->engine->lock);
@@ -49,7 +50,7 @@ static int set_file(struct s3c_object *object, struct s3c_op *op, unsigned which
 	r = s3c_object_persist(object, S3C_TX_LAZY);
 	/* Of bytes that nobody was promised yet: with them. Else the store has to do. */
 	if (r == -EAGAIN)
-		r = before.was_dirty ? 0 : s3c_object_commit(object, op);
+		r = before.was_dirty && !before.recorded ? 0 : s3c_object_commit(object, op);
 	if (r < 0) {
 		unfold(object, &before);
 		return r;

@@ -381,9 +381,18 @@ int s3c_fs_fsync(struct s3c_file *file, struct s3c_op *op)
 
 int s3c_fs_flush(struct s3c_file *file, struct s3c_op *op)
 {
-	if (!file->writable || !s3c_object_dirty(file->object))
+	struct s3c_fs *fs = file->fs;
+	bool detached;
+
+	if (!file->writable)
 		return 0;
-	return s3c_object_sync(file->object, op, S3C_SYNC_CLOSE);
+	if (s3c_object_dirty(file->object))
+		return s3c_object_sync(file->object, op, S3C_SYNC_CLOSE);
+	s3c_mutex_lock(&fs->inodes.lock);
+	detached = file->inode->detached;
+	s3c_mutex_unlock(&fs->inodes.lock);
+	/* Stored already, for a rename or because it was time; its name may wait still. */
+	return detached ? 0 : s3c_engine_sync_names(fs->engine, op);
 }
 
 bool s3c_fs_file_untouched(struct s3c_file *file)
