@@ -83,12 +83,17 @@ tests_fuzz_fuzz_volume_SOURCES = tests/fuzz/fuzz_volume.c $(fuzz_main)
 tests_fuzz_fuzz_volume_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_volume_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 
-# Durable commits a second: run it by hand on the disk in question.
-check_PROGRAMS += tests/bench/cache_bench tests/bench/journal_bench
+# What make bench runs; the first two also by hand, on the disk in question.
+check_PROGRAMS += tests/bench/cache_bench tests/bench/journal_bench tests/bench/file_bench \
+	tests/bench/null_fuse
 tests_bench_cache_bench_SOURCES = tests/bench/cache_bench.c
 tests_bench_cache_bench_LDADD = $(S3C_LIBS)
 tests_bench_journal_bench_SOURCES = tests/bench/journal_bench.c
 tests_bench_journal_bench_LDADD = $(S3C_LIBS)
+tests_bench_file_bench_SOURCES = tests/bench/file_bench.c
+tests_bench_file_bench_LDADD = $(S3C_LIBS)
+tests_bench_null_fuse_SOURCES = tests/bench/null_fuse.c
+tests_bench_null_fuse_LDADD = $(S3C_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests) tests/contract/contract
@@ -125,6 +130,7 @@ EXTRA_DIST += \
 	tests/unit/http_server.h \
 	tests/unit/object_fixture.h \
 	tests/bench/bench.py \
+	tests/bench/local_parts.py \
 	tests/e2e/conftest.py \
 	tests/e2e/crash_model.py \
 	tests/e2e/crash_shim.c \
@@ -133,6 +139,7 @@ EXTRA_DIST += \
 	tests/e2e/harness.py \
 	tests/e2e/test_bad_input.py \
 	tests/e2e/test_budget.py \
+	tests/e2e/test_cache.py \
 	tests/e2e/test_crash.py \
 	tests/e2e/test_ctl.py \
 	tests/e2e/test_decoder.py \
@@ -140,6 +147,7 @@ EXTRA_DIST += \
 	tests/e2e/test_files.py \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_large.py \
+	tests/e2e/test_machines.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/test_user.py \
 	tests/servers/__init__.py \

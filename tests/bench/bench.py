@@ -10,6 +10,11 @@ store holds the last byte, a read begins with cold caches (mounted anew, kernel
 caches dropped). The ceiling is plain curl that moves the same bytes in pieces
 of 8 MiB, 8 at once. Times are noisy: look at the ratios; requests and bytes are
 exact.
+
+Then what s3cryptfs keeps on the local disk, with the longest of the delays:
+reads after a remount beside a FUSE filesystem that does nothing and the disk,
+small files in writeback beside SQLite's own durable commits, and the databases
+alone.
 """
 import argparse
 import os
@@ -31,7 +36,10 @@ import boto3  # noqa: E402
 from botocore.config import Config  # noqa: E402
 from servers import base, proxy, radosgw  # noqa: E402
 
+import local_parts  # noqa: E402
+
 MIB = 1 << 20
+PARTS = ("neighbours", "warm", "writeback", "databases")
 
 
 def sh(args, **kw):
@@ -91,6 +99,7 @@ class Neighbour:
 
 class S3cryptfs(Neighbour):
     name = "s3cryptfs"
+    options = ""
 
     def up(self):
         b = self.bench
@@ -98,8 +107,9 @@ class S3cryptfs(Neighbour):
         if not os.path.exists(keyring):
             sh([os.path.join(b.build, "s3cryptfsctl"), "key", "new", "-o", "keyring=" + keyring, "bench"])
         self.spawn([os.path.join(b.build, "s3cryptfs"), "s3://%s/ours" % b.bucket, self.mnt, "-f", "-o",
-                    "keyring=%s,endpoint=%s,ca_file=%s,region=us-east-1,cache_dir=%s,state_dir=%s" %
-                    (keyring, b.proxy.endpoint, b.proxy.cert, self.folder + "/cache", self.folder + "/state")],
+                    "keyring=%s,endpoint=%s,ca_file=%s,region=us-east-1,cache_dir=%s,state_dir=%s%s" %
+                    (keyring, b.proxy.endpoint, b.proxy.cert, self.folder + "/cache", self.folder + "/state",
+                     self.options)],
                    self.mnt, {"AWS_ACCESS_KEY_ID": b.server.access_key, "AWS_SECRET_ACCESS_KEY": b.server.secret_key})
 
     def memory_peak(self):
@@ -330,6 +340,38 @@ class Bench:
             for o in page.get("Contents", []):
                 self.client.delete_object(Bucket=self.bucket, Key=o["Key"])
 
+    def neighbours(self):
+        for latency in (int(x) for x in self.args.latency.split(",")):
+            print("delay %d ms" % latency, flush=True)
+            self.proxy.latency(latency)
+            self.ceiling(latency)
+            for kind in (S3cryptfs, S3fs, RcloneCrypt, GocryptfsOverS3fs):
+                if self.args.programs and kind.name not in self.args.programs.split(","):
+                    continue
+                try:
+                    neighbour = kind(self)
+                except base.Unavailable as reason:
+                    print("  %s: %s" % (kind.name, reason))
+                    continue
+                try:
+                    self.run(latency, neighbour)
+                except RuntimeError as e:
+                    print("  %s: %s" % (kind.name, e))
+                    neighbour.stop()
+        print(self.table())
+        return self.table()
+
+    def local(self, part):
+        """What is kept on the local disk; its lines."""
+        latency = max(int(x) for x in self.args.latency.split(","))
+        print("%s, delay %d ms" % (part, latency), flush=True)
+        parts = local_parts.Local(self, latency, S3cryptfs, unmount)
+        try:
+            getattr(parts, part)()
+        finally:
+            parts.close()
+        return "%s, delay %d ms\n" % (part, latency) + "\n".join("  " + line for line in parts.lines)
+
     def table(self):
         kinds = ("GET", "HEAD", "LIST", "PUT", "PART", "COPY", "PARTCOPY", "CREATE", "COMPLETE", "DELETE", "DELETEMANY")
         lines = ["%5s  %-18s  %-15s  %10s  %-8s  %6s  %9s  %9s  %s" %
@@ -353,36 +395,28 @@ def main():
     parser.add_argument("--size", type=int, default=1024, help="MiB of the large file, a multiple of 16 (1024)")
     parser.add_argument("--files", type=int, default=100, help="small files (100)")
     parser.add_argument("--latency", default="0,20", help="delays in ms (0,20)")
-    parser.add_argument("--only", help="comma-separated names of programs")
-    parser.add_argument("--output", help="write the table to this file too")
+    parser.add_argument("--only", help="comma-separated parts: " + " ".join(PARTS) + " (all)")
+    parser.add_argument("--programs", help="comma-separated names of programs for the table of neighbours (all)")
+    parser.add_argument("--durable-files", type=int, default=2000, help="small files in writeback (2000)")
+    parser.add_argument("--disk", default="/var/tmp", help="folder on the disk that is measured (/var/tmp)")
+    parser.add_argument("--output", help="write the results to this file too")
     args = parser.parse_args()
+    args.only = args.only.split(",") if args.only else PARTS
+    if set(args.only) - set(PARTS):
+        parser.error("--only takes " + " ".join(PARTS))
     with tempfile.TemporaryDirectory(prefix="s3cryptfs-bench-") as folder:
         bench = Bench(args, folder)
+        texts = []
         try:
             bench.warm_up()
-            for latency in (int(x) for x in args.latency.split(",")):
-                print("delay %d ms" % latency, flush=True)
-                bench.proxy.latency(latency)
-                bench.ceiling(latency)
-                for kind in (S3cryptfs, S3fs, RcloneCrypt, GocryptfsOverS3fs):
-                    if args.only and kind.name not in args.only.split(","):
-                        continue
-                    try:
-                        neighbour = kind(bench)
-                    except base.Unavailable as reason:
-                        print("  %s: %s" % (kind.name, reason))
-                        continue
-                    try:
-                        bench.run(latency, neighbour)
-                    except RuntimeError as e:
-                        print("  %s: %s" % (kind.name, e))
-                        neighbour.stop()
-            print(bench.table())
-            if args.output:
-                with open(args.output, "w") as f:
-                    f.write(bench.table() + "\n")
+            for part in PARTS:
+                if part in args.only:
+                    texts.append(bench.neighbours() if part == "neighbours" else bench.local(part))
         finally:
             bench.stop()
+            if args.output:
+                with open(args.output, "w") as f:
+                    f.write("\n\n".join(texts) + "\n")
 
 
 if __name__ == "__main__":

@@ -567,13 +567,13 @@ class Checker:
     def nearest(self, there, node, allowed):
         if there.size != len(there.data):
             return "read as %d bytes" % len(there.data)
-        text = "no version"
+        texts, data = [], b""
         for n, data in self.build(node, max(allowed, default=0)):
             if n in allowed and len(data) == there.size:
-                wrong = next(i for i in range(len(data)) if data[i] != there.data[i])
-                text = "not version %d from byte %d on" % (n, wrong)
-            elif n in allowed:
-                text = "not version %d of %d bytes" % (n, len(data))
+                wrong = [i for i in range(len(data)) if data[i] != there.data[i]]
+                zeros = sum(there.data[i] == 0 for i in wrong)
+                texts.append("not version %d: %d bytes from %d to %d, %d of them zero" % (n, len(wrong), wrong[0], wrong[-1], zeros))
+        text = "; ".join(texts) or "no version, the last of %d bytes" % len(data)
         return text
 
 
