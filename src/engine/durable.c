@@ -313,7 +313,7 @@ static int put_view(struct s3c_object *object, const struct work *work, uint64_t
 		return r;
 	if (object->cid && object->cid != cid)
 		r = s3c_tx_delete_from(tx, S3C_RECORD_CHUNK, object->cid, 0);
-	else if (object->cut != UINT64_MAX)
+	else if (object->cid && object->cut != UINT64_MAX)
 		r = s3c_tx_delete_from(tx, S3C_RECORD_CHUNK, cid,
 				       DIV_ROUND_UP(object->cut, S3C_CHUNK_SIZE));
 	for (size_t i = 0; !ahead && i < work->count && r == 0; i++)

@@ -960,6 +960,38 @@ static void test_outage(void **state)
 	fx_end(&fx);
 }
 
+/* A stored file that is cut, and gets more than a transaction takes. */
+
+static void replace_large(struct fx *fx, struct fx_options *o)
+{
+	cleanup_free uint8_t *data = pattern(SEG + 70 * KIB, 18);
+	struct s3c_object *object;
+
+	(void)o;
+	create_close(fx, "f", 100 * KIB, 17);
+	assert_int_equal(s3c_engine_sync(fx->engine, NULL), 0);
+	assert_int_equal(records(fx), 0);
+	assert_int_equal(s3c_object_open(fx->engine, NULL, "f", &object), 0);
+	assert_int_equal(s3c_object_truncate(object, NULL, 0), 0);
+	write_all(object, 0, data, SEG + 70 * KIB);
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_FSYNC), 0);
+}
+
+static void test_replace_large(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .writeback = true };
+	cleanup_free uint8_t *data = pattern(SEG + 70 * KIB, 18);
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	killed(replace_large, &o);
+	begin(&fx, &o);
+	path_equal(&fx, "f", data, SEG + 70 * KIB);
+	fx_end(&fx);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -969,7 +1001,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_kill_small),   cmocka_unit_test(test_kill_rough),
 		cmocka_unit_test(test_stale_chunks), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_orphans),      cmocka_unit_test(test_later_view),
-		cmocka_unit_test(test_outage),
+		cmocka_unit_test(test_outage),       cmocka_unit_test(test_replace_large),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
