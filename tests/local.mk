@@ -10,13 +10,22 @@ unit_tests = \
 	tests/unit/test_control \
 	tests/unit/test_crc \
 	tests/unit/test_credentials \
+	tests/unit/test_credentials_refresh \
+	tests/unit/test_credentials_remote \
+	tests/unit/test_credentials_reply \
 	tests/unit/test_crypto \
+	tests/unit/test_engine_attempts \
 	tests/unit/test_engine_cached \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
+	tests/unit/test_engine_exclusive \
+	tests/unit/test_engine_kill \
+	tests/unit/test_engine_moved \
 	tests/unit/test_engine_names \
 	tests/unit/test_engine_pending \
 	tests/unit/test_engine_rename \
+	tests/unit/test_engine_s3ec \
+	tests/unit/test_engine_resume \
 	tests/unit/test_engine_volume \
 	tests/unit/test_format_example \
 	tests/unit/test_fs_inode \
@@ -26,8 +35,10 @@ unit_tests = \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
 	tests/unit/test_options \
+	tests/unit/test_process \
 	tests/unit/test_records \
 	tests/unit/test_retry \
+	tests/unit/test_s3ec \
 	tests/unit/test_sigv4 \
 	tests/unit/test_source \
 	tests/unit/test_store_fault \
@@ -59,8 +70,10 @@ tests_e2e_crash_workload_LDADD =
 
 # Without a fuzzing library the targets are built too, with a main that replays files.
 fuzz_targets = \
+	tests/fuzz/fuzz_credentials \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_keyring \
+	tests/fuzz/fuzz_s3ec \
 	tests/fuzz/fuzz_trailer \
 	tests/fuzz/fuzz_volume
 
@@ -70,12 +83,18 @@ noinst_PROGRAMS += $(fuzz_targets)
 else
 fuzz_main = tests/fuzz/main.c
 endif
+tests_fuzz_fuzz_credentials_SOURCES = tests/fuzz/fuzz_credentials.c $(fuzz_main)
+tests_fuzz_fuzz_credentials_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_credentials_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_header_SOURCES = tests/fuzz/fuzz_header.c $(fuzz_main)
 tests_fuzz_fuzz_header_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_header_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_keyring_SOURCES = tests/fuzz/fuzz_keyring.c $(fuzz_main)
 tests_fuzz_fuzz_keyring_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_keyring_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_s3ec_SOURCES = tests/fuzz/fuzz_s3ec.c $(fuzz_main)
+tests_fuzz_fuzz_s3ec_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_s3ec_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_trailer_SOURCES = tests/fuzz/fuzz_trailer.c $(fuzz_main)
 tests_fuzz_fuzz_trailer_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_trailer_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -104,7 +123,7 @@ endif
 if !FUZZERS
 check_PROGRAMS += $(fuzz_targets)
 endif
-TESTS += tests/check-docs.sh tests/check-layers.sh tests/check-tests.sh
+TESTS += tests/check-docs.sh tests/check-layers.sh tests/check-tests.sh tests/replay-corpus.sh
 
 TEST_EXTENSIONS = .sh .tap
 tap_driver = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
@@ -117,18 +136,25 @@ AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; S3C_TEST_DATA='$(abs_top_srcdi
 
 tests/check-docs.log: s3cryptfs$(EXEEXT) s3cryptfsctl$(EXEEXT)
 tests/contract/fault.log: tests/contract/contract$(EXEEXT)
+tests/replay-corpus.log: $(fuzz_targets:=$(EXEEXT))
 
 EXTRA_DIST += \
 	tests/check-docs.sh \
 	tests/check-layers.sh \
 	tests/check-tests.sh \
 	tests/contract/fault.tap \
+	tests/data/s3ec \
+	tests/fuzz/corpus \
 	tests/no-cmocka.sh \
+	tests/replay-corpus.sh \
 	tests/run-tap \
+	tests/unit/credentials_fixture.h \
+	tests/unit/durable_fixture.h \
 	tests/unit/engine_fixture.h \
 	tests/unit/fake_engine.h \
 	tests/unit/http_server.h \
 	tests/unit/object_fixture.h \
+	tests/unit/s3ec_vectors.h \
 	tests/bench/bench.py \
 	tests/bench/local_parts.py \
 	tests/e2e/conftest.py \
@@ -141,6 +167,7 @@ EXTRA_DIST += \
 	tests/e2e/test_budget.py \
 	tests/e2e/test_cache.py \
 	tests/e2e/test_crash.py \
+	tests/e2e/test_credentials.py \
 	tests/e2e/test_ctl.py \
 	tests/e2e/test_decoder.py \
 	tests/e2e/test_faults.py \
@@ -149,6 +176,7 @@ EXTRA_DIST += \
 	tests/e2e/test_large.py \
 	tests/e2e/test_machines.py \
 	tests/e2e/test_s3.py \
+	tests/e2e/test_s3ec.py \
 	tests/e2e/test_user.py \
 	tests/servers/__init__.py \
 	tests/servers/base.py \

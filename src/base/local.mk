@@ -15,6 +15,8 @@ libs3cryptfs_a_SOURCES += \
 	src/base/err.h \
 	src/base/log.c \
 	src/base/log.h \
+	src/base/process.c \
+	src/base/process.h \
 	src/base/secret.c \
 	src/base/secret.h \
 	src/base/thread.c \

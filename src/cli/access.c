@@ -263,15 +263,22 @@ static int probe_write(struct s3c_access *access, struct s3c_err *err)
 	return s3c_store_probe(access->store, access->from->prefix, ssec, deadline_of(access), err);
 }
 
-int s3c_access_probe(struct s3c_access *access, struct s3c_err *err)
+/* What the options need of a store that is written to. */
+static int check_caps(const struct s3c_access *access, struct s3c_err *err)
+{
+	if (access->options->excl_open && !access->store->caps.put_if_none_match)
+		return s3c_err_set(err, -EOPNOTSUPP,
+				   "excl=open needs a store that honours If-None-Match, and this "
+				   "one does not: use excl=close");
+	return 0;
+}
+
+static int find_caps(struct s3c_access *access, struct s3c_err *err)
 {
 	const char *mode = access->options->enc_name;
 	struct s3c_store_caps caps;
 	int r;
 
-	if (access->read_only)
-		return s3c_store_probe_read(access->store, access->from->prefix,
-					    deadline_of(access), err);
 	if (s3c_journal_caps_get(access->journal, access->source, mode, CAPS_MAX_AGE_S, &caps) ==
 	    0) {
 		access->store->caps = caps;
@@ -282,6 +289,17 @@ int s3c_access_probe(struct s3c_access *access, struct s3c_err *err)
 	if (r < 0)
 		return r;
 	return s3c_journal_caps_set(access->journal, access->source, mode, &access->store->caps);
+}
+
+int s3c_access_probe(struct s3c_access *access, struct s3c_err *err)
+{
+	int r;
+
+	if (access->read_only)
+		return s3c_store_probe_read(access->store, access->from->prefix,
+					    deadline_of(access), err);
+	r = find_caps(access, err);
+	return r < 0 ? r : check_caps(access, err);
 }
 
 int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err)
@@ -295,7 +313,7 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 		.create = !access->read_only && !access->existing,
 		.force_init = force_init,
 		.read_only = access->read_only,
-		.accept_plain = o->accept & S3C_ACCEPT_PLAIN,
+		.accept_plain = o->accept & (S3C_ACCEPT_PLAIN | S3C_ACCEPT_FOREIGN),
 		.keyring = access->keyring,
 		.journal = access->journal,
 		.source = access->source,
@@ -422,6 +440,7 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.ttl_s = (double)o->ttl_s,
 		.read_only = access->read_only,
 		.consistency_open = o->consistency_open,
+		.excl_open = o->excl_open,
 		.rollback_deny = o->rollback_deny,
 		.default_uid = o->has_uid ? o->uid : getuid(),
 		.default_gid = o->has_gid ? o->gid : getgid(),

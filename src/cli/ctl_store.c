@@ -250,7 +250,7 @@ static void print_entry(const struct s3c_ctl *ctl, const char *path, const struc
 {
 	const struct s3c_header *header = &entry->header;
 	const char *mode = header->layout == S3C_LAYOUT_PLAIN ? "none" : "cse-key";
-	char when[64];
+	char when[64], what[256];
 
 	if (header->layout == S3C_LAYOUT_PLAIN && ctl->options.enc == S3C_ENC_SSE_C)
 		mode = "sse-c";
@@ -266,7 +266,13 @@ static void print_entry(const struct s3c_ctl *ctl, const char *path, const struc
 		printf("%-16s a prefix without an object\n", "stored as");
 		return;
 	}
+	if (header->layout == S3C_LAYOUT_FOREIGN)
+		mode = "of another client";
 	printf("%-16s %s\n", "encryption", mode);
+	if (entry->s3ec) {
+		s3c_s3ec_describe(entry->s3ec, what, sizeof(what));
+		printf("%-16s %s\n", "format", what);
+	}
 	if (header->layout == S3C_LAYOUT_CHUNKS || header->layout == S3C_LAYOUT_TRAILER) {
 		printf("%-16s %s\n", "format", S3C_CEK_ALG);
 		printf("%-16s %s\n", "layout",
@@ -275,7 +281,7 @@ static void print_entry(const struct s3c_ctl *ctl, const char *path, const struc
 		print_hex("file id", header->file_id, sizeof(header->file_id));
 		print_hex("content version", header->content_id, sizeof(header->content_id));
 	}
-	if (header->layout != S3C_LAYOUT_PLAIN)
+	if (s3c_layout_is_sealed(header->layout))
 		printf("%-16s %llu\n", "generation", (unsigned long long)header->generation);
 	printf("%-16s %s\n", "etag", entry->version.etag);
 	if (entry->version.version_id[0])

@@ -163,6 +163,11 @@ static int parse_command_line(struct command_line *line, int argc, char **argv)
 	r = s3c_source_parse(argv[optind], &err, &line->source);
 	if (r == 0)
 		r = s3c_options_check(&line->options, &err);
+	/* s3cryptfsctl only reads. */
+	if (r == 0 && (line->options.accept & S3C_ACCEPT_S3EC_V1) && !line->options.read_only)
+		r = s3c_err_set(&err, -EINVAL,
+				"accept=s3ec-v1 reads formats that authenticate nothing: only with "
+				"ro");
 	if (r < 0)
 		return usage_error(s3c_err_text(&err, r));
 	line->mountpoint = strdup(argv[optind + 1]);

@@ -496,6 +496,11 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 			err, -EINVAL,
 			"accept=sealed needs enc=cse-key: enc=%s reads plain objects only",
 			options->enc_name);
+	if (options->enc != S3C_ENC_CSE_KEY && (options->accept & S3C_ACCEPT_FOREIGN))
+		return s3c_err_set(err, -EINVAL,
+				   "accept=s3ec and s3ec-v1 need a keyring: use enc=cse-key (with "
+				   "ro where there is no volume) instead of enc=%s",
+				   options->enc_name);
 	if (options->writeback && options->commit_fsync)
 		return s3c_err_set(
 			err, -EINVAL,

@@ -45,7 +45,7 @@ struct s3c_options {
 	uint64_t cache_size, journal_size, memory;
 	int cache_key; /* enum s3c_cache_key; before s3c_options_check also -1: by the mode */
 	uint64_t ttl_s, timeout_s;
-	bool consistency_open;
+	bool consistency_open, excl_open;
 	bool writeback, commit_fsync;
 	unsigned parallel, retries;
 

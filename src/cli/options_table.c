@@ -22,8 +22,8 @@ static const struct s3c_choice enc_choices[] = {
 static const struct s3c_choice accept_choices[] = {
 	{ "sealed", S3C_ACCEPT_SEALED, false },
 	{ "plain", S3C_ACCEPT_PLAIN, false },
-	{ "s3ec", 0, true },
-	{ "s3ec-v1", 0, true },
+	{ "s3ec", S3C_ACCEPT_S3EC, false },
+	{ "s3ec-v1", S3C_ACCEPT_S3EC_V1, false },
 	{ 0 },
 };
 static const struct s3c_choice format_choices[] = {
@@ -78,7 +78,7 @@ static const struct s3c_choice cache_key_choices[] = {
 };
 static const struct s3c_choice excl_choices[] = {
 	{ "close", 0, false },
-	{ "open", 0, true },
+	{ "open", 1, false },
 	{ 0 },
 };
 static const struct s3c_choice hardlinks_choices[] = {
@@ -124,7 +124,8 @@ const struct s3c_option s3c_option_table[] = {
 		  "store, with our key), none",
 	  .preset = "cse-key", .choices = enc_choices },
 	{ "accept", S3C_GROUP_ENCRYPTION, S3C_OPTION_SET, AT(accept), .metavar = "LIST",
-	  .help = "which objects are read, joined by ':': sealed, plain",
+	  .help = "which objects are read, joined by ':': sealed, plain, s3ec (of the Amazon S3 "
+		  "Encryption Client), s3ec-v1 (its legacy formats; with ro)",
 	  .shown = "sealed for cse-key, else plain", .choices = accept_choices },
 	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "FORMAT",
 	  .help = "format of what is written: chunked", .preset = "chunked",
@@ -218,9 +219,11 @@ const struct s3c_option s3c_option_table[] = {
 	{ "writeback", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FLAG, AT(writeback),
 	  .help = "close, fsync and changes of names return when the local journal has them; the "
 		  "store follows" },
-	{ "excl", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "close",
-	  .help = "when two machines creating one name are told apart", .preset = "close",
-	  .choices = excl_choices },
+	{ "excl", S3C_GROUP_BEHAVIOUR, S3C_OPTION_BOOL_CHOICE, AT(excl_open),
+	  .metavar = "close|open",
+	  .help = "when two machines that create one name with O_EXCL are told apart: at close, "
+		  "or at open by an empty object",
+	  .preset = "close", .choices = excl_choices },
 	{ "hardlinks", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "off",
 	  .help = "hard links: link(2) answers EPERM", .preset = "off",
 	  .choices = hardlinks_choices },

@@ -245,6 +245,19 @@ static int set_stored(struct s3c_engine *engine, struct s3c_op *op, const char *
 	return r;
 }
 
+int s3c_attrs_store(struct s3c_engine *engine, const char *path, unsigned which,
+		    const struct s3c_attrs *attrs)
+{
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r;
+
+	s3c_names_invalidate(engine, path, false);
+	r = set_stored(engine, NULL, path, NULL, which, attrs, &entry);
+	if (r == 0)
+		s3c_names_set(engine, entry);
+	return r;
+}
+
 /* Of an open object: with its next commit when it has one to make, else at once. */
 static int set_object(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		      struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
@@ -287,6 +300,12 @@ static int set_attrs(struct s3c_engine *engine, struct s3c_op *op, const char *p
 
 	if (!object)
 		object = found;
+	r = s3c_late_setattr(engine, op, path, object, which, attrs, ret_info);
+	if (r != -EAGAIN) {
+		if (found)
+			s3c_object_close(found);
+		return r;
+	}
 	if (object) {
 		r = set_object(engine, op, path, object, which, attrs, ret_info);
 		if (found)
@@ -305,14 +324,15 @@ int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char 
 		       struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
 		       struct s3c_info *ret_info)
 {
-	struct s3c_hold hold = { .path = path };
+	struct s3c_hold hold = { .path = path, .ahead = true };
 	int r = s3c_writable(engine);
 
 	if (r < 0)
 		return r;
 	if (s3c_writeback(engine))
 		return s3c_pending_setattr(engine, op, path, object, which, attrs, ret_info);
-	if (object && s3c_object_fold_attrs(object, which, attrs)) {
+	/* What the journal has of it is to have them too. */
+	if (object && !s3c_object_recorded(object) && s3c_object_fold_attrs(object, which, attrs)) {
 		s3c_object_info(object, ret_info);
 		return 0;
 	}

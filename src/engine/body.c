@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/secret.h"
 
+#define TAIL_KEPT (16u << 10)
+
 /* Under the active key, whichever wrapped it before. */
 static int rewrap(struct s3c_commit *c)
 {
@@ -38,11 +40,12 @@ static struct s3c_attempt *find_attempt(struct s3c_object *object,
  * All attempts to publish one view have one id: however many there are while the store is away, the
  * one that arrived is known by it. The journal knows the first already.
  */
-static void take_op_id(struct s3c_commit *c)
+void s3c_commit_draw_op(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
-	bool again = false;
+	bool again = false, large = c->content && c->size > S3C_SEGMENT_SIZE;
 
+	s3c_random(c->header.op_id, sizeof(c->header.op_id));
 	s3c_mutex_lock(&object->engine->lock);
 	for (unsigned i = 0; c->seq && i < ARRAY_LEN(object->attempts); i++) {
 		const struct s3c_attempt *attempt = &object->attempts[i];
@@ -52,7 +55,9 @@ static void take_op_id(struct s3c_commit *c)
 		memcpy(c->header.op_id, attempt->op_id, S3C_OP_ID_LEN);
 		again = true;
 	}
-	if (!again && object->next_op_unused && c->seq && object->saved.seq == c->seq) {
+	/* Whether the end of an upload was asked for has to be told when it is gone on with: each
+	   has an id that the journal knows of from then on. */
+	if (!again && !large && object->next_op_unused && c->seq && object->saved.seq == c->seq) {
 		memcpy(c->header.op_id, object->next_op, S3C_OP_ID_LEN);
 		object->next_op_unused = false;
 	}
@@ -76,7 +81,6 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 			memset(header->salt, 0, sizeof(header->salt));
 			memcpy(c->key, c->crypt->key, S3C_KEY_LEN);
 			s3c_random(header->content_id, sizeof(header->content_id));
-			s3c_random(header->op_id, sizeof(header->op_id));
 			r = rewrap(c);
 		} else {
 			r = s3c_header_new(engine->config.keyring, engine->volume, header, c->key);
@@ -86,13 +90,12 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 							 c->base ? c->base->header.generation : 0);
 	} else {
 		header->layout = S3C_LAYOUT_PLAIN;
-		s3c_random(header->op_id, sizeof(header->op_id));
 	}
 	header->attrs = c->attrs;
 	header->attrs.known = true;
 	header->attrs_final = false;
 	header->size = c->size;
-	take_op_id(c);
+	s3c_commit_draw_op(c);
 	return r;
 }
 
@@ -170,10 +173,11 @@ int s3c_commit_guard(struct s3c_commit *c, const struct s3c_condition *condition
 	return r < 0 ? s3c_object_fail(c->object, "look at", c->target, r, reply.message) : 0;
 }
 
-void s3c_commit_attempt(struct s3c_commit *c)
+int s3c_commit_attempt(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
 	struct s3c_attempt *attempt;
+	int r;
 
 	s3c_mutex_lock(&object->engine->lock);
 	attempt = find_attempt(object, c->header.op_id);
@@ -187,10 +191,13 @@ void s3c_commit_attempt(struct s3c_commit *c)
 	};
 	memcpy(attempt->op_id, c->header.op_id, S3C_OP_ID_LEN);
 	s3c_mutex_unlock(&object->engine->lock);
-	s3c_object_record_attempt(object, c->header.op_id);
+	r = s3c_object_record_attempt(object, c->header.op_id);
+	if (r < 0)
+		return r;
 	s3c_mutex_lock(&object->engine->lock);
 	object->publishing = true;
 	s3c_mutex_unlock(&object->engine->lock);
+	return 0;
 }
 
 /* What the store has under the key, with its operation id. */
@@ -260,15 +267,19 @@ int s3c_commit_settle(struct s3c_commit *c)
 	struct s3c_object *object = c->object;
 	cleanup_entry struct s3c_entry *entry = NULL;
 	uint8_t op[S3C_OP_ID_LEN];
-	bool full = true;
+	unsigned open = 0;
+	bool again = false;
 	int r;
 
 	s3c_mutex_lock(&object->engine->lock);
-	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
-		full &= object->attempts[i].used &&
-			(object->attempts[i].seq != c->seq || object->attempts[i].size != c->size);
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++) {
+		const struct s3c_attempt *attempt = &object->attempts[i];
+
+		open += attempt->used;
+		again |= attempt->used && attempt->seq == c->seq && attempt->size == c->size;
+	}
 	s3c_mutex_unlock(&object->engine->lock);
-	if (!full)
+	if (open < S3C_ATTEMPTS_OPEN || again)
 		return 0;
 	r = look(c, &entry, op);
 	if (r == -ENOENT)
@@ -423,10 +434,11 @@ static int put(struct s3c_commit *c, uint8_t *body, size_t len)
 	int r = s3c_commit_guard(c, &condition);
 
 	if (r == 0)
+		r = s3c_commit_attempt(c);
+	if (r == 0)
 		r = s3c_commit_meta(c, &meta);
 	if (r < 0)
 		return r;
-	s3c_commit_attempt(c);
 	r = s3c_commit_request(c, &rq, "write", &reply);
 	s3c_meta_free(&meta);
 	c->version = reply.stat.version;
@@ -442,6 +454,18 @@ static int put(struct s3c_commit *c, uint8_t *body, size_t len)
 	return r < 0 && r != S3C_AGAIN && r != -EEXIST
 		       ? s3c_object_fail(c->object, "write", c->target, r, reply.message)
 		       : r;
+}
+
+/* What was sent stays with the entry, as if a GET had brought it: for a rename that may follow. */
+static void keep_tail(struct s3c_commit *c, const uint8_t *body, size_t len)
+{
+	if (!len || len > TAIL_KEPT || c->entry->tail)
+		return;
+	c->entry->tail = malloc(len);
+	if (!c->entry->tail)
+		return;
+	memcpy(c->entry->tail, body, len);
+	c->entry->tail_len = len;
 }
 
 int s3c_commit_small(struct s3c_commit *c)
@@ -475,6 +499,8 @@ int s3c_commit_small(struct s3c_commit *c)
 		r = -EIO;
 	if (r == 0)
 		r = put(c, body, len);
+	if (r == 0)
+		keep_tail(c, body, len);
 	s3c_mutex_lock(lock);
 	objects->uploading--;
 	if (body)

@@ -6,7 +6,9 @@
  * Sealed content is kept by segment: file id and segment salt name the plaintext of a segment for
  * ever, since whatever is encrypted again gets another salt. So a change of a large file leaves the
  * other segments where they are, and chmod and rename leave all. Plain content is kept by a hash
- * of key and version token, when all of that is known: an ETag alone is not enough.
+ * of key and version token, when all of that is known: an ETag alone is not enough. Content of
+ * other clients is kept by the id of its envelope, which does not authenticate it: what comes back
+ * is compared with what was verified.
  *
  * Entries are kept by path. They are never believed by themselves: a listing that agrees with them,
  * or a HEAD, makes them valid again (see lookup.c).
@@ -32,6 +34,9 @@ static void sealed_id(const uint8_t *file_id, const uint8_t *salt,
 	memcpy(ret_id + S3C_FILE_ID_LEN, salt, S3C_SALT_LEN);
 }
 
+/* In the place of a segment salt, which is random. */
+static const uint8_t foreign_salt[S3C_SALT_LEN] = "s3cryptfs s3ec";
+
 static bool plain_id(const struct s3c_entry *base, const struct s3c_target *target,
 		     uint8_t ret_id[static S3C_CACHE_ID_LEN])
 {
@@ -50,6 +55,10 @@ static bool content_id(const struct s3c_crypt *crypt, const struct s3c_entry *ba
 		       const struct s3c_target *target, uint64_t chunk,
 		       uint8_t ret_id[static S3C_CACHE_ID_LEN])
 {
+	if (crypt->body) {
+		sealed_id(crypt->file_id, foreign_salt, ret_id);
+		return true;
+	}
 	if (!crypt->key)
 		return plain_id(base, target, ret_id);
 	sealed_id(crypt->file_id, crypt->salts + chunk / S3C_SEGMENT_CHUNKS * S3C_SALT_LEN, ret_id);
@@ -65,6 +74,32 @@ void s3c_cached_put(struct s3c_engine *engine, const struct s3c_crypt *crypt,
 	if (engine->config.cache && content_id(crypt, base, target, chunk, id))
 		s3c_cache_write(engine->config.cache, id, chunk, data,
 				s3c_chunk_plain_len(crypt->size, chunk));
+}
+
+void s3c_cached_put_foreign(struct s3c_engine *engine, const uint8_t *file_id, uint64_t chunk,
+			    const uint8_t *data, uint32_t len)
+{
+	uint8_t id[S3C_CACHE_ID_LEN];
+
+	if (!engine->config.cache || !len)
+		return;
+	sealed_id(file_id, foreign_salt, id);
+	s3c_cache_write(engine->config.cache, id, chunk, data, len);
+}
+
+/* Takes back what the cache has of a foreign object and is not what was verified. */
+static unsigned drop_others(const struct s3c_crypt *crypt, uint64_t chunk, unsigned n,
+			    uint8_t *const *data, bool *have)
+{
+	unsigned dropped = 0;
+
+	for (unsigned i = 0; crypt->body && i < n; i++) {
+		if (!have[i] || s3c_s3ec_body_check(crypt->body, chunk + i, data[i]) == 0)
+			continue;
+		have[i] = false;
+		dropped++;
+	}
+	return dropped;
 }
 
 void s3c_cached_put_sealed(struct s3c_engine *engine, const uint8_t *file_id, const uint8_t *salt,
@@ -102,6 +137,7 @@ unsigned s3c_cached_get(struct s3c_engine *engine, const struct s3c_crypt *crypt
 		}
 		found += s3c_cache_read(engine->config.cache, id, chunk, n, lens, data,
 					ret_have + at);
+		found -= drop_others(crypt, chunk, n, data, ret_have + at);
 		for (unsigned i = 0; i < n; i++)
 			if (ret_have[at + i])
 				memset(data[i] + lens[i], 0, S3C_CHUNK_SIZE - lens[i]);
@@ -128,7 +164,8 @@ void s3c_cached_entry_put(struct s3c_engine *engine, const struct s3c_entry *ent
 	/* Of directories a listing tells nothing to compare with; without the time of its change a
 	   version is not told apart from one that was copied onto itself. */
 	if (!engine->config.cache || entry->is_dir || entry->implicit || entry->extra ||
-	    !entry->header.attrs.known || !entry->version.modified_ns || !entry->version.etag[0])
+	    entry->header.layout == S3C_LAYOUT_FOREIGN || !entry->header.attrs.known ||
+	    !entry->version.modified_ns || !entry->version.etag[0])
 		return;
 	/* Another change of the same second would look the same. */
 	if (s3c_clock_realtime_ns() < entry->version.modified_ns + SETTLED_NS)

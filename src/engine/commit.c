@@ -14,7 +14,7 @@
  *
  * timeout= bounds each request of a commit, not the commit, which may have to send terabytes.
  */
-#include "engine/content.h"
+#include "engine/upload_journal.h"
 #include "engine/durable.h"
 #include "engine/names.h"
 
@@ -68,12 +68,13 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 		.source = &entry->version,
 		.stored_size = entry->stored_size,
 		.extra = entry->extra,
+		.op_given = true,
 	};
-	int r;
+	int r = s3c_commit_attempt(c);
 
-	s3c_mutex_lock(&c->object->engine->lock);
-	c->object->publishing = true;
-	s3c_mutex_unlock(&c->object->engine->lock);
+	if (r < 0)
+		return r;
+	memcpy(copy.header.op_id, c->header.op_id, sizeof(copy.header.op_id));
 	copy.header.attrs = c->attrs;
 	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(c->object->engine, &copy, &c->version);
@@ -113,6 +114,8 @@ static int commit_try(struct s3c_commit *c)
 		return r;
 	if (c->content)
 		r = s3c_commit_settle(c);
+	else
+		s3c_commit_draw_op(c);
 	if (r < 0)
 		; /* as below */
 	else if (!c->content)
@@ -165,6 +168,7 @@ static void commit_succeed(struct s3c_commit *c)
 	s3c_mutex_lock(&engine->lock);
 	object->publishing = false;
 	s3c_object_set_base(object, entry);
+	object->stored_ns = entry->fetched_ns;
 	if (crypt) {
 		s3c_crypt_put(object->crypt);
 		object->crypt = crypt;
@@ -179,6 +183,7 @@ static void commit_succeed(struct s3c_commit *c)
 		object->record_anew = true;
 	}
 	object->clean_seq = c->seq;
+	s3c_paused_drop(object);
 	/* What still turns up of earlier ones is not what the chunks were compared with. */
 	memset(object->attempts, 0, sizeof(object->attempts));
 	if (object->seq == c->seq)
@@ -224,7 +229,11 @@ static void commit_run(struct s3c_job *job)
 	struct s3c_objects *objects = object->objects;
 	int r = commit_do(object);
 
-	if (r == -ESTALE || r == -EEXIST) {
+	if (r == -ESTALE)
+		r = s3c_commit_attrs_elsewhere(object);
+	if ((r == -ESTALE || r == -EEXIST) && object->claiming) {
+		r = -EEXIST;
+	} else if (r == -ESTALE || r == -EEXIST) {
 		r = s3c_conflict_rename(object);
 		if (r == 0)
 			r = commit_do(object);

@@ -6,10 +6,14 @@
  *	slots.c   the states of chunks, their checker    crypt.c   data keys, salts, targets
  *	object.c  the table of objects, their life       attach.c  what operations on names need
  *	fetch.c   GETs into chunks                       read.c    pinning chunks, reads, read-ahead
+ *	foreign.c objects of other clients: verified as a whole before anything is read
  *	write.c   writes, truncation                     room.c    making room: spill, retries
  *	durable.c what the journal keeps of objects      recover.c taking it up again
+ *	sync.c    what close and fsync wait for
  *	commit.c  when and how the store is brought up to date; one PUT; metadata alone
+ *	exclusive.c names that are in the store when they are made
  *	upload.c  multipart uploads, streams             plan.c    which parts an upload has
+ *	upload_journal.c  uploads that can go on         resume.c  going on with one
  *
  * The view of an object is its size, its attributes, and its chunks; a chunk without a slot (or
  * ABSENT) has the bytes of base as far as base_visible, and zeros past it. base is what the store
@@ -50,6 +54,7 @@
 #include "engine/memory.h"
 #include "engine/private.h"
 #include "engine/spill.h"
+#include "object/s3ec_body.h"
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -107,8 +112,15 @@ struct s3c_crypt {
 	uint8_t *salts; /* 16 bytes a segment; NULL: plain */
 	/* Non-hole segments before each, when there are holes; NULL: its index. */
 	uint32_t *rank;
+	struct s3c_s3ec_body *body; /* of a foreign object: it was verified; file_id is its id */
 };
 
+/*
+ * A daemon has so many whose outcome it does not know before it looks at the store. Each crash adds
+ * one to those of a record (the next one may have been sent), so more are kept than that.
+ */
+#define S3C_ATTEMPTS_OPEN 4u
+#define S3C_ATTEMPTS 12u
 /* An attempt to write the object, whose outcome may not be known yet. */
 struct s3c_attempt {
 	uint8_t op_id[S3C_OP_ID_LEN];
@@ -126,6 +138,8 @@ struct s3c_saved {
 };
 
 struct s3c_upload;
+struct s3c_paused;
+struct s3c_mark;
 struct s3c_object {
 	struct s3c_engine *engine;
 	struct s3c_objects *objects;
@@ -151,8 +165,10 @@ struct s3c_object {
 	struct s3c_segment *segments;
 	struct s3c_waitq waitq;
 	bool preparing, refreshing;
-	unsigned writing; /* writes that copy bytes */
-	unsigned busy;    /* slots that are read from the spill file, pages written there */
+	struct s3c_pass *pass;     /* verifies a foreign base; with a reference while it runs */
+	struct s3c_entry *refused; /* a foreign base that is not authentic; with a reference */
+	unsigned writing;          /* writes that copy bytes */
+	unsigned busy; /* slots that are read from the spill file, pages written there */
 
 	/* dirty: seq != clean_seq; its content: content_seq != content_clean. */
 	uint64_t seq, clean_seq, content_seq, content_clean;
@@ -160,15 +176,17 @@ struct s3c_object {
 	bool publishing; /* the request that changes the object in the store may have had its effect
 			  */
 	bool localizing; /* detach brings what base has */
+	bool claiming;   /* the name is being made exclusively: exclusive.c */
 	struct s3c_job commit_job;
 	uint64_t snap_seq; /* of the running or last commit */
 	uint64_t commits_begun, commits_ended;
 	int commit_result; /* of the last */
 	int64_t retry_ns;  /* failed after the last close: when to try again */
+	int64_t stored_ns; /* monotonic, of the last commit that the store confirmed; 0: none */
 	bool hopeless;     /* trying again cannot help */
 	bool lost;         /* chunks were dropped and their upload failed */
 	unsigned frozen;
-	struct s3c_attempt attempts[4];
+	struct s3c_attempt attempts[S3C_ATTEMPTS];
 	unsigned attempt_next;
 
 	/* durable.c. jid 0: the journal has nothing of the object. */
@@ -184,10 +202,12 @@ struct s3c_object {
 	/* In the record: the operation id of the first commit of the saved view. */
 	uint8_t next_op[S3C_OP_ID_LEN];
 	bool next_op_unused;
-	unsigned failures; /* commits that failed since the last one that did not */
+	bool next_op_synced; /* and that record is on the disk */
+	unsigned failures;   /* commits that failed since the last one that did not */
 
 	struct s3c_upload *upload;
-	bool stream_off; /* until the next commit */
+	struct s3c_paused *paused; /* one that the next commit goes on with, or NULL */
+	bool stream_off;           /* until the next commit */
 	uint64_t seq_end;
 };
 
@@ -200,17 +220,20 @@ struct s3c_objects {
 	struct s3c_engine *engine;
 	LIST_HEAD(, s3c_object) all;
 	struct s3c_object *by_path;
-	TAILQ_HEAD(, s3c_object) cached; /* oldest first */
+	TAILQ_HEAD(s3c_cached_objects, s3c_object) cached; /* oldest first */
 	unsigned open, cached_count;
 	LIST_HEAD(, s3c_frozen_path) frozen;
 	struct s3c_waitq thaw_wait;
 	struct s3c_memory mem;
 	struct s3c_spill *spill;
 	LIST_HEAD(, s3c_fetch) fetches;
-	struct s3c_pool *parts; /* parts of uploads: they wait for memory and the store alone */
-	unsigned uploading;     /* parts and bodies under way */
-	bool no_part_copy;      /* the store refused one */
+	LIST_HEAD(, s3c_pass) passes;
+	struct s3c_pool *parts;    /* parts of uploads: they wait for memory and the store alone */
+	unsigned uploading;        /* parts and bodies under way */
+	struct s3c_paused *paused; /* uploads of an earlier daemon, while objects are taken up */
+	bool no_part_copy;         /* the store refused one */
 	bool guard_warned, closing, stop;
+	uint64_t drops, drops_synced; /* removals of records; of those, on the disk */
 	struct s3c_waitq idle, retry_wait;
 	pthread_t retrier;
 	bool retrier_runs, retrier_ends;
@@ -305,7 +328,22 @@ void s3c_fetch_cancel_all(struct s3c_objects *objects);
 void s3c_fetch_disown(struct s3c_object *object, struct s3c_segment *segment,
 		      struct s3c_slot *slot);
 
+/* foreign.c. Lock held, released meanwhile. */
+/*
+ * Sees to object->crypt of a foreign base: the whole object is read once and verified, which goes
+ * on when who waits has given up, as long as the object is open. 0: look again; -ESTALE.
+ */
+int s3c_foreign_prepare(struct s3c_object *object, struct s3c_op *op);
+void s3c_foreign_cancel_all(struct s3c_objects *objects);
+/* An object with a verified content was closed: of closed ones the newest stay, as far as there is
+   room; others are verified again when they are opened. Lock held, not released. */
+void s3c_foreign_trim(struct s3c_objects *objects);
+
 /* cached.c. Lock not held. Nothing where there is no cache. */
+/* A chunk of a foreign object that may turn out not to be authentic: it is checked when it comes
+   back. */
+void s3c_cached_put_foreign(struct s3c_engine *engine, const uint8_t *file_id, uint64_t chunk,
+			    const uint8_t *data, uint32_t len);
 /* Copies one opened chunk into the cache: data has all its bytes. */
 void s3c_cached_put(struct s3c_engine *engine, const struct s3c_crypt *crypt,
 		    const struct s3c_entry *base, const struct s3c_target *target, uint64_t chunk,
@@ -385,9 +423,12 @@ static inline bool s3c_object_kept(const struct s3c_object *object)
 void s3c_object_record_moved(struct s3c_object *object);
 /* When that was not possible at once: waits until it is so. Lock not held. */
 void s3c_object_record_follow(struct s3c_object *object);
-/* Before a request that publishes view seq under op_id: the record tells of it. Lock not held. */
-void s3c_object_record_attempt(struct s3c_object *object,
-			       const uint8_t op_id[static S3C_OP_ID_LEN]);
+/*
+ * Before a request that publishes the object under op_id: the record, where there is one, tells of
+ * it on the disk. When it does not, nothing may be sent (logged): should this daemon end, the next
+ * one would take up an earlier view and not know the later one in the store as ours. Lock not held.
+ */
+int s3c_object_record_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN]);
 /* After a commit: the record goes when nothing is left to be stored; or what is left is kept there.
    Lock held, released. r: of the commit. */
 void s3c_object_record_committed(struct s3c_object *object, int r);
@@ -408,8 +449,12 @@ void s3c_commit_start(struct s3c_object *object);
 int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep);
 int s3c_commit_small(struct s3c_commit *c);
 int s3c_commit_large(struct s3c_commit *c);
-/* Attributes alone, of entry, by a copy onto itself: version and header of c. */
+/* Attributes alone, of entry, by a copy onto itself under the operation id of c's header: version
+   and header of c. */
 int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry);
+/* A commit of attributes alone found another file there, or none: they go to what is there, for the
+   last writer of attributes wins. 0; -ESTALE: it is not about attributes. */
+int s3c_commit_attrs_elsewhere(struct s3c_object *object);
 /* Seals (plain: copies) one segment of a file of size bytes; key NULL: plain. DIRTY chunks become
    SENT. */
 int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_t *file_id,
@@ -423,9 +468,12 @@ int s3c_commit_guard(struct s3c_commit *c, const struct s3c_condition *condition
 /* Before a commit: the next attempt would make one be forgotten whose outcome is not known. Asks
    the store. S3C_AGAIN: one was done; -ESTALE: somebody else's is there. */
 int s3c_commit_settle(struct s3c_commit *c);
+/* Draws the operation id of the header, or takes the one under which the view was sent before or
+   is in the journal. */
+void s3c_commit_draw_op(struct s3c_commit *c);
 /* Before a request that writes: its operation id is one of ours, and readers that find the object
-   changed wait for the outcome. */
-void s3c_commit_attempt(struct s3c_commit *c);
+   changed wait for the outcome. Errors: of s3c_object_record_attempt; nothing may be sent then. */
+int s3c_commit_attempt(struct s3c_commit *c);
 /* An earlier commit, whose reply was lost, took effect: its content becomes base. Lock held. */
 bool s3c_object_adopt(struct s3c_object *object, struct s3c_entry *entry,
 		      const uint8_t op[static S3C_OP_ID_LEN]);
@@ -451,8 +499,11 @@ struct s3c_part {
 	uint64_t first, count; /* segments; of holes among them nothing is sent */
 	bool copy, trailer;
 	enum s3c_part_state state;
+	bool check;      /* it was sent before: has the view what it holds? Nothing is sent */
 	uint64_t stored; /* bytes sent */
 	struct s3c_store_part done;
+	struct s3c_mark *marks; /* of the segments sent; NULL: not wanted, or no memory */
+	unsigned mark_count;
 };
 enum s3c_segment_kind { S3C_KIND_HOLE, S3C_KIND_SEND, S3C_KIND_COPY };
 struct s3c_upload {
@@ -465,6 +516,8 @@ struct s3c_upload {
 	char *id;
 	bool keep; /* file id and data key are base's */
 	bool stream;
+	bool resumed;    /* its first parts are those of an earlier commit */
+	uint64_t record; /* in the journal, see upload_journal.h; 0: none */
 
 	struct s3c_op op; /* of the requests for parts: cancel interrupts it */
 
@@ -511,3 +564,10 @@ void s3c_upload_abort(struct s3c_upload *upload);
 
 /* plan.c: the kinds of the segments of a commit, and its parts. Lock held. */
 int s3c_plan_make(struct s3c_upload *upload, const struct s3c_commit *c);
+/* Its steps, for one that goes on: the kinds; the salt of a segment of which nothing is in the
+   store, by its kind; and parts for segments [from, to), in sends of at most most (or only their
+   number). */
+int s3c_plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segments);
+void s3c_plan_salt(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segment);
+int s3c_plan_range(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t from,
+		   uint64_t to, uint64_t most, unsigned *ret_count);

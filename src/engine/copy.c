@@ -12,6 +12,9 @@
  * for good. So the source carries a condition; where the store ignores it, what
  * was copied is looked at: an unchanged ETag is proof; else, when the source
  * still stands, its ETag; else the content itself is opened under the header.
+ *
+ * What is replaced was seen by whoever asks for that: the target carries a
+ * condition too, or is looked at right before (guard).
  */
 #include "engine/names.h"
 
@@ -35,12 +38,14 @@ struct copying {
 	const struct s3c_meta *props;
 	const char *content_type;
 	bool same, sealed;
-	const char *source_etag; /* NULL: unknown */
+	const char *source_etag;    /* NULL: unknown */
+	struct s3c_extra *envelope; /* when the caller had none */
 };
 
 static void copying_free(struct copying *c)
 {
 	s3c_meta_free(&c->meta);
+	s3c_extra_put(c->envelope);
 	s3c_wipe(&c->from_ssec, sizeof(c->from_ssec));
 	s3c_wipe(&c->to_ssec, sizeof(c->to_ssec));
 }
@@ -64,18 +69,88 @@ static int request(struct copying *c, struct s3c_store_request *rq, struct s3c_s
 	return r;
 }
 
-/* The condition on the target, as far as the operation's kind has one. */
-static struct s3c_condition target_condition(const struct copying *c, bool if_match)
+static int head(struct copying *c, const char *key, const struct s3c_ssec *ssec,
+		struct s3c_store_reply *reply)
 {
-	struct s3c_condition condition = { .if_none_match = c->copy->noreplace };
+	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
 
-	if (!condition.if_none_match && c->same && if_match)
-		condition.if_match = c->source_etag;
-	return condition;
+	return request(c, &rq, reply, "look at");
+}
+
+/* 0: what may be replaced stands there; -ENOENT: nothing, any more; -EEXIST; -EREMCHG. */
+static int look_at_target(struct copying *c)
+{
+	const struct s3c_version *replaces = c->copy->replaces;
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r = head(c, c->copy->to, c->to_key, &reply);
+
+	if (r == -ENOENT)
+		return replaces ? -ENOENT : 0;
+	/* Under a key that is not ours it is nothing that we have seen. */
+	if (r < 0 && r != -EKEYREJECTED)
+		return r;
+	if (!replaces)
+		return -EEXIST;
+	return r == 0 && s3c_etag_equal(reply.stat.version.etag, replaces->etag) ? 0 : -EREMCHG;
+}
+
+/* 0: the version stands there that the header belongs to. -ESTALE. */
+static int look_at_source(struct copying *c)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r;
+
+	if (!c->source_etag)
+		return 0;
+	r = head(c, c->copy->from, c->from_key, &reply);
+	if (r == -ENOENT || (r == 0 && !s3c_etag_equal(reply.stat.version.etag, c->source_etag)))
+		return -ESTALE;
+	return r;
+}
+
+/*
+ * The condition on the target, of those that the operation's kind honours; or a look, when there is
+ * none. Right before the request that changes the target. sure: what is written are the bytes that
+ * belong to the header; else an object that is copied onto itself could be the version of another
+ * machine, which nobody could read under that header.
+ */
+static int guard_target(struct copying *c, bool if_match, bool if_none_match, bool sure,
+			struct s3c_condition *ret_condition)
+{
+	const struct s3c_copy *copy = c->copy;
+	const char *etag = copy->replaces ? copy->replaces->etag : "";
+	int r;
+
+	*ret_condition = (struct s3c_condition){ 0 };
+	if (c->same && if_match)
+		ret_condition->if_match = c->source_etag;
+	if (c->same && !ret_condition->if_match && !sure)
+		return look_at_source(c);
+	if (!copy->guard)
+		return 0;
+	if (!copy->replaces)
+		ret_condition->if_none_match = if_none_match;
+	else if (if_match && *etag)
+		ret_condition->if_match = etag;
+	if (ret_condition->if_match || ret_condition->if_none_match || copy->looked)
+		return 0;
+	r = look_at_target(c);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* A condition was refused: which one? */
+static int explain_refusal(struct copying *c, int result)
+{
+	int r = c->copy->guard ? look_at_target(c) : 0;
+
+	if (r == -ENOENT)
+		return -EREMCHG;
+	return r == 0 ? -ESTALE : r == -EEXIST || r == -EREMCHG ? r : result;
 }
 
 static int copy_whole(struct copying *c, struct s3c_store_reply *reply)
 {
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	struct s3c_store_request rq = {
 		.op = S3C_STORE_COPY,
 		.key = c->copy->to,
@@ -86,10 +161,11 @@ static int copy_whole(struct copying *c, struct s3c_store_reply *reply)
 		.meta = &c->meta,
 		.props = c->props,
 		.content_type = c->content_type,
-		.condition.if_none_match = c->copy->noreplace,
 	};
+	int r = guard_target(c, caps->copy_if_match && !c->same, caps->copy_if_none_match,
+			     caps->copy_source_if_match, &rq.condition);
 
-	return request(c, &rq, reply, "copy to");
+	return r < 0 ? r : request(c, &rq, reply, "copy to");
 }
 
 static int put_whole(struct copying *c, const void *body, size_t len, struct s3c_store_reply *reply)
@@ -106,12 +182,12 @@ static int put_whole(struct copying *c, const void *body, size_t len, struct s3c
 		.meta = &c->meta,
 		.props = c->props,
 		.content_type = c->content_type,
-		.condition = target_condition(c, caps->put_if_match),
 	};
+	/* Bytes were read right before. */
+	int r = guard_target(c, caps->put_if_match, caps->put_if_none_match, len > 0,
+			     &rq.condition);
 
-	if (!caps->put_if_none_match)
-		rq.condition.if_none_match = false;
-	return request(c, &rq, reply, "write");
+	return r < 0 ? r : request(c, &rq, reply, "write");
 }
 
 struct range_sink {
@@ -262,12 +338,11 @@ static int complete(struct copying *c, const char *upload_id, const struct s3c_s
 		.upload_id = upload_id,
 		.parts = parts,
 		.part_count = count,
-		.condition = target_condition(c, caps->complete_if_match),
 	};
+	int r = guard_target(c, caps->complete_if_match, caps->complete_if_none_match, false,
+			     &rq.condition);
 
-	if (!caps->complete_if_none_match)
-		rq.condition.if_none_match = false;
-	return request(c, &rq, reply, "complete");
+	return r < 0 ? r : request(c, &rq, reply, "complete");
 }
 
 static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *reply)
@@ -297,6 +372,18 @@ static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *r
 	return r;
 }
 
+/* Is a write of the bytes, which are here, the only way to replace no more than what was seen? */
+static bool write_is_safer(const struct copying *c)
+{
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
+	const struct s3c_copy *copy = c->copy;
+
+	if (!copy->body || !copy->stored_size || !copy->guard || copy->looked || c->same)
+		return false;
+	return copy->replaces ? !caps->copy_if_match && caps->put_if_match
+			      : !caps->copy_if_none_match && caps->put_if_none_match;
+}
+
 /* ret_checked: the bytes are those of the source's version without doubt. */
 static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
 {
@@ -309,6 +396,8 @@ static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_
 	/* A marker has no bytes that could be another version's. */
 	if (!size && (marker || (c->same && caps->put_if_match) || !caps->copy))
 		return put_whole(c, NULL, 0, reply);
+	if (write_is_safer(c))
+		return put_whole(c, c->copy->body, size, reply);
 	if (caps->copy && size <= COPY_MAX) {
 		*ret_checked = caps->copy_source_if_match && c->source_etag;
 		r = copy_whole(c, reply);
@@ -323,14 +412,6 @@ static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_
 	}
 	*ret_checked = c->source_etag;
 	return size <= WHOLE_MAX ? rewrite_whole(c, reply) : copy_parts(c, false, reply);
-}
-
-static int head(struct copying *c, const char *key, const struct s3c_ssec *ssec,
-		struct s3c_store_reply *reply)
-{
-	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
-
-	return request(c, &rq, reply, "look at");
 }
 
 /* Is what stands at the target what this operation wrote? */
@@ -412,6 +493,37 @@ static int check_copy(struct copying *c, const struct s3c_version *version)
 	return c->sealed ? check_content(c) : 0;
 }
 
+/* Its envelope is metadata of another program: without them nobody could read the copy. */
+static int find_envelope(struct copying *c)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_copy *copy = c->copy;
+	struct s3c_header header;
+	int r = 0;
+
+	if (copy->header.layout != S3C_LAYOUT_FOREIGN)
+		return 0;
+	if (!copy->extra) {
+		r = head(c, copy->from, c->from_key, &reply);
+		if (r == 0)
+			r = s3c_header_of(c->engine, copy->from, &reply.stat, &header);
+		if (r == 0 &&
+		    (header.layout != S3C_LAYOUT_FOREIGN ||
+		     memcmp(header.content_id, copy->header.content_id, S3C_CONTENT_ID_LEN) != 0))
+			r = -ESTALE;
+		if (r == 0)
+			r = s3c_extra_make(&header, false, &reply.stat, &c->envelope);
+		copy->extra = c->envelope;
+	}
+	if (r == 0 && (!copy->extra || copy->extra->unsendable)) {
+		s3c_error("object %s: it is neither renamed nor are its attributes changed: the "
+			  "metadata that its client needs cannot be sent again",
+			  copy->from);
+		r = -EOPNOTSUPP;
+	}
+	return r == -ENOENT ? -ESTALE : r;
+}
+
 /* What other programs set goes with a plain object. */
 static int keep_extra(struct copying *c)
 {
@@ -420,7 +532,7 @@ static int keep_extra(struct copying *c)
 
 	if (copy->to[strlen(copy->to) - 1] == '/')
 		c->content_type = S3C_DIR_TYPE;
-	if (!copy->extra || copy->header.layout != S3C_LAYOUT_PLAIN)
+	if (!copy->extra || s3c_layout_is_sealed(copy->header.layout))
 		return 0;
 	c->props = &copy->extra->props;
 	r = s3c_extra_apply(copy->extra, copy->to, c->same, &c->meta);
@@ -440,13 +552,16 @@ static int prepare(struct copying *c)
 		    copy->header.layout == S3C_LAYOUT_TRAILER;
 	if (copy->source->etag[0])
 		c->source_etag = copy->source->etag;
-	s3c_random(copy->header.op_id, S3C_OP_ID_LEN);
+	if (!copy->op_given)
+		s3c_random(copy->header.op_id, S3C_OP_ID_LEN);
 	copy->header.generation = s3c_next_generation(engine, copy->to, copy->old->generation);
 	r = s3c_ssec_of(engine, copy->from, &c->from_ssec, &c->from_key);
 	if (r == 0)
 		r = s3c_ssec_of(engine, copy->to, &c->to_ssec, &c->to_key);
 	if (r == 0)
 		r = s3c_header_to_meta(engine, &copy->header, copy->to, &c->meta);
+	if (r == 0)
+		r = find_envelope(c);
 	if (r == 0)
 		r = keep_extra(c);
 	return r;
@@ -466,10 +581,10 @@ static int copy_checked(struct copying *c, struct s3c_version *ret_version)
 	else if ((s3c_result_lost(r) || r == -ESTALE || r == -EEXIST || r == -ENXIO) &&
 		 is_ours(c, &version))
 		r = 0;
-	else if (r == -ESTALE || r == -EEXIST)
+	else if (r == -ESTALE || r == -EEXIST || r == -ENOENT)
+		r = explain_refusal(c, r);
+	if (r == -ESTALE || r == -EEXIST || r == -EREMCHG)
 		return r;
-	else if (r == -ENOENT)
-		return -ESTALE; /* the source */
 	if (r < 0)
 		return s3c_engine_fail(c->engine, "write", c->copy->to, r, reply.message);
 	if (!checked)

@@ -68,6 +68,7 @@ void s3c_crypt_put(struct s3c_crypt *crypt)
 	s3c_secret_free(crypt->key);
 	free(crypt->salts);
 	free(crypt->rank);
+	s3c_s3ec_body_free(crypt->body);
 	free(crypt);
 }
 
@@ -135,7 +136,7 @@ uint64_t s3c_crypt_offset(const struct s3c_crypt *crypt, uint64_t chunk)
 {
 	uint64_t segment = chunk / S3C_SEGMENT_CHUNKS, chunks = s3c_chunk_count(crypt->size);
 
-	if (crypt->layout == S3C_LAYOUT_PLAIN)
+	if (crypt->layout == S3C_LAYOUT_PLAIN || crypt->layout == S3C_LAYOUT_FOREIGN)
 		return S3C_MIN(chunk * S3C_CHUNK_SIZE, crypt->size);
 	if (chunk >= chunks) {
 		/* The end of the last chunk, which is no hole: nobody asks past one. */
@@ -253,7 +254,7 @@ static int load_crypt(struct s3c_object *object, struct s3c_op *op, const struct
 	if (header->layout == S3C_LAYOUT_PLAIN)
 		return s3c_crypt_new(header->layout, base->stored_size, NULL, NULL, NULL,
 				     ret_crypt);
-	if (header->layout == S3C_LAYOUT_NONE)
+	if (header->layout == S3C_LAYOUT_NONE || header->layout == S3C_LAYOUT_FOREIGN)
 		return -EIO;
 	key = s3c_objects_secret(object->objects);
 	if (!key)
@@ -279,6 +280,20 @@ static int load_crypt(struct s3c_object *object, struct s3c_op *op, const struct
 	return r;
 }
 
+/* The same for a foreign base, which is verified as a whole. */
+static int prepare_foreign(struct s3c_object *object, struct s3c_op *op, unsigned *tries)
+{
+	struct s3c_entry *base = s3c_entry_ref(object->base);
+	int r = s3c_foreign_prepare(object, op);
+
+	if (r == -ESTALE && object->base != base)
+		r = 0;
+	else if (r == -ESTALE && (*tries)++ < S3C_STALE_TRIES)
+		r = s3c_object_refresh(object, op);
+	s3c_entry_put(base);
+	return r;
+}
+
 int s3c_object_prepare(struct s3c_object *object, struct s3c_op *op)
 {
 	struct s3c_mutex *lock = &object->engine->lock;
@@ -291,6 +306,10 @@ int s3c_object_prepare(struct s3c_object *object, struct s3c_op *op)
 	while (object->base && !object->crypt && r == 0) {
 		if (op == S3C_NOWAIT)
 			return -EINPROGRESS;
+		if (object->base->header.layout == S3C_LAYOUT_FOREIGN) {
+			r = prepare_foreign(object, op, &tries);
+			continue;
+		}
 		if (object->preparing) {
 			r = s3c_waitq_wait(&object->waitq, lock, op);
 			continue;

@@ -31,11 +31,7 @@
 #include "engine/content.h"
 #include "engine/record.h"
 
-#define TX_CHUNKS 128u                            /* chunks of one transaction */
-#define SMALL_BYTES (64u << 20)                   /* what is journaled whatever is under way */
-#define STREAM_GRACE_S 2.0                        /* for a stream to end by itself */
-#define CLOSE_DELAY_NS (3 * S3C_NSEC_PER_SEC / 2) /* more may come for the same name */
-#define OPEN_DELAY_NS (15 * S3C_NSEC_PER_SEC)     /* of a file that stays open */
+#define TX_CHUNKS 128u /* chunks of one transaction */
 
 bool s3c_durable(const struct s3c_engine *engine)
 {
@@ -64,7 +60,7 @@ struct before {
 	uint64_t jid, cid;
 	struct s3c_saved saved;
 	uint8_t next_op[S3C_OP_ID_LEN];
-	bool next_op_unused;
+	bool next_op_unused, next_op_synced;
 };
 
 static void before_keep(const struct s3c_object *object, struct before *before)
@@ -74,6 +70,7 @@ static void before_keep(const struct s3c_object *object, struct before *before)
 		.cid = object->cid,
 		.saved = object->saved,
 		.next_op_unused = object->next_op_unused,
+		.next_op_synced = object->next_op_synced,
 	};
 	if (before->saved.base)
 		s3c_entry_ref(before->saved.base);
@@ -89,6 +86,7 @@ static void before_restore(struct s3c_object *object, struct before *before)
 	before->saved.base = NULL;
 	memcpy(object->next_op, before->next_op, sizeof(object->next_op));
 	object->next_op_unused = before->next_op_unused;
+	object->next_op_synced = before->next_op_synced;
 }
 
 /* Somebody who waits for a transaction. */
@@ -96,7 +94,7 @@ struct waiter {
 	struct s3c_object *object; /* held */
 	uint64_t jid, cid, seq;    /* of the record that it writes */
 	struct before *before;     /* NULL: the same view */
-	bool done;
+	bool synced, done;
 	int result;
 };
 
@@ -111,9 +109,10 @@ static void on_done(void *arg, int result)
 	w->done = true;
 	object->recording = false;
 	object->old_cid = 0;
-	if (result == 0)
+	if (result == 0) {
 		object->record_seq = S3C_MAX(object->record_seq, w->seq);
-	else if (w->before)
+		object->next_op_synced |= w->synced;
+	} else if (w->before)
 		object->record_broken = true;
 	/* Unless the record has gone meanwhile. */
 	if (result < 0 && w->before && object->jid == w->jid && object->cid == w->cid)
@@ -132,6 +131,7 @@ static int submit_wait(struct s3c_object *object, struct s3c_tx *tx, enum s3c_tx
 		.cid = object->cid,
 		.seq = object->saved.seq,
 		.before = before,
+		.synced = mode == S3C_TX_SYNC,
 	};
 
 	s3c_object_hold(object);
@@ -188,6 +188,7 @@ static void saved_take(struct s3c_object *object)
 	};
 	s3c_random(object->next_op, sizeof(object->next_op));
 	object->next_op_unused = true;
+	object->next_op_synced = false;
 }
 
 /* The chunks that the record needs. all: those that it has as well, for another cid. */
@@ -504,8 +505,10 @@ int s3c_object_unrecord(struct s3c_object *object, struct s3c_tx *tx)
 		r = s3c_tx_delete_from(tx, S3C_RECORD_CHUNK, object->cid, 0);
 	if (r == 0 && object->old_cid)
 		r = s3c_tx_delete_from(tx, S3C_RECORD_CHUNK, object->old_cid, 0);
-	if (r == 0)
+	if (r == 0) {
 		forget(object);
+		object->objects->drops++;
+	}
 	return r;
 }
 
@@ -553,33 +556,86 @@ void s3c_object_record_follow(struct s3c_object *object)
 		s3c_warn("%s: the journal has it under its former name", object->path);
 }
 
-void s3c_object_record_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN])
+/* The first attempt is in the record since the view is. Lock held, released. */
+static int sync_first_attempt(struct s3c_object *object)
 {
 	struct s3c_mutex *lock = &object->engine->lock;
+	uint8_t op[S3C_OP_ID_LEN];
+	int r;
+
+	if (object->next_op_synced)
+		return 0;
+	memcpy(op, object->next_op, sizeof(op));
+	s3c_mutex_unlock(lock);
+	r = s3c_journal_sync(object->engine->config.journal);
+	s3c_mutex_lock(lock);
+	if (r == 0 && memcmp(op, object->next_op, sizeof(op)) == 0)
+		object->next_op_synced = true;
+	return r;
+}
+
+static int put_attempt(struct s3c_object *object)
+{
 	struct s3c_tx *tx;
+	int r = s3c_tx_new(object->engine->config.journal, &tx);
+
+	if (r < 0)
+		return r;
+	/* Small, and the way to a smaller backlog. */
+	s3c_tx_vital(tx);
+	r = put_record(object, tx);
+	if (r == 0)
+		return submit_wait(object, tx, S3C_TX_SYNC, NULL);
+	s3c_tx_free(tx);
+	return r;
+}
+
+/*
+ * What has no record is sent under an id that no record tells of. A former record of that name must
+ * not come back then: it would be taken for what counts, and what was sent for somebody else's. So
+ * removals are on the disk first. Lock held, released.
+ */
+static void sync_drops(struct s3c_object *object)
+{
+	struct s3c_objects *objects = object->objects;
+	struct s3c_mutex *lock = &object->engine->lock;
+	uint64_t drops = objects->drops;
+	int r;
+
+	if (objects->drops_synced == drops)
+		return;
+	s3c_mutex_unlock(lock);
+	r = s3c_journal_sync(object->engine->config.journal);
+	s3c_mutex_lock(lock);
+	if (r == 0)
+		objects->drops_synced = S3C_MAX(objects->drops_synced, drops);
+	else
+		s3c_warn("journal: it cannot be synced (%s): should this end now, an earlier "
+			 "view of %s may come back beside the one that is sent",
+			 strerror(-r), object->path);
+}
+
+int s3c_object_record_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN])
+{
+	struct s3c_mutex *lock = &object->engine->lock;
 	int r = 0;
 
+	if (!s3c_durable(object->engine))
+		return 0;
 	s3c_mutex_lock(lock);
 	wait_recorded(object);
-	/* The first one is there since the view is. */
-	if (object->jid && memcmp(op_id, object->next_op, S3C_OP_ID_LEN) != 0) {
-		r = s3c_tx_new(object->engine->config.journal, &tx);
-		if (r == 0) {
-			/* Small, and the way to a smaller backlog. */
-			s3c_tx_vital(tx);
-			r = put_record(object, tx);
-			if (r < 0)
-				s3c_tx_free(tx);
-			else
-				r = submit_wait(object, tx, S3C_TX_SYNC, NULL);
-		}
-	}
+	if (!object->jid)
+		sync_drops(object);
+	/* Or since that was waited for. */
+	if (object->jid)
+		r = memcmp(op_id, object->next_op, S3C_OP_ID_LEN) == 0 ? sync_first_attempt(object)
+								       : put_attempt(object);
 	s3c_mutex_unlock(lock);
 	if (r < 0)
-		s3c_warn("journal: an attempt to store %s cannot be noted (%s): should this end "
-			 "now, "
-			 "it may be kept twice",
-			 object->path, strerror(-r));
+		s3c_error("%s is not sent: the journal, which has an earlier view of it, cannot "
+			  "note the attempt (%s)",
+			  object->path, strerror(-r));
+	return r;
 }
 
 bool s3c_failure_is_final(int result)
@@ -623,129 +679,4 @@ void s3c_object_record_committed(struct s3c_object *object, int r)
 		s3c_error("%s: what could not be stored is not in the journal either (%s): it is "
 			  "kept in memory and in cache_dir alone",
 			  object->path, strerror(-r));
-}
-
-void s3c_object_schedule(struct s3c_object *object, bool closed)
-{
-	int64_t due = s3c_clock_monotonic_ns() + (closed ? CLOSE_DELAY_NS : OPEN_DELAY_NS);
-
-	if (object->hopeless)
-		return;
-	if (!object->retry_ns || (closed && !object->failures))
-		object->retry_ns = due;
-}
-
-/* Bytes that the journal lacks, about. */
-static uint64_t unsaved_bytes(const struct s3c_object *object)
-{
-	const struct s3c_segment *segment, *tmp;
-	uint64_t bytes = 0;
-
-	HASH_ITER (hh, object->segments, segment, tmp)
-		bytes += (uint64_t)(segment->dirty + segment->sent) * S3C_CHUNK_SIZE;
-	return bytes;
-}
-
-/* A large file whose upload goes well is nearly in the store when it is closed: the rest of it is
-   less to write than all of it. */
-static int finish_stream(struct s3c_object *object)
-{
-	struct s3c_op op;
-	bool wait;
-	int r;
-
-	s3c_mutex_lock(&object->engine->lock);
-	wait = object->upload && !object->upload->result && unsaved_bytes(object) > SMALL_BYTES;
-	s3c_mutex_unlock(&object->engine->lock);
-	if (!wait)
-		return -EAGAIN;
-	s3c_op_init(&op, s3c_deadline_after(STREAM_GRACE_S));
-	r = s3c_object_commit_within(object, &op);
-	s3c_op_destroy(&op);
-	return r;
-}
-
-/* A record whose removal may have failed, or is not on the disk yet. Lock not held. */
-static int sync_removal(struct s3c_object *object, uint64_t jid)
-{
-	struct s3c_engine *engine = object->engine;
-	struct s3c_tx *tx = NULL;
-	bool again;
-	int r;
-
-	s3c_mutex_lock(&engine->lock);
-	again = object->jid == jid; /* of a later view by now */
-	s3c_mutex_unlock(&engine->lock);
-	if (again)
-		return s3c_journal_sync(engine->config.journal);
-	r = s3c_tx_new(engine->config.journal, &tx);
-	if (r == 0)
-		r = s3c_tx_delete(tx, S3C_RECORD_OBJECT, jid, 0);
-	if (r == 0)
-		r = s3c_tx_commit(steal_ptr(tx), S3C_TX_SYNC);
-	s3c_tx_free(tx);
-	return r;
-}
-
-/*
- * The journal cannot take the view: the store is as durable. But an older view that the journal
- * still has would come back after a crash, and be taken for what counts: it has to be gone. A
- * journal that cannot be written at all does not lose it, nor can it be told under which id this
- * one is sent: then nobody is promised anything, and it is sent when it is due.
- */
-static int sync_by_store(struct s3c_object *object, struct s3c_op *op, int failure)
-{
-	struct s3c_engine *engine = object->engine;
-	uint64_t jid;
-	int r;
-
-	s3c_mutex_lock(&engine->lock);
-	jid = object->jid;
-	if (jid && failure == -EIO) {
-		s3c_object_schedule(object, false);
-		s3c_mutex_unlock(&engine->lock);
-		return failure;
-	}
-	s3c_mutex_unlock(&engine->lock);
-	r = s3c_object_commit(object, op);
-	if (r < 0)
-		return r;
-	/* The names that were changed before are promised with it. */
-	return jid ? sync_removal(object, jid) : s3c_journal_sync(engine->config.journal);
-}
-
-int s3c_object_sync(struct s3c_object *object, struct s3c_op *op, enum s3c_sync what)
-{
-	struct s3c_engine *engine = object->engine;
-	int r;
-
-	if (op == S3C_NOWAIT)
-		return s3c_object_dirty(object) ? -EINPROGRESS : 0;
-	if (s3c_writeback(engine)) {
-		/* The store has the content; the names that are to be kept with it are here. */
-		if (finish_stream(object) == 0)
-			return s3c_journal_sync(engine->config.journal);
-		r = s3c_object_persist(object, S3C_TX_SYNC);
-		if (r < 0)
-			return sync_by_store(object, op, r);
-		s3c_mutex_lock(&engine->lock);
-		if (s3c_object_is_dirty(object))
-			s3c_object_schedule(object, false);
-		s3c_mutex_unlock(&engine->lock);
-		return 0;
-	}
-	if (engine->config.commit_fsync && what == S3C_SYNC_CLOSE) {
-		s3c_mutex_lock(&engine->lock);
-		s3c_commit_start(object);
-		s3c_mutex_unlock(&engine->lock);
-		return 0;
-	}
-	return s3c_object_commit(object, op);
-}
-
-int s3c_engine_sync_names(struct s3c_engine *engine, struct s3c_op *op)
-{
-	if (!s3c_writeback(engine))
-		return 0;
-	return op == S3C_NOWAIT ? -EINPROGRESS : s3c_journal_sync(engine->config.journal);
 }

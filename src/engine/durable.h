@@ -10,12 +10,14 @@
  *	GONE		id	0	a name that was removed here and may still be in the store
  *	DIR		id	0	a directory whose marker is to be written
  *	RENAME		id	0	a rename of a directory that has begun
+ *	UPLOAD		id	0, part	an upload that was begun, and its parts; upload_journal.h
  *
  * Content half, durable.c and recover.c. An object has a record (jid != 0) from the first time that
  * something of it is acknowledged without the store until the store has confirmed all of it:
  *
  *	writeback	from create on; content at flush, fsync and release
- *	otherwise	when a commit failed: the caller gets the error, the bytes are kept
+ *	otherwise	when a commit failed: the caller gets the error, the bytes are kept; and
+ *			from a change of attributes of a file that was just stored on (pending_moved.c)
  *
  * A record is one consistent view: OBJECT and its CHUNKs change in one transaction; a large one is
  * written under a new cid first, and the transaction that switches to it is the last. The id of
@@ -23,7 +25,8 @@
  * how a success whose reply, or whose writer, was lost is recognised.
  *
  * Names half, pending.c. In writeback, names are changed here first: a record, an answer, and the
- * store follows in the background.
+ * store follows in the background. Otherwise only attributes of directories, and names that a rename
+ * has left.
  *
  * Order: transactions are submitted with engine->lock held, in the order in which what they say
  * became true here; nobody waits for one with the lock held.
@@ -39,6 +42,7 @@ enum s3c_record_kind {
 	S3C_RECORD_GONE = 3,
 	S3C_RECORD_DIR = 4,
 	S3C_RECORD_RENAME = 5,
+	S3C_RECORD_UPLOAD = 6,
 };
 
 /* Are there records at all (a journal that was unlocked)? Constant. */

@@ -28,6 +28,7 @@
 #include "db/cache.h"
 #include "db/journal.h"
 #include "key/keyring.h"
+#include "key/unwrap.h"
 #include "object/attrs.h"
 #include "object/volume.h"
 #include "store/store.h"
@@ -42,6 +43,10 @@ extern struct s3c_op s3c_op_nowait;
 enum s3c_enc { S3C_ENC_CSE_KEY, S3C_ENC_SSE_C, S3C_ENC_NONE };
 #define S3C_ACCEPT_SEALED 1u
 #define S3C_ACCEPT_PLAIN 2u
+/* Of other S3 encryption clients: authenticated formats, and legacy ones (read-only mounts). */
+#define S3C_ACCEPT_S3EC 4u
+#define S3C_ACCEPT_S3EC_V1 8u
+#define S3C_ACCEPT_FOREIGN (S3C_ACCEPT_S3EC | S3C_ACCEPT_S3EC_V1)
 
 struct s3c_engine_config {
 	struct s3c_store *store; /* probed; taken over by a successful s3c_engine_new */
@@ -49,6 +54,7 @@ struct s3c_engine_config {
 	enum s3c_enc enc;
 	unsigned accept;                   /* S3C_ACCEPT_* */
 	const struct s3c_keyring *keyring; /* borrowed; NULL in mode none */
+	const struct s3c_kms_unwrap *kms;  /* borrowed; for objects of other clients; NULL: none */
 	struct s3c_volume *volume; /* taken over; NULL in mode none. Opened by s3c_engine_volume */
 	const char *volume_prefix; /* prefix of the volume object: this one's or one above */
 	struct s3c_journal *journal; /* borrowed */
@@ -65,6 +71,7 @@ struct s3c_engine_config {
 	unsigned parallel;     /* content transfers at once */
 	double timeout_s, ttl_s;
 	bool read_only, consistency_open, rollback_deny;
+	bool excl_open; /* the store honours If-None-Match on PUT */
 	/* For objects without attributes of their own. */
 	uid_t default_uid;
 	gid_t default_gid;
@@ -86,7 +93,8 @@ struct s3c_volume_request {
 	struct s3c_store *store;
 	const char *prefix;
 	enum s3c_enc enc;
-	bool ssec_shared, create, force_init, read_only, accept_plain;
+	bool ssec_shared, create, force_init, read_only;
+	bool accept_plain; /* reads something besides sealed objects */
 	const struct s3c_keyring *keyring;
 	struct s3c_journal *journal;
 	const char *source;
@@ -142,6 +150,10 @@ int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *pa
    -EEXIST when the name is known to exist; it is looked up when nothing is known. */
 int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		      const struct s3c_attrs *attrs, struct s3c_object **ret_object);
+/* The same for O_EXCL: with excl_open the store has the name, as an empty file, when this returns.
+   -EEXIST: another machine has made it. */
+int s3c_object_create_excl(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			   const struct s3c_attrs *attrs, struct s3c_object **ret_object);
 void s3c_object_ref(struct s3c_object *object);
 void s3c_object_close(struct s3c_object *object);
 /* The present view, dirty changes included. Never waits. */
@@ -241,6 +253,8 @@ void s3c_engine_unsent(struct s3c_engine *engine,
 		       void (*fn)(void *arg, const struct s3c_unsent *unsent), void *arg);
 /* Tries again now what failed or is parked: at path, or all where it is NULL. How many. */
 unsigned s3c_engine_retry(struct s3c_engine *engine, const char *path);
+/* What has failed, and trying again may mend, is sent now and not when it would be due. */
+void s3c_engine_hasten(struct s3c_engine *engine);
 /* Gives up what is not stored of path: the store's version is what counts again. -ENOENT: nothing
    is unsent there; -EBUSY: it is open. */
 int s3c_engine_discard(struct s3c_engine *engine, struct s3c_op *op, const char *path);

@@ -20,6 +20,7 @@ void s3c_entry_put(struct s3c_entry *entry)
 	if (!entry || __atomic_sub_fetch(&entry->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	s3c_extra_put(entry->extra);
+	s3c_s3ec_put(entry->s3ec);
 	free(entry->path);
 	free(entry->tail);
 	free(entry);
@@ -74,7 +75,7 @@ int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3
 	int r;
 
 	*ret_extra = NULL;
-	if (header->layout != S3C_LAYOUT_PLAIN || !has_extra(st, is_dir))
+	if (s3c_layout_is_sealed(header->layout) || !has_extra(st, is_dir))
 		return 0;
 	extra = calloc(1, sizeof(*extra));
 	if (!extra)
@@ -157,6 +158,7 @@ struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry)
 	copy->refs = 1;
 	copy->path = path;
 	s3c_extra_ref(copy->extra);
+	s3c_s3ec_ref(copy->s3ec);
 	copy->tail = NULL;
 	copy->tail_len = 0;
 	return copy;
@@ -205,9 +207,8 @@ void s3c_entry_info(struct s3c_engine *engine, const struct s3c_entry *entry,
 	*ret_info = info;
 }
 
-/* Says once per version of an object why it is not shown. */
-static int refuse(struct s3c_engine *engine, const char *key, const struct s3c_stat *st, int code,
-		  const char *why)
+int s3c_entry_refuse(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		     int code, const char *why)
 {
 	struct s3c_names *names = engine->names;
 	uint64_t hash = s3c_hash_text(st->version.etag, s3c_hash_text(key, st->size));
@@ -222,23 +223,16 @@ static int refuse(struct s3c_engine *engine, const char *key, const struct s3c_s
 	return code;
 }
 
-/* Metadata of what S3 encryption clients write: the body is ciphertext, whoever wrote it. */
-static bool has_envelope(const struct s3c_meta *meta)
+static bool is_dir_key(const char *key)
 {
-	static const char *const names[] = { "x-amz-cek-alg", "x-amz-key-v2", "x-amz-key",
-					     "x-amz-c",       "x-amz-3",      "s3cryptfs" };
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (s3c_meta_get(meta, names[i]))
-			return true;
-	return false;
+	return key[strlen(key) - 1] == '/' || strcmp(key, S3C_RESERVED_NAME "/root") == 0;
 }
 
-static int header_plain(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
-			struct s3c_header *ret_header)
+static void header_plain(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			 struct s3c_header *ret_header)
 {
 	const struct s3c_engine_config *config = &engine->config;
-	bool is_dir = key[strlen(key) - 1] == '/' || strcmp(key, S3C_RESERVED_NAME "/root") == 0;
+	bool is_dir = is_dir_key(key);
 	int64_t born = st->version.modified_ns ? st->version.modified_ns : engine->names->born_ns;
 	struct s3c_header header = {
 		.layout = S3C_LAYOUT_PLAIN,
@@ -252,9 +246,6 @@ static int header_plain(struct s3c_engine *engine, const char *key, const struct
 	};
 	mode_t type;
 
-	if (has_envelope(&st->meta))
-		return refuse(engine, key, st, -EIO,
-			      "it is encrypted by a client (enc= of this mount does not open it)");
 	s3c_attrs_decode(&st->meta, &header.attrs);
 	if (!s3c_meta_get(&st->meta, "atime"))
 		header.attrs.atime_ns = header.attrs.mtime_ns;
@@ -268,7 +259,44 @@ static int header_plain(struct s3c_engine *engine, const char *key, const struct
 	header.attrs.mode = type | (header.attrs.mode & 07777);
 	s3c_plain_op_id(&st->meta, header.op_id);
 	*ret_header = header;
-	return 0;
+}
+
+/* Its content is authenticated, its attributes are not: no more than a file of the user's. */
+static void header_foreign(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			   const struct s3c_s3ec *s3ec, struct s3c_header *ret_header)
+{
+	header_plain(engine, key, st, ret_header);
+	ret_header->layout = S3C_LAYOUT_FOREIGN;
+	ret_header->size = s3ec->size;
+	ret_header->attrs.mode = S_IFREG | (ret_header->attrs.mode & 0777);
+	memcpy(ret_header->content_id, s3ec->id, sizeof(ret_header->content_id));
+}
+
+/* What has no seal of ours. ret_s3ec stays NULL for a plain object. */
+static int header_unsealed(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			   const struct s3c_instruction *instruction, struct s3c_header *ret_header,
+			   struct s3c_s3ec **ret_s3ec)
+{
+	const struct s3c_engine_config *config = &engine->config;
+	bool marker = is_dir_key(key) && !st->size && !engine->volume;
+	int r = s3c_foreign_find(engine, key, st, instruction, ret_s3ec);
+
+	if (r == 0) {
+		header_foreign(engine, key, st, *ret_s3ec, ret_header);
+		return 0;
+	}
+	if (r != -ENODATA)
+		return r;
+	/* Folders that consoles make, in a bucket of others. */
+	if (!s3c_sealed_mode(engine) || (config->accept & S3C_ACCEPT_PLAIN) ||
+	    (marker && (config->accept & S3C_ACCEPT_FOREIGN))) {
+		header_plain(engine, key, st, ret_header);
+		return 0;
+	}
+	return s3c_entry_refuse(engine, key, st, -EIO,
+				engine->volume ? "it is not sealed by this volume; a mount with "
+						 "accept=plain reads objects without encryption"
+					       : "there is no volume to open it with");
 }
 
 /* What the seal cannot know: does the header make sense where it stands? */
@@ -289,39 +317,35 @@ static const char *misfit(const struct s3c_header *header, bool is_dir)
 	return NULL;
 }
 
-int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
-		  struct s3c_header *ret_header)
+static int header_read(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		       const struct s3c_instruction *instruction, struct s3c_header *ret_header,
+		       struct s3c_s3ec **ret_s3ec)
 {
-	bool is_dir = key[strlen(key) - 1] == '/' || strcmp(key, S3C_RESERVED_NAME "/root") == 0;
 	char why[256] = "";
 	const char *odd;
 	int r;
 
-	if (!s3c_sealed_mode(engine))
-		return header_plain(engine, key, st, ret_header);
-	if (!engine->volume)
-		return engine->config.accept & S3C_ACCEPT_PLAIN
-			       ? header_plain(engine, key, st, ret_header)
-			       : refuse(engine, key, st, -EIO,
-					"there is no volume to open it with");
+	if (!s3c_sealed_mode(engine) || !engine->volume)
+		return header_unsealed(engine, key, st, instruction, ret_header, ret_s3ec);
 	r = s3c_header_decode(&st->meta, engine->volume, s3c_rel_key(engine, key), st->size,
 			      ret_header, why, sizeof(why));
-	if (r == -ENODATA && (engine->config.accept & S3C_ACCEPT_PLAIN))
-		return header_plain(engine, key, st, ret_header);
 	if (r == -ENODATA)
-		return refuse(
-			engine, key, st, -EIO,
-			has_envelope(&st->meta)
-				? "another client encrypted it"
-				: "it is not sealed by this volume; a mount with accept=plain "
-				  "reads objects without encryption");
+		return header_unsealed(engine, key, st, instruction, ret_header, ret_s3ec);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
-		return refuse(engine, key, st, r == -EACCES ? r : -EIO,
-			      why[0] ? why : strerror(-r));
-	odd = misfit(ret_header, is_dir);
-	return odd ? refuse(engine, key, st, -EIO, odd) : 0;
+		return s3c_entry_refuse(engine, key, st, r == -EACCES ? r : -EIO,
+					why[0] ? why : strerror(-r));
+	odd = misfit(ret_header, is_dir_key(key));
+	return odd ? s3c_entry_refuse(engine, key, st, -EIO, odd) : 0;
+}
+
+int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		  struct s3c_header *ret_header)
+{
+	cleanup_s3ec struct s3c_s3ec *s3ec = NULL;
+
+	return header_read(engine, key, st, NULL, ret_header, &s3ec);
 }
 
 /* Size and mtime of a large object stand at its end. */
@@ -340,7 +364,7 @@ static int trailer_take(struct s3c_engine *engine, const char *key, const struct
 		if (r == -ENOMEM)
 			return r;
 		if (r < 0)
-			return refuse(engine, key, st, -EIO, why[0] ? why : strerror(-r));
+			return s3c_entry_refuse(engine, key, st, -EIO, why[0] ? why : strerror(-r));
 		header->size = footer.size;
 		if (!header->attrs_final)
 			header->attrs.mtime_ns = footer.mtime_ns;
@@ -381,7 +405,7 @@ static int check_rollback(struct s3c_engine *engine, const char *key, const stru
 {
 	struct s3c_journal *journal = engine->config.journal;
 	const char *rel = s3c_rel_key(engine, key);
-	bool plain = header->layout == S3C_LAYOUT_PLAIN, deleted, first;
+	bool plain = !s3c_layout_is_sealed(header->layout), deleted, first;
 	uint64_t seen;
 
 	if (!journal || s3c_journal_generation_get(journal, rel, &seen, &deleted) < 0 ||
@@ -393,10 +417,11 @@ static int check_rollback(struct s3c_engine *engine, const char *key, const stru
 	if (flags & S3C_BUILD_QUIET_ROLLBACK)
 		return -EREMCHG;
 	if (engine->config.rollback_deny)
-		return refuse(engine, key, st, -EIO,
-			      plain     ? "it was sealed before and is not any more (rollback=deny)"
-			      : deleted ? "it was deleted and has come back (rollback=deny)"
-					: "it is older than what was seen before (rollback=deny)");
+		return s3c_entry_refuse(
+			engine, key, st, -EIO,
+			plain     ? "it was sealed before and is not any more (rollback=deny)"
+			: deleted ? "it was deleted and has come back (rollback=deny)"
+				  : "it is older than what was seen before (rollback=deny)");
 	s3c_mutex_lock(&engine->lock);
 	first = s3c_ring_first(engine->names->refused, ARRAY_LEN(engine->names->refused),
 			       &engine->names->refused_next,
@@ -410,9 +435,10 @@ static int check_rollback(struct s3c_engine *engine, const char *key, const stru
 	return 0;
 }
 
-int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
-		    const struct s3c_stat *st, const void *tail, size_t tail_len,
-		    const struct s3c_entry *prior, unsigned flags, struct s3c_entry **ret_entry)
+int s3c_entry_build_with(struct s3c_engine *engine, const char *path, bool is_dir,
+			 const struct s3c_stat *st, const void *tail, size_t tail_len,
+			 const struct s3c_entry *prior, unsigned flags,
+			 const struct s3c_instruction *instruction, struct s3c_entry **ret_entry)
 {
 	cleanup_entry struct s3c_entry *entry = entry_new(path, is_dir);
 	cleanup_free char *key = NULL;
@@ -422,14 +448,16 @@ int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
 		return -ENOMEM;
 	r = s3c_key_of(engine, path, is_dir, &key);
 	if (r == 0)
-		r = s3c_header_of(engine, key, st, &entry->header);
+		r = header_read(engine, key, st, instruction, &entry->header, &entry->s3ec);
 	if (r < 0)
 		return r;
 	entry->version = st->version;
 	entry->stored_size = st->size;
-	if (entry->header.layout == S3C_LAYOUT_TRAILER)
+	if (entry->header.layout == S3C_LAYOUT_FOREIGN)
+		r = s3c_foreign_take(engine, key, st, tail, tail_len, prior, entry);
+	if (r == 0 && entry->header.layout == S3C_LAYOUT_TRAILER)
 		r = trailer_take(engine, key, st, tail, tail_len, prior, entry);
-	else
+	else if (r == 0)
 		r = content_take(st, tail, tail_len, prior, entry);
 	if (r == 0)
 		r = check_rollback(engine, key, st, &entry->header, flags);
@@ -439,6 +467,14 @@ int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
 		return r;
 	*ret_entry = steal_ptr(entry);
 	return 0;
+}
+
+int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
+		    const struct s3c_stat *st, const void *tail, size_t tail_len,
+		    const struct s3c_entry *prior, unsigned flags, struct s3c_entry **ret_entry)
+{
+	return s3c_entry_build_with(engine, path, is_dir, st, tail, tail_len, prior, flags, NULL,
+				    ret_entry);
 }
 
 int s3c_entry_make(struct s3c_engine *engine, const char *path, bool is_dir,
@@ -485,6 +521,7 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 	if (r < 0)
 		return r;
 	entry->extra = tail_of ? s3c_extra_ref(tail_of->extra) : NULL;
+	entry->s3ec = tail_of ? s3c_s3ec_ref(tail_of->s3ec) : NULL;
 	*ret_entry = steal_ptr(entry);
 	return 0;
 }
@@ -514,7 +551,7 @@ void s3c_note_generation(struct s3c_engine *engine, const char *key,
 {
 	struct s3c_journal *journal = engine->config.journal;
 
-	if (journal && header->layout != S3C_LAYOUT_PLAIN && header->generation)
+	if (journal && s3c_layout_is_sealed(header->layout) && header->generation)
 		s3c_journal_generation_note(journal, s3c_rel_key(engine, key), header->generation,
 					    deleted);
 }

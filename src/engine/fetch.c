@@ -89,6 +89,8 @@ bool s3c_fetch_late(const struct s3c_fetch *fetch)
 /* Stored bytes of the fetch's chunk i. */
 static uint32_t chunk_stored(const struct s3c_fetch *fetch, unsigned i)
 {
+	if (fetch->crypt->body)
+		return s3c_s3ec_body_stored_len(fetch->crypt->body, fetch->first + i);
 	return s3c_chunk_plain_len(fetch->crypt->size, fetch->first + i) +
 	       (fetch->crypt->key ? S3C_TAG_LEN : 0);
 }
@@ -244,6 +246,8 @@ static int open_chunks(struct s3c_fetch *fetch, unsigned from, unsigned count)
 			r = s3c_segment_cipher_new(crypt->key, crypt->file_id, segment,
 						   crypt->salts + segment * S3C_SALT_LEN, &cipher);
 		}
+		if (crypt->body)
+			r = s3c_s3ec_body_open(crypt->body, chunk, data);
 		if (crypt->key && r == 0)
 			r = s3c_chunk_open(cipher, chunk % S3C_SEGMENT_CHUNKS, data,
 					   plain + S3C_TAG_LEN, data);
@@ -303,7 +307,8 @@ static void hand_over(struct s3c_fetch *fetch, unsigned end)
 	fetch->pending++;
 	s3c_mutex_unlock(&engine->lock);
 	/* Without decryption there is little to do. */
-	if (!fetch->crypt->key || (fetch->here && fetch->count <= INLINE_MAX))
+	if ((!fetch->crypt->key && !fetch->crypt->body) ||
+	    (fetch->here && fetch->count <= INLINE_MAX))
 		open_run(&open->job);
 	else
 		s3c_pool_submit(engine->workers, &open->job);

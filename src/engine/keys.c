@@ -123,7 +123,7 @@ int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *heade
 	char op_id[2 * S3C_OP_ID_LEN + 1];
 	int r;
 
-	if (header->layout != S3C_LAYOUT_PLAIN) {
+	if (s3c_layout_is_sealed(header->layout)) {
 		r = s3c_header_encode(header, engine->config.keyring, engine->volume,
 				      s3c_rel_key(engine, key), &meta);
 	} else {

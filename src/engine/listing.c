@@ -51,6 +51,7 @@ struct draft {
 	size_t count, alloc;
 	struct s3c_buf names;
 	bool has_marker;
+	bool pairs; /* instruction files are not shown beside their objects */
 };
 
 static void draft_init(struct draft *draft)
@@ -102,6 +103,29 @@ static int compare_items(const void *a, const void *b, void *arena)
 	return r ? r : (int)y->detail.is_dir - (int)x->detail.is_dir;
 }
 
+static int compare_names(const void *name, const void *item)
+{
+	return strcmp(name, ((const struct s3c_listing_item *)item)->name);
+}
+
+/* An instruction file sorts after its object: notes it there. */
+static bool is_instruction(const char *name, const struct s3c_listing_item *items,
+			   struct s3c_detail *details, size_t count)
+{
+	const struct s3c_listing_item *found;
+	cleanup_free char *stem = NULL;
+	size_t len;
+
+	if (!s3c_s3ec_is_instruction(name, &len))
+		return false;
+	stem = strndup(name, len);
+	found = stem ? bsearch(stem, items, count, sizeof(*items), compare_names) : NULL;
+	if (!found || details[found - items].is_dir)
+		return false;
+	details[found - items].instruction = true;
+	return true;
+}
+
 static int draft_finish(struct draft *draft, struct s3c_snapshot **ret_snap)
 {
 	struct s3c_snapshot *snap = calloc(1, sizeof(*snap));
@@ -128,6 +152,9 @@ static int draft_finish(struct draft *draft, struct s3c_snapshot **ret_snap)
 		const char *name = snap->arena + from->name;
 
 		if (count && strcmp(items[count - 1].name, name) == 0)
+			continue;
+		if (draft->pairs && !from->detail.is_dir &&
+		    is_instruction(name, items, snap->details, count))
 			continue;
 		items[count].name = name;
 		items[count].type = from->type;
@@ -465,6 +492,7 @@ static void load_run(struct s3c_job *job)
 	int r;
 
 	draft_init(&draft);
+	draft.pairs = engine->config.accept & S3C_ACCEPT_FOREIGN;
 	r = load_pages(load, &draft);
 	if (r == 0)
 		r = draft_finish(&draft, &snap);

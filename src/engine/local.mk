@@ -14,7 +14,12 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/engine.c \
 	src/engine/engine.h \
 	src/engine/entry.c \
+	src/engine/exclusive.c \
 	src/engine/fetch.c \
+	src/engine/flight.c \
+	src/engine/flight.h \
+	src/engine/foreign.c \
+	src/engine/foreign_entry.c \
 	src/engine/keys.c \
 	src/engine/listing.c \
 	src/engine/lookup.c \
@@ -28,6 +33,8 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/pending.c \
 	src/engine/pending.h \
 	src/engine/pending_attrs.c \
+	src/engine/pending_batch.c \
+	src/engine/pending_moved.c \
 	src/engine/pending_ops.c \
 	src/engine/pending_send.c \
 	src/engine/plan.c \
@@ -39,9 +46,13 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/rename.c \
 	src/engine/rename_dir.c \
 	src/engine/rename_journal.c \
+	src/engine/resume.c \
 	src/engine/room.c \
 	src/engine/slots.c \
 	src/engine/spill.c \
 	src/engine/spill.h \
+	src/engine/sync.c \
 	src/engine/upload.c \
+	src/engine/upload_journal.c \
+	src/engine/upload_journal.h \
 	src/engine/write.c

@@ -354,11 +354,13 @@ static int without_volume(const struct s3c_volume_request *rq, struct s3c_op *op
 	if (r < 0)
 		return r;
 	if (r && !rq->force_init)
-		return s3c_err_set(err, -ENOENT,
-				   "%s holds objects and no volume of s3cryptfs: to encrypt new "
-				   "files beside them, make one with 's3cryptfsctl init'; to read "
-				   "them as they are, mount with ro,accept=plain",
-				   shown(rq->prefix));
+		return s3c_err_set(
+			err, -ENOENT,
+			"%s holds objects and no volume of s3cryptfs: to encrypt new "
+			"files beside them, make one with 's3cryptfsctl init'; to read "
+			"them as they are, mount with ro,accept=plain; what an Amazon S3 "
+			"Encryption Client wrote, with ro,accept=s3ec",
+			shown(rq->prefix));
 	if (rq->read_only || (!rq->create && !rq->force_init))
 		return s3c_err_set(err, -ENOENT,
 				   "there is no volume at %s: mount it writable once, or make one "

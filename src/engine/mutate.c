@@ -328,6 +328,13 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 	if (r < 0)
 		return r;
 	base = s3c_object_base(object);
+	if (s3c_object_is_shut(object)) {
+		r = delete_stored(engine, op, base);
+		if (r >= 0)
+			s3c_object_discard(object);
+		s3c_object_thaw(object);
+		return r;
+	}
 	r = s3c_object_detach(object, op);
 	if (r == 0) {
 		r = base ? delete_stored(engine, op, base) : s3c_delete_sent(engine, path, object);

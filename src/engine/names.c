@@ -544,6 +544,16 @@ static bool holds_free(struct s3c_names *names, const struct s3c_hold *holds, un
 	return true;
 }
 
+/* Operations that work on the store, and a name that is ahead of it. */
+static const char *find_unsettled(struct s3c_names *names, const struct s3c_hold *holds,
+				  unsigned count)
+{
+	for (unsigned i = 0; i < count && !s3c_writeback(names->engine); i++)
+		if (!holds[i].ahead && s3c_pending_any(names, holds[i].path))
+			return holds[i].path;
+	return NULL;
+}
+
 int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
 		   unsigned count)
 {
@@ -551,13 +561,19 @@ int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold
 	int r = 0;
 
 	s3c_mutex_lock(&engine->lock);
-	/* Names that an earlier mount left ahead of the store, and operations that work on it. */
-	for (unsigned i = 0; r == 0 && names->pending_count && !s3c_writeback(engine) && i < count;
-	     i++)
-		r = s3c_pending_settle(names, op, holds[i].path);
-	while (r == 0 && !holds_free(names, holds, count))
-		r = op == S3C_NOWAIT ? -EINPROGRESS
-				     : s3c_waitq_wait(&names->holds_free, &engine->lock, op);
+	while (r == 0) {
+		const char *unsettled = find_unsettled(names, holds, count);
+
+		/* Whoever had the names may have left something to be done to them. */
+		if (!holds_free(names, holds, count))
+			r = op == S3C_NOWAIT
+				    ? -EINPROGRESS
+				    : s3c_waitq_wait(&names->holds_free, &engine->lock, op);
+		else if (unsettled)
+			r = s3c_pending_settle(names, op, unsettled);
+		else
+			break;
+	}
 	if (r == 0)
 		for (unsigned i = 0; i < count; i++)
 			TAILQ_INSERT_TAIL(&names->holds, &holds[i], link);

@@ -11,7 +11,9 @@
  *	rename.c   files                                 rename_dir.c  directories
  *	rename_journal.c  finishing them after a crash
  *	pending.c  names that are ahead of the store     pending_send.c  bringing them there
+ *	pending_batch.c  many deletes together
  *	pending_ops.c, pending_attrs.c  operations in writeback
+ *	pending_moved.c  what comes after the close of a file otherwise
  *
  * What is known stands in a tree of nodes, one a path, found by a hash of the whole path. All of
  * it is guarded by engine->lock. What a node may hold:
@@ -70,6 +72,7 @@ struct s3c_snapshot {
 		int64_t modified_ns; /* 0: unknown */
 		bool is_dir;
 		bool known_size;
+		bool instruction; /* it has an instruction file, which is not shown */
 	} * details;
 	char *arena; /* the names */
 	size_t bytes;
@@ -143,6 +146,7 @@ TAILQ_HEAD(s3c_node_list, s3c_node);
 struct s3c_hold {
 	const char *path;
 	bool below; /* and all below it */
+	bool ahead; /* what is pending there is not in its way */
 	TAILQ_ENTRY(s3c_hold) link;
 };
 
@@ -175,6 +179,7 @@ struct s3c_names {
 	uint64_t pending_born, pending_attempts, pending_failures; /* counters */
 	unsigned sending;
 	bool send_stop, send_runs, send_failed;
+	int64_t moved_ns; /* of the last rename of a file by the store */
 	pthread_t sender;
 	struct s3c_waitq send_work;    /* the first of queue changed */
 	struct s3c_waitq pending_done; /* a request of one ended, one is gone */
@@ -312,6 +317,19 @@ bool s3c_result_lost(int result);
 int s3c_entry_build(struct s3c_engine *engine, const char *path, bool is_dir,
 		    const struct s3c_stat *st, const void *tail, size_t tail_len,
 		    const struct s3c_entry *prior, unsigned flags, struct s3c_entry **ret_entry);
+/*
+ * The same where an instruction file can be asked for: -EREMOTE, then it has to be, and the build
+ * is repeated with what was found.
+ */
+struct s3c_instruction {
+	bool asked;
+	const void *data; /* NULL: there is none */
+	size_t len;
+};
+int s3c_entry_build_with(struct s3c_engine *engine, const char *path, bool is_dir,
+			 const struct s3c_stat *st, const void *tail, size_t tail_len,
+			 const struct s3c_entry *prior, unsigned flags,
+			 const struct s3c_instruction *instruction, struct s3c_entry **ret_entry);
 /* The verified header of an object by its key; of a trailer only what the metadata says. */
 int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 		  struct s3c_header *ret_header);
@@ -322,6 +340,24 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 		    const struct s3c_header *header, const struct s3c_version *version,
 		    uint64_t stored_size, const struct s3c_entry *tail_of,
 		    struct s3c_entry **ret_entry);
+/* Says once per version of an object why it is not shown; gives code. */
+int s3c_entry_refuse(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		     int code, const char *why);
+
+/* foreign_entry.c */
+/*
+ * Is it an object of another S3 encryption client that this mount reads? 0 with its envelope;
+ * -ENODATA: it has none; -EREMOTE: an instruction file has to be asked for first (instruction may
+ * be NULL: it cannot be); -EIO: it is refused, which was logged.
+ */
+int s3c_foreign_find(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		     const struct s3c_instruction *instruction, struct s3c_s3ec **ret_s3ec);
+/* Size and content of a foreign entry, with what was read of its end. -ENODATA: the end is needed;
+   -EIO, -EACCES: refused. */
+int s3c_foreign_take(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+		     const void *tail, size_t tail_len, const struct s3c_entry *prior,
+		     struct s3c_entry *entry);
+
 /* What others set on an object with that header; NULL when there is nothing. */
 int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3c_stat *st,
 		   struct s3c_extra **ret_extra);
@@ -344,13 +380,19 @@ struct s3c_copy {
 	const char *from, *to;            /* full keys; may be the same */
 	const struct s3c_header *old;     /* verified, of the source */
 	struct s3c_header header;         /* for the target; op id and generation are drawn */
+	bool op_given;                    /* but for the op id, which is that of header */
 	const struct s3c_version *source; /* ETag of the source */
 	uint64_t stored_size;
 	const struct s3c_extra *extra; /* of the source; may be NULL */
-	bool noreplace;                /* the target must not exist */
+	const uint8_t *body; /* all stored_size bytes of it, when they are here, or NULL */
+	/* Onto another key: only what stands there as replaces (NULL: nothing) is replaced, as far as
+	   the store honours conditions. Where it does not, there is a look right before, unless the
+	   caller has just had one. */
+	bool guard, looked;
+	const struct s3c_version *replaces;
 };
-/* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: noreplace. Nothing
-   was logged yet for those two. */
+/* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: guard, and the
+   target is there; -EREMCHG: guard, and it is not replaces. Nothing was logged yet for those. */
 int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
 		    struct s3c_version *ret_version);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-#include "engine/content.h"
+#include "engine/upload_journal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +36,7 @@ static void object_free(struct s3c_object *object)
 	struct s3c_objects *objects = object->objects;
 
 	s3c_object_unhash(object);
+	s3c_paused_drop(object);
 	if (object->cached) {
 		TAILQ_REMOVE(&objects->cached, object, cached_link);
 		objects->cached_count--;
@@ -45,6 +46,7 @@ static void object_free(struct s3c_object *object)
 	s3c_entry_put(object->base);
 	s3c_entry_put(object->detached_base);
 	s3c_entry_put(object->saved.base);
+	s3c_entry_put(object->refused);
 	s3c_crypt_put(object->crypt);
 	s3c_target_put(object->target);
 	free(object->path);
@@ -171,6 +173,8 @@ static void object_settle(struct s3c_object *object)
 			TAILQ_INSERT_TAIL(&objects->cached, object, cached_link);
 			if (++objects->cached_count > CACHED_MAX)
 				s3c_cache_shrink(objects);
+			else if (object->crypt && object->crypt->body)
+				s3c_foreign_trim(objects);
 		}
 		return;
 	}
@@ -263,7 +267,7 @@ static bool object_accept(struct s3c_object *object, struct s3c_entry *entry)
 	const struct s3c_header *ours = &object->base->header, *theirs = &entry->header;
 
 	if (s3c_same_content(object->base, entry)) {
-		if (ours->layout == S3C_LAYOUT_PLAIN || theirs->generation >= ours->generation) {
+		if (!s3c_layout_is_sealed(ours->layout) || theirs->generation >= ours->generation) {
 			s3c_object_set_base(object, entry);
 			object->attrs = theirs->attrs;
 			object->attrs.known = true;
@@ -271,7 +275,7 @@ static bool object_accept(struct s3c_object *object, struct s3c_entry *entry)
 		return true;
 	}
 	/* A look that ended before our own last commit, not an older version that was restored. */
-	return ours->layout != S3C_LAYOUT_PLAIN && theirs->layout != S3C_LAYOUT_PLAIN &&
+	return s3c_layout_is_sealed(ours->layout) && s3c_layout_is_sealed(theirs->layout) &&
 	       theirs->generation < ours->generation &&
 	       entry->fetched_ns < object->base->fetched_ns;
 }
@@ -354,22 +358,19 @@ int s3c_object_create_locked(struct s3c_engine *engine, const char *path, struct
 	return object_new(engine, path, target, NULL, attrs, ret_object);
 }
 
-int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
-		      const struct s3c_attrs *attrs, struct s3c_object **ret_object)
+/* 1: the name was removed meanwhile, and that is not done: once more. */
+static int create_once(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       const struct s3c_attrs *attrs, struct s3c_object **ret_object)
 {
 	struct s3c_target *target;
 	struct s3c_object *object;
 	struct s3c_entry *entry;
 	int r = 0;
 
-	if (engine->config.read_only)
-		return -EROFS;
-	if (s3c_writeback(engine))
-		return s3c_pending_create(engine, op, path, attrs, ret_object);
 	s3c_mutex_lock(&engine->lock);
 	object = find_current(engine->objects, path);
-	/* What an earlier mount in writeback left. */
-	if (!object && engine->names->pending_count)
+	/* A name that is to be deleted has to be gone before. */
+	if (!object)
 		r = s3c_pending_settle(engine->names, op, path);
 	s3c_mutex_unlock(&engine->lock);
 	if (object)
@@ -387,14 +388,31 @@ int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *
 	if (r < 0)
 		return r;
 	s3c_mutex_lock(&engine->lock);
-	r = s3c_object_create_locked(engine, path, target, attrs, &object);
+	r = s3c_pending_any(engine->names, path)
+		    ? 1
+		    : s3c_object_create_locked(engine, path, target, attrs, &object);
 	s3c_mutex_unlock(&engine->lock);
 	s3c_target_put(target);
-	if (r < 0)
+	if (r)
 		return r;
 	s3c_names_add_local(engine, path, attrs->mode & S_IFMT ? attrs->mode & S_IFMT : S_IFREG);
 	*ret_object = object;
 	return 0;
+}
+
+int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      const struct s3c_attrs *attrs, struct s3c_object **ret_object)
+{
+	int r;
+
+	if (engine->config.read_only)
+		return -EROFS;
+	if (s3c_writeback(engine))
+		return s3c_pending_create(engine, op, path, attrs, ret_object);
+	do
+		r = create_once(engine, op, path, attrs, ret_object);
+	while (r > 0);
+	return r;
 }
 
 struct s3c_object *s3c_object_find(struct s3c_engine *engine, const char *path)
@@ -485,6 +503,7 @@ int s3c_objects_new(struct s3c_engine *engine, struct s3c_objects **ret_objects)
 	objects->engine = engine;
 	LIST_INIT(&objects->all);
 	LIST_INIT(&objects->fetches);
+	LIST_INIT(&objects->passes);
 	LIST_INIT(&objects->frozen);
 	TAILQ_INIT(&objects->cached);
 	s3c_waitq_init(&objects->thaw_wait);
@@ -552,6 +571,7 @@ static void finish_all(struct s3c_objects *objects)
 	/* What is still being read nobody waits for. */
 	objects->stop = true;
 	s3c_fetch_cancel_all(objects);
+	s3c_foreign_cancel_all(objects);
 	while (any_held(objects))
 		s3c_waitq_wait(&objects->idle, &objects->engine->lock, NULL);
 }
@@ -582,6 +602,7 @@ void s3c_objects_free(struct s3c_engine *engine, struct s3c_objects *objects)
 			s3c_error("%s: changes could not be stored and are lost", object->path);
 		object_free(object);
 	}
+	s3c_paused_free_all(objects);
 	s3c_mutex_unlock(&engine->lock);
 	s3c_pool_free(objects->parts);
 	s3c_spill_free(objects->spill);

@@ -113,12 +113,17 @@ static void landed(void *arg, int result)
 	s3c_mutex_unlock(&landing->lock);
 }
 
-void s3c_landing_submit(struct s3c_landing *landing, struct s3c_tx *tx)
+void s3c_landing_submit_as(struct s3c_landing *landing, struct s3c_tx *tx, enum s3c_tx_mode mode)
 {
 	landing->over = false;
 	s3c_mutex_init(&landing->lock);
 	s3c_waitq_init(&landing->q);
-	s3c_tx_submit(tx, S3C_TX_LAZY, landed, landing);
+	s3c_tx_submit(tx, mode, landed, landing);
+}
+
+void s3c_landing_submit(struct s3c_landing *landing, struct s3c_tx *tx)
+{
+	s3c_landing_submit_as(landing, tx, S3C_TX_LAZY);
 }
 
 int s3c_landing_wait(struct s3c_landing *landing)

@@ -32,6 +32,10 @@
  *
  * A node with a pending change is not freed; one whose transaction is under way (commits) is not
  * freed either, nor sent.
+ *
+ * Where names are not ahead of the store (commit=close), GONE is what a rename leaves to be done
+ * later: the old name of a file that was stored a moment ago, of several in a row
+ *(pending_moved.c). An operation on a name settles what is pending there first (s3c_hold_begin).
  */
 #pragma once
 
@@ -64,6 +68,7 @@ struct s3c_pending {
 	struct s3c_sent sent[S3C_SENT_MAX];
 	unsigned sent_count;
 	bool fresh; /* MAKE */
+	bool moved; /* GONE: the name that a file had for a moment; not known after a restart */
 	bool tried; /* MAKE: it may be in the store, under the op id of entry */
 
 	enum s3c_pending_state state;
@@ -103,6 +108,7 @@ struct s3c_landing {
 };
 /* Gives the transaction to the writer, with engine->lock held; takes it over. */
 void s3c_landing_submit(struct s3c_landing *landing, struct s3c_tx *tx);
+void s3c_landing_submit_as(struct s3c_landing *landing, struct s3c_tx *tx, enum s3c_tx_mode mode);
 /* Its result. Without the lock; once for each submit. */
 int s3c_landing_wait(struct s3c_landing *landing);
 
@@ -143,9 +149,61 @@ void s3c_pending_unblock(struct s3c_names *names, struct s3c_pending *p);
 void s3c_pending_ended(struct s3c_names *names, struct s3c_node *node);
 /* errno for who waits for the store to have a name. */
 int s3c_pending_error(int result);
+/* Is anything pending at or below path? Lock held. */
+bool s3c_pending_any(struct s3c_names *names, const char *path);
 /* Where operations work on the store: waits until nothing is pending at or below path. Lock held,
    released. */
 int s3c_pending_settle(struct s3c_names *names, struct s3c_op *op, const char *path);
+
+/* pending_batch.c */
+#define S3C_GONE_BATCH 1000u
+enum s3c_gone_state {
+	S3C_GONE_UNDECIDED, /* another version stands there, or nothing is known: one by one */
+	S3C_GONE_STANDS,
+	S3C_GONE_DONE,
+};
+/* A key that is to be deleted in the version base. */
+struct s3c_gone {
+	const char *key;
+	const struct s3c_entry *base;
+	void *owner;
+	enum s3c_gone_state state;
+};
+/* Deletes up to S3C_GONE_BATCH keys, which are sorted. 0 with the state of each; or what kept all
+   of them from being told, in the request named in ret_what: those that are gone show it the next
+   time. Without the lock. */
+int s3c_gone_batch(struct s3c_engine *engine, struct s3c_gone *items, size_t count,
+		   const char **ret_what);
+
+/* pending_moved.c */
+/*
+ * The store has a copy of the file source, whose name is held; what is left is to delete it there.
+ * 0: the journal has that, and no record of object (frozen; NULL: none) under the old name any
+ * more. -EAGAIN: it has to be done now. It is for files that were stored here a moment ago, and not
+ * for the first one that is renamed: the deletes of several go together. Nothing is sent before
+ * s3c_pending_moved_end, when the object has left the name.
+ */
+int s3c_pending_moved(struct s3c_engine *engine, struct s3c_entry *source,
+		      struct s3c_object *object, struct s3c_pending **ret_pending);
+void s3c_pending_moved_end(struct s3c_engine *engine, struct s3c_pending *p);
+/*
+ * Outside of writeback: do attributes of the file wait for what comes next, instead of a request of
+ * their own? Those of a file that was stored here a moment ago, or whose last change waits already.
+ * 1, and the object with a reference. 0: they do not.
+ */
+int s3c_object_take_late(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			 struct s3c_object **ret_object);
+/* Is there nothing to be stored of it but attributes? Those, and the view's number. */
+bool s3c_object_attrs_only(struct s3c_object *object, struct s3c_attrs *ret_attrs,
+			   uint64_t *ret_seq);
+/* Likewise, and nobody but the caller has it open: there is nothing to be kept of it when its name
+   goes; s3c_object_discard then. */
+bool s3c_object_is_shut(struct s3c_object *object);
+void s3c_object_discard(struct s3c_object *object);
+/* Has the journal something of it? */
+bool s3c_object_recorded(struct s3c_object *object);
+/* A copy of the frozen object has the attributes of that view. */
+void s3c_object_attrs_stored(struct s3c_object *object, uint64_t seq);
 
 /* pending_ops.c, pending_attrs.c: operations in writeback; the caller has the holds. */
 int s3c_pending_mkdir(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs);
@@ -159,6 +217,11 @@ int s3c_pending_create(struct s3c_engine *engine, struct s3c_op *op, const char 
 int s3c_pending_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 			struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
 			struct s3c_info *ret_info);
+/* Not in writeback, of a name that is held; opened: by whom they are changed, or NULL. -EAGAIN: it
+   has to be done at once. */
+int s3c_late_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     const struct s3c_object *opened, unsigned which, const struct s3c_attrs *attrs,
+		     struct s3c_info *ret_info);
 /* Has the store nothing of what the frozen object is now? */
 bool s3c_object_is_unsent(struct s3c_object *object);
 /*
@@ -174,6 +237,10 @@ void s3c_object_wait_persisted(struct s3c_object *object);
 bool s3c_object_waits_at(struct s3c_engine *engine, const char *path);
 
 /* attrs.c */
+/* Changes them of whatever the store has under path, and asks it again when that is another
+   version than was known. */
+int s3c_attrs_store(struct s3c_engine *engine, const char *path, unsigned which,
+		    const struct s3c_attrs *attrs);
 bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b);
 void s3c_attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from);
 /*

@@ -548,7 +548,7 @@ struct moving {
 	struct removal rm;        /* of from */
 	struct s3c_pending *gone; /* of to */
 	struct record_state source_was, target_was;
-	struct s3c_attempt attempts[4];
+	struct s3c_attempt attempts[S3C_ATTEMPTS];
 	struct s3c_entry *from_base;
 	bool rekeyed, to_local;
 	mode_t type;

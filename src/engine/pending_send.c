@@ -7,6 +7,7 @@
  *	GONE	the store honours If-Match on DELETE, and all that may stand there is base: one
  *		conditional DELETE; else a look, and a DELETE of what was seen or made here. Another
  *		version stays, and the name shows it again
+ *		Of many, as far as that loses no condition: in batches (pending_batch.c)
  *	MAKE	PUT of the marker, of a directory that was made here with If-None-Match: one that
  *		somebody else has made meanwhile is as good, and its attributes count
  *
@@ -20,6 +21,8 @@
 #include <string.h>
 
 #define RETRY_MAX_NS (60 * S3C_NSEC_PER_SEC)
+#define BATCH_MIN 4u /* fewer go one by one: their DELETEs have conditions */
+#define BATCH_AHEAD_NS (1 * S3C_NSEC_PER_SEC) /* what is due by then goes with a batch */
 
 /* A request under way, with copies of what it is about. */
 struct sending {
@@ -35,6 +38,7 @@ struct sending {
 	unsigned sent_count;
 	/* The outcome. */
 	bool kept;                /* another version stands there and stays */
+	bool forgotten;           /* its record is gone */
 	struct s3c_entry *stored; /* MAKE: the marker as it is now */
 	char message[512];
 };
@@ -289,7 +293,8 @@ static void done(struct s3c_names *names, struct sending *s)
 	struct s3c_node *node = p->node;
 
 	names->send_failed = false;
-	s3c_pending_forget(names->engine, p);
+	if (!s->forgotten)
+		s3c_pending_forget(names->engine, p);
 	node->pins++;
 	s3c_pending_lift(names, p);
 	s3c_pending_free(p);
@@ -310,6 +315,49 @@ static void done(struct s3c_names *names, struct sending *s)
 	s3c_node_prune(names, node);
 }
 
+/* Lock held. Frees it. */
+static void sending_end(struct s3c_names *names, struct sending *s, int r)
+{
+	if (s->p->seq != s->seq)
+		rebase(names, s, r);
+	else if (r < 0)
+		failed(names, s, r);
+	else
+		done(names, s);
+	sending_free(s);
+}
+
+/*
+ * Outside of writeback what is written under the name next is in the store at once, and no record
+ * tells of it: a name is free only when the one of what was done is gone from the disk, or it would
+ * be done again after a power cut. Those of items, or s alone. Lock held, released.
+ */
+static void forget_first(struct s3c_names *names, struct sending *s, const struct s3c_gone *items,
+			 size_t count)
+{
+	struct s3c_engine *engine = names->engine;
+	struct s3c_landing landing;
+	struct s3c_tx *tx;
+	int r = 0;
+
+	if (s3c_writeback(engine) || s3c_tx_new(engine->config.journal, &tx) < 0)
+		return;
+	s3c_tx_vital(tx);
+	for (size_t i = 0; i < (s ? 1 : count) && r == 0; i++) {
+		struct sending *one = s ? s : items[i].owner;
+
+		/* One that was changed meanwhile has its record anew. */
+		if (one->p->seq != one->seq || (!s && items[i].state != S3C_GONE_DONE))
+			continue;
+		one->forgotten = true;
+		r = s3c_pending_unput(one->p, tx);
+	}
+	s3c_landing_submit_as(&landing, tx, S3C_TX_SYNC);
+	s3c_mutex_unlock(&engine->lock);
+	s3c_landing_wait(&landing);
+	s3c_mutex_lock(&engine->lock);
+}
+
 static void sending_run(struct s3c_job *job)
 {
 	struct sending *s = container_of(job, struct sending, job);
@@ -318,21 +366,17 @@ static void sending_run(struct s3c_job *job)
 	int r = s->make ? send_make(s) : send_gone(s);
 
 	s3c_mutex_lock(&engine->lock);
+	if (r == 0)
+		forget_first(names, s, NULL, 0);
 	names->sending--;
-	if (s->p->seq != s->seq)
-		rebase(names, s, r);
-	else if (r < 0)
-		failed(names, s, r);
-	else
-		done(names, s);
+	sending_end(names, s, r);
 	s3c_waitq_wake_all(&names->pending_done);
 	s3c_pending_dispatch(names);
 	s3c_mutex_unlock(&engine->lock);
-	sending_free(s);
 }
 
-/* Lock held. */
-static void start(struct s3c_names *names, struct s3c_pending *p)
+/* NULL: no memory, it is put off. Lock held. */
+static struct sending *sending_new(struct s3c_names *names, struct s3c_pending *p)
 {
 	struct sending *s = calloc(1, sizeof(*s));
 
@@ -341,7 +385,7 @@ static void start(struct s3c_names *names, struct s3c_pending *p)
 	if (!s || !s->path) {
 		free(s);
 		s3c_pending_enqueue(names, p, s3c_clock_monotonic_ns() + S3C_NSEC_PER_SEC);
-		return;
+		return NULL;
 	}
 	s->job.run = sending_run;
 	s->engine = names->engine;
@@ -357,8 +401,164 @@ static void start(struct s3c_names *names, struct s3c_pending *p)
 	p->state = S3C_PENDING_RUNNING;
 	p->attempt = ++names->pending_attempts;
 	p->tried |= p->make;
+	return s;
+}
+
+/* Lock held. */
+static void start(struct s3c_names *names, struct s3c_pending *p)
+{
+	struct sending *s = sending_new(names, p);
+
+	if (!s)
+		return;
 	names->sending++;
 	s3c_pool_submit(names->engine->tasks, &s->job);
+}
+
+/* Deletes that go together: one task. */
+struct batch {
+	struct s3c_job job;
+	struct s3c_engine *engine;
+	struct s3c_gone items[S3C_GONE_BATCH]; /* owner: its sending; key: to be freed */
+	size_t count;
+};
+
+/* Those in that state, or all: their outcome. Lock held. */
+static void batch_end(struct batch *batch, enum s3c_gone_state state, int r)
+{
+	for (size_t i = 0; i < batch->count; i++) {
+		struct s3c_gone *item = &batch->items[i];
+
+		if (!item->owner || (r == 0 && item->state != state))
+			continue;
+		sending_end(batch->engine->names, steal_ptr(item->owner), r);
+	}
+	s3c_waitq_wake_all(&batch->engine->names->pending_done);
+}
+
+/* One by one. */
+static void batch_rest(struct batch *batch)
+{
+	struct s3c_engine *engine = batch->engine;
+
+	for (size_t i = 0; i < batch->count; i++) {
+		struct sending *s = steal_ptr(batch->items[i].owner);
+		int r;
+
+		if (!s)
+			continue;
+		r = send_gone(s);
+		s3c_mutex_lock(&engine->lock);
+		if (r == 0)
+			forget_first(engine->names, s, NULL, 0);
+		sending_end(engine->names, s, r);
+		s3c_waitq_wake_all(&engine->names->pending_done);
+		s3c_mutex_unlock(&engine->lock);
+	}
+}
+
+static int batch_keys(struct batch *batch)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < batch->count && r == 0; i++) {
+		const struct sending *s = batch->items[i].owner;
+		char *key;
+
+		r = s3c_key_of(batch->engine, s->path, s->key == S3C_KEY_DIR, &key);
+		if (r == 0)
+			batch->items[i].key = key;
+	}
+	return r;
+}
+
+static void batch_run(struct s3c_job *job)
+{
+	struct batch *batch = container_of(job, struct batch, job);
+	struct s3c_engine *engine = batch->engine;
+	const char *what = "batch";
+	int r = batch_keys(batch);
+
+	if (r == 0)
+		r = s3c_gone_batch(engine, batch->items, batch->count, &what);
+	for (size_t i = 0; i < batch->count; i++) {
+		struct sending *s = batch->items[i].owner;
+
+		if (r < 0)
+			snprintf(s->message, sizeof(s->message), "in the %s for %zu names", what,
+				 batch->count);
+		else if (batch->items[i].state == S3C_GONE_DONE)
+			s3c_note_generation(engine, batch->items[i].key, &s->base->header, true);
+	}
+	s3c_mutex_lock(&engine->lock);
+	if (r == 0)
+		forget_first(engine->names, NULL, batch->items, batch->count);
+	batch_end(batch, S3C_GONE_DONE, r);
+	s3c_mutex_unlock(&engine->lock);
+	batch_rest(batch);
+	s3c_mutex_lock(&engine->lock);
+	engine->names->sending--;
+	s3c_waitq_wake_all(&engine->names->pending_done);
+	s3c_pending_dispatch(engine->names);
+	s3c_mutex_unlock(&engine->lock);
+	for (size_t i = 0; i < batch->count; i++)
+		free((void *)batch->items[i].key);
+	free(batch);
+}
+
+/* A batch has a look instead of a condition: for what has no condition alone either, and what no
+   other machine has reason to write to. */
+static bool batchable(const struct s3c_names *names, const struct s3c_pending *p)
+{
+	return !p->make && !p->sent_count && p->base && p->base->version.etag[0] &&
+	       (p->moved || !names->engine->store->caps.delete_if_match);
+}
+
+static bool joins(const struct s3c_names *names, const struct s3c_pending *p, int64_t now)
+{
+	return batchable(names, p) && !is_blocked(p) &&
+	       (p->moved || p->due_ns <= now + BATCH_AHEAD_NS) &&
+	       !(p->key == S3C_KEY_FILE && s3c_object_waits_at(names->engine, p->node->path));
+}
+
+/* False: first has to go alone. Lock held. */
+static bool start_batch(struct s3c_names *names, struct s3c_pending *first, int64_t now)
+{
+	struct s3c_pending *p, *next;
+	struct batch *batch;
+	size_t count = 0;
+
+	if (!joins(names, first, now))
+		return false;
+	TAILQ_FOREACH (p, &names->queue, queue)
+		if (joins(names, p, now) && ++count == S3C_GONE_BATCH)
+			break;
+	batch = count < BATCH_MIN ? NULL : calloc(1, sizeof(*batch));
+	if (!batch)
+		return false;
+	batch->job.run = batch_run;
+	batch->engine = names->engine;
+	for (p = TAILQ_FIRST(&names->queue); p && batch->count < count; p = next) {
+		struct sending *s;
+
+		next = TAILQ_NEXT(p, queue);
+		if (!joins(names, p, now))
+			continue;
+		TAILQ_REMOVE(&names->queue, p, queue);
+		p->queued = false;
+		s = sending_new(names, p);
+		if (!s)
+			break;
+		batch->items[batch->count].base = s->base;
+		batch->items[batch->count++].owner = s;
+	}
+	if (!batch->count) {
+		free(batch);
+		return true;
+	}
+	names->sending++;
+	s3c_pool_submit(names->engine->tasks, &batch->job);
+	return true;
 }
 
 /* A file was made anew before the record of its deletion went: it replaces what is there. */
@@ -386,7 +586,7 @@ void s3c_pending_dispatch(struct s3c_names *names)
 
 	while (names->sending < most && !names->send_stop && (p = TAILQ_FIRST(&names->queue)) &&
 	       p->due_ns <= now) {
-		if (superseded(names, p))
+		if (superseded(names, p) || start_batch(names, p, now))
 			continue;
 		TAILQ_REMOVE(&names->queue, p, queue);
 		p->queued = false;
@@ -428,10 +628,7 @@ int s3c_pending_start(struct s3c_engine *engine)
 	s3c_mutex_lock(&engine->lock);
 	for (p = TAILQ_FIRST(&names->pendings); p;)
 		p = superseded(names, p) ? TAILQ_FIRST(&names->pendings) : TAILQ_NEXT(p, all);
-	p = TAILQ_FIRST(&names->pendings);
 	s3c_mutex_unlock(&engine->lock);
-	if (!s3c_writeback(engine) && !p)
-		return 0;
 	r = s3c_thread_start(&names->sender, "s3c-names", sender, names);
 	names->send_runs = r == 0;
 	return r;
@@ -536,9 +733,17 @@ static int flush(struct s3c_names *names, struct s3c_op *op, const char *path)
 	return r;
 }
 
+bool s3c_pending_any(struct s3c_names *names, const char *path)
+{
+	const struct s3c_node *node = names->pending_count ? s3c_node_find(names, path) : NULL;
+
+	return node &&
+	       (node->pending[S3C_KEY_FILE] || node->pending[S3C_KEY_DIR] || node->pending_below);
+}
+
 int s3c_pending_settle(struct s3c_names *names, struct s3c_op *op, const char *path)
 {
-	return flush(names, op, path);
+	return s3c_pending_any(names, path) ? flush(names, op, path) : 0;
 }
 
 int s3c_pending_flush(struct s3c_engine *engine, struct s3c_op *op, const char *path)

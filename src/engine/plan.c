@@ -12,7 +12,7 @@
  * An unchanged last segment under 5 MiB is sent all the same: only the last part may be so short,
  * and that has the trailer. The trailer goes with the last segment when that is sent, else alone.
  */
-#include "engine/content.h"
+#include "engine/upload_journal.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -39,14 +39,14 @@ static enum s3c_segment_kind kind_of(const struct s3c_upload *upload, const stru
 	bool in_base = c->crypt && segment * S3C_SEGMENT_SIZE < c->base_visible &&
 		       !s3c_crypt_hole(c->crypt, segment);
 
-	if (segment < upload->sent_end)
+	if (segment < upload->sent_end && !upload->resumed)
 		return S3C_KIND_SEND;
 	if (!in_base)
 		return c->sealed ? S3C_KIND_HOLE : S3C_KIND_SEND;
 	return upload->keep && is_unchanged(c, segment) ? S3C_KIND_COPY : S3C_KIND_SEND;
 }
 
-static int plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segments)
+int s3c_plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segments)
 {
 	struct s3c_segment *segment, *tmp;
 	uint64_t last = segments - 1;
@@ -65,27 +65,45 @@ static int plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uin
 	return 0;
 }
 
-/* Parts of a stream that have what the view has are kept; the others are sent again. */
-static int plan_streamed(struct s3c_upload *upload)
+void s3c_plan_salt(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segment)
+{
+	uint8_t *salt = upload->salts + segment * S3C_SALT_LEN;
+
+	if (upload->kinds[segment] == S3C_KIND_SEND)
+		s3c_salt_draw(salt);
+	else if (upload->kinds[segment] == S3C_KIND_COPY)
+		memcpy(salt, c->crypt->salts + segment * S3C_SALT_LEN, S3C_SALT_LEN);
+	else
+		memset(salt, 0, S3C_SALT_LEN);
+}
+
+/* A stream's segments were written whole; of others, bytes of base may be part of what was sent. */
+static bool is_intact(const struct s3c_upload *upload, const struct s3c_part *part)
+{
+	if (part->state != S3C_PART_DONE)
+		return false;
+	for (uint64_t i = part->first; !part->copy && i < part->first + part->count; i++) {
+		const struct s3c_segment *segment = s3c_segment_find(upload->object, i);
+
+		if (upload->resumed ? segment && segment->dirty
+				    : !segment || segment->sent != S3C_SEGMENT_CHUNKS)
+			return false;
+	}
+	return true;
+}
+
+/* Parts that are there and have what the view has are kept; the others are sent again. */
+static void plan_streamed(struct s3c_upload *upload, const struct s3c_commit *c)
 {
 	for (unsigned n = 0; n < upload->count; n++) {
 		struct s3c_part *part = upload->parts[n];
-		bool intact = part->state == S3C_PART_DONE;
-		int r;
 
-		for (uint64_t i = part->first; intact && i < part->first + part->count; i++) {
-			struct s3c_segment *segment = s3c_segment_find(upload->object, i);
-
-			intact = segment && segment->sent == S3C_SEGMENT_CHUNKS;
-		}
-		if (intact)
+		if (is_intact(upload, part))
 			continue;
 		part->state = S3C_PART_NEW;
-		r = s3c_upload_draw_salts(upload, part->first, part->count);
-		if (r < 0)
-			return r;
+		for (uint64_t i = part->first; c->sealed && i < part->first + part->count; i++)
+			s3c_plan_salt(upload, c, i);
 	}
-	return 0;
 }
 
 /* From i on, how many segments one part copies. */
@@ -123,14 +141,12 @@ static uint64_t send_run(const struct s3c_upload *upload, uint64_t i, uint64_t s
 	return last - i + 1;
 }
 
-/* Adds the parts after those of the stream (or only counts them), with sends of at most most
-   segments. */
-static int plan_parts(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segments,
-		      uint64_t most, unsigned *ret_count)
+int s3c_plan_range(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t from,
+		   uint64_t to, uint64_t most, unsigned *ret_count)
 {
 	unsigned count = 0;
 
-	for (uint64_t i = upload->sent_end; i < segments;) {
+	for (uint64_t i = from; i < to;) {
 		enum s3c_segment_kind kind = upload->kinds[i];
 		struct s3c_part *part;
 		uint64_t run;
@@ -140,8 +156,8 @@ static int plan_parts(struct s3c_upload *upload, const struct s3c_commit *c, uin
 			i++;
 			continue;
 		}
-		run = kind == S3C_KIND_COPY ? copy_run(upload, c, i, segments)
-					    : send_run(upload, i, segments, most);
+		run = kind == S3C_KIND_COPY ? copy_run(upload, c, i, to)
+					    : send_run(upload, i, to, most);
 		count++;
 		if (!ret_count) {
 			r = s3c_upload_add_part(upload, i, run, &part);
@@ -160,16 +176,8 @@ static int plan_salts(struct s3c_upload *upload, const struct s3c_commit *c, uin
 {
 	int r = s3c_upload_grow_salts(upload, segments);
 
-	for (uint64_t i = upload->sent_end; r == 0 && i < segments; i++) {
-		uint8_t *salt = upload->salts + i * S3C_SALT_LEN;
-
-		if (upload->kinds[i] == S3C_KIND_SEND)
-			s3c_salt_draw(salt);
-		else if (upload->kinds[i] == S3C_KIND_COPY)
-			memcpy(salt, c->crypt->salts + i * S3C_SALT_LEN, S3C_SALT_LEN);
-		else
-			memset(salt, 0, S3C_SALT_LEN);
-	}
+	for (uint64_t i = upload->sent_end; r == 0 && i < segments; i++)
+		s3c_plan_salt(upload, c, i);
 	return r;
 }
 
@@ -178,22 +186,22 @@ int s3c_plan_make(struct s3c_upload *upload, const struct s3c_commit *c)
 	struct s3c_objects *objects = c->object->objects;
 	uint64_t segments = s3c_segment_count(c->size), most = 1;
 	uint64_t cap = s3c_part_segments(objects, PARTS_MAX);
-	unsigned count;
+	unsigned count, used;
 	struct s3c_part *part;
-	int r = plan_kinds(upload, c, segments);
+	int r = upload->kinds ? 0 : s3c_plan_kinds(upload, c, segments);
 
-	if (r == 0)
-		r = plan_streamed(upload);
 	if (r < 0)
 		return r;
+	plan_streamed(upload, c);
+	used = upload->count ? upload->parts[upload->count - 1]->done.number : 0;
 	for (;; most++) {
-		plan_parts(upload, c, segments, most, &count);
-		if (upload->count + count + 1 <= PARTS_MAX)
+		s3c_plan_range(upload, c, upload->sent_end, segments, most, &count);
+		if (used + count + 1 <= PARTS_MAX)
 			break;
 		if (most >= cap)
 			return -EFBIG;
 	}
-	r = plan_parts(upload, c, segments, most, NULL);
+	r = s3c_plan_range(upload, c, upload->sent_end, segments, most, NULL);
 	if (r == 0 && c->sealed)
 		r = plan_salts(upload, c, segments);
 	if (r < 0)
@@ -230,7 +238,8 @@ static bool keeps(const struct s3c_commit *c)
 	       c->base_visible == S3C_SEGMENT_SIZE && !(segment && segment->dirty);
 }
 
-/* The upload of the stream, if it can be taken over, or a new one. */
+/* The upload of the stream, if it can be taken over, one that goes on, or a new one. 1: none is
+   needed, see s3c_upload_resume. */
 static int take_upload(struct s3c_commit *c, struct s3c_upload **ret_upload)
 {
 	struct s3c_object *object = c->object;
@@ -246,11 +255,13 @@ static int take_upload(struct s3c_commit *c, struct s3c_upload **ret_upload)
 		r = s3c_stream_abort(object, NULL);
 	upload = object->upload;
 	keep = keeps(c);
-	if (r == 0 && !upload)
-		r = s3c_upload_new(object, &upload);
-	else if (upload)
+	if (upload)
 		upload->result = 0;
 	s3c_mutex_unlock(lock);
+	if (r == 0 && !upload)
+		r = s3c_upload_resume(c, &upload);
+	if (r == 0 && !upload)
+		r = s3c_upload_new(object, &upload);
 	if (r == 0 && !upload->id) {
 		r = s3c_commit_header(c, S3C_LAYOUT_TRAILER, keep && c->sealed);
 		if (r == 0) {
@@ -361,7 +372,10 @@ static int complete(struct s3c_commit *c, struct s3c_upload *upload)
 	r = s3c_commit_guard(c, &rq.condition);
 	if (r < 0)
 		return r;
-	s3c_commit_attempt(c);
+	r = s3c_commit_attempt(c);
+	/* Chunks that are only in the parts would be lost with them. */
+	if (r < 0 && !upload->dropped)
+		return r;
 	r = s3c_commit_request(c, &rq, "complete the upload of", &reply);
 	c->version = reply.stat.version;
 	if (r < 0)
@@ -381,6 +395,7 @@ static int complete(struct s3c_commit *c, struct s3c_upload *upload)
 static void correct_attrs(struct s3c_commit *c)
 {
 	struct s3c_attrs *stored = &c->header.attrs;
+	uint8_t op[S3C_OP_ID_LEN];
 	bool access = stored->mode != c->attrs.mode || stored->uid != c->attrs.uid ||
 		      stored->gid != c->attrs.gid;
 	bool times = !c->sealed && stored->mtime_ns != c->attrs.mtime_ns &&
@@ -393,9 +408,14 @@ static void correct_attrs(struct s3c_commit *c)
 	c->entry->header = c->header;
 	c->entry->version = c->version;
 	c->entry->stored_size = c->stored;
+	/* Another operation: what has the id of the upload has other attributes. */
+	memcpy(op, c->header.op_id, sizeof(op));
+	s3c_random(c->header.op_id, sizeof(c->header.op_id));
+	if (s3c_commit_attrs(c, c->entry) == 0)
+		return;
 	/* The content is stored: what is left to do is left to the next commit. */
-	if (s3c_commit_attrs(c, c->entry) < 0)
-		c->seq--;
+	memcpy(c->header.op_id, op, sizeof(op));
+	c->seq--;
 }
 
 static int carry_out(struct s3c_commit *c, struct s3c_upload *upload)
@@ -434,13 +454,18 @@ int s3c_commit_large(struct s3c_commit *c)
 
 	if (r < 0)
 		return r;
+	if (r == 1) {
+		correct_attrs(c);
+		return 0;
+	}
 	r = carry_out(c, upload);
 	if (r == 0 && upload->stream)
 		correct_attrs(c);
 	if (r == 0) {
+		s3c_upload_unrecord(upload);
 		c->key = steal_ptr(upload->key);
 		c->salts = steal_ptr(upload->salts);
-	} else {
+	} else if (!s3c_upload_pause(upload, r)) {
 		s3c_upload_abort(upload);
 	}
 	s3c_mutex_lock(lock);

@@ -15,6 +15,7 @@
 
 #include "engine/engine.h"
 #include "object/header.h"
+#include "object/s3ec.h"
 #include "object/trailer.h"
 
 /*
@@ -45,7 +46,10 @@ struct s3c_entry {
 	struct s3c_version version;
 	uint64_t stored_size;
 	int64_t fetched_ns;      /* monotonic */
-	struct s3c_extra *extra; /* of plain objects; NULL: nothing but our own metadata */
+	struct s3c_extra *extra; /* of unsealed objects; NULL: nothing but our own metadata */
+	/* The envelope of a foreign object. NULL where the entry was not made from its metadata (a
+	   copy, a record): then it has to be looked up. */
+	struct s3c_s3ec *s3ec;
 	/* Last bytes of the body when a GET brought them: content of small files, trailers. May be
 	   NULL. Raw as stored (not authenticated yet). */
 	uint8_t *tail;

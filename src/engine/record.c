@@ -8,18 +8,20 @@
 
 #include "base/encode.h"
 #include "engine/names.h"
+#include "engine/upload_journal.h"
 
 #define RECORD_VERSION 1
 #define FLAG_CONTENT 1
 #define COVERS_THIS 1u
 #define COVERS_LATER 2u
+#define UPLOAD_ID_MAX 2048
 
-static int put_u8(struct s3c_buf *text, unsigned value)
+int s3c_record_put_u8(struct s3c_buf *text, unsigned value)
 {
 	return s3c_buf_append_char(text, (char)value);
 }
 
-static int put_u32(struct s3c_buf *text, uint32_t value)
+int s3c_record_put_u32(struct s3c_buf *text, uint32_t value)
 {
 	uint8_t bytes[4];
 
@@ -27,7 +29,7 @@ static int put_u32(struct s3c_buf *text, uint32_t value)
 	return s3c_buf_append(text, bytes, sizeof(bytes));
 }
 
-static int put_u64(struct s3c_buf *text, uint64_t value)
+int s3c_record_put_u64(struct s3c_buf *text, uint64_t value)
 {
 	uint8_t bytes[8];
 
@@ -35,49 +37,49 @@ static int put_u64(struct s3c_buf *text, uint64_t value)
 	return s3c_buf_append(text, bytes, sizeof(bytes));
 }
 
-static int put_text(struct s3c_buf *text, const char *value)
+int s3c_record_put_text(struct s3c_buf *text, const char *value)
 {
 	size_t len = strlen(value);
-	int r = put_u32(text, (uint32_t)len);
+	int r = s3c_record_put_u32(text, (uint32_t)len);
 
 	return r < 0 ? r : s3c_buf_append(text, value, len);
 }
 
 static int put_attrs(struct s3c_buf *text, const struct s3c_attrs *attrs)
 {
-	int r = put_u32(text, attrs->mode);
+	int r = s3c_record_put_u32(text, attrs->mode);
 
-	r = r < 0 ? r : put_u32(text, attrs->uid);
-	r = r < 0 ? r : put_u32(text, attrs->gid);
-	r = r < 0 ? r : put_u64(text, (uint64_t)attrs->mtime_ns);
-	r = r < 0 ? r : put_u64(text, (uint64_t)attrs->atime_ns);
-	return r < 0 ? r : put_u64(text, (uint64_t)attrs->ctime_ns);
+	r = r < 0 ? r : s3c_record_put_u32(text, attrs->uid);
+	r = r < 0 ? r : s3c_record_put_u32(text, attrs->gid);
+	r = r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->mtime_ns);
+	r = r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->atime_ns);
+	return r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->ctime_ns);
 }
 
 int s3c_record_put_entry(struct s3c_buf *text, const struct s3c_entry *entry)
 {
 	const struct s3c_header *header = entry ? &entry->header : NULL;
-	int r = put_u8(text, entry != NULL);
+	int r = s3c_record_put_u8(text, entry != NULL);
 
 	if (r < 0 || !entry)
 		return r;
-	r = put_u8(text, header->layout);
-	r = r < 0 ? r : put_u8(text, header->attrs_final);
+	r = s3c_record_put_u8(text, header->layout);
+	r = r < 0 ? r : s3c_record_put_u8(text, header->attrs_final);
 	r = r < 0 ? r : put_attrs(text, &header->attrs);
-	r = r < 0 ? r : put_u32(text, header->epoch);
+	r = r < 0 ? r : s3c_record_put_u32(text, header->epoch);
 	r = r < 0 ? r : s3c_buf_append(text, header->file_id, sizeof(header->file_id));
 	r = r < 0 ? r : s3c_buf_append(text, header->content_id, sizeof(header->content_id));
 	r = r < 0 ? r : s3c_buf_append(text, header->op_id, sizeof(header->op_id));
-	r = r < 0 ? r : put_u64(text, header->generation);
+	r = r < 0 ? r : s3c_record_put_u64(text, header->generation);
 	r = r < 0 ? r : s3c_buf_append(text, header->salt, sizeof(header->salt));
 	r = r < 0 ? r : s3c_buf_append(text, header->commitment, sizeof(header->commitment));
 	r = r < 0 ? r : s3c_buf_append(text, header->wrapped, sizeof(header->wrapped));
-	r = r < 0 ? r : put_text(text, header->key_id);
-	r = r < 0 ? r : put_u64(text, header->size);
-	r = r < 0 ? r : put_u64(text, entry->stored_size);
-	r = r < 0 ? r : put_text(text, entry->version.etag);
-	r = r < 0 ? r : put_u64(text, (uint64_t)entry->version.modified_ns);
-	return r < 0 ? r : put_text(text, entry->version.version_id);
+	r = r < 0 ? r : s3c_record_put_text(text, header->key_id);
+	r = r < 0 ? r : s3c_record_put_u64(text, header->size);
+	r = r < 0 ? r : s3c_record_put_u64(text, entry->stored_size);
+	r = r < 0 ? r : s3c_record_put_text(text, entry->version.etag);
+	r = r < 0 ? r : s3c_record_put_u64(text, (uint64_t)entry->version.modified_ns);
+	return r < 0 ? r : s3c_record_put_text(text, entry->version.version_id);
 }
 
 static int put_op(struct s3c_buf *text, const uint8_t *op_id, uint64_t size, uint64_t visible,
@@ -85,9 +87,9 @@ static int put_op(struct s3c_buf *text, const uint8_t *op_id, uint64_t size, uin
 {
 	int r = s3c_buf_append(text, op_id, S3C_OP_ID_LEN);
 
-	r = r < 0 ? r : put_u64(text, size);
-	r = r < 0 ? r : put_u64(text, visible);
-	return r < 0 ? r : put_u8(text, covers);
+	r = r < 0 ? r : s3c_record_put_u64(text, size);
+	r = r < 0 ? r : s3c_record_put_u64(text, visible);
+	return r < 0 ? r : s3c_record_put_u8(text, covers);
 }
 
 static int put_ops(struct s3c_buf *text, const struct s3c_object *object)
@@ -98,7 +100,7 @@ static int put_ops(struct s3c_buf *text, const struct s3c_object *object)
 
 	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
 		count += object->attempts[i].used;
-	r = put_u8(text, count);
+	r = s3c_record_put_u8(text, count);
 	if (r == 0 && object->next_op_unused)
 		r = put_op(text, object->next_op, saved->size, saved->size, COVERS_THIS);
 	for (unsigned i = 0; i < ARRAY_LEN(object->attempts) && r == 0; i++) {
@@ -116,14 +118,14 @@ static int put_ops(struct s3c_buf *text, const struct s3c_object *object)
 int s3c_record_encode(const struct s3c_object *object, struct s3c_buf *text)
 {
 	const struct s3c_saved *saved = &object->saved;
-	int r = put_u8(text, RECORD_VERSION);
+	int r = s3c_record_put_u8(text, RECORD_VERSION);
 
-	r = r < 0 ? r : put_u8(text, saved->content ? FLAG_CONTENT : 0);
-	r = r < 0 ? r : put_text(text, object->path);
-	r = r < 0 ? r : put_u64(text, saved->size);
-	r = r < 0 ? r : put_u64(text, saved->base_visible);
+	r = r < 0 ? r : s3c_record_put_u8(text, saved->content ? FLAG_CONTENT : 0);
+	r = r < 0 ? r : s3c_record_put_text(text, object->path);
+	r = r < 0 ? r : s3c_record_put_u64(text, saved->size);
+	r = r < 0 ? r : s3c_record_put_u64(text, saved->base_visible);
 	r = r < 0 ? r : put_attrs(text, &saved->attrs);
-	r = r < 0 ? r : put_u64(text, object->cid);
+	r = r < 0 ? r : s3c_record_put_u64(text, object->cid);
 	r = r < 0 ? r : s3c_record_put_entry(text, saved->base);
 	return r < 0 ? r : put_ops(text, object);
 }
@@ -141,7 +143,7 @@ int s3c_record_take(struct s3c_record_reader *reader, void *ret_bytes, size_t le
 	return 0;
 }
 
-static uint8_t get_u8(struct s3c_record_reader *reader)
+uint8_t s3c_record_get_u8(struct s3c_record_reader *reader)
 {
 	uint8_t byte;
 
@@ -149,7 +151,7 @@ static uint8_t get_u8(struct s3c_record_reader *reader)
 	return byte;
 }
 
-static uint32_t get_u32(struct s3c_record_reader *reader)
+uint32_t s3c_record_get_u32(struct s3c_record_reader *reader)
 {
 	uint8_t bytes[4];
 
@@ -157,7 +159,7 @@ static uint32_t get_u32(struct s3c_record_reader *reader)
 	return s3c_get_be32(bytes);
 }
 
-static uint64_t get_u64(struct s3c_record_reader *reader)
+uint64_t s3c_record_get_u64(struct s3c_record_reader *reader)
 {
 	uint8_t bytes[8];
 
@@ -166,9 +168,9 @@ static uint64_t get_u64(struct s3c_record_reader *reader)
 }
 
 /* With a NUL, in size bytes. */
-static void get_text(struct s3c_record_reader *reader, char *ret_text, size_t size)
+void s3c_record_get_text(struct s3c_record_reader *reader, char *ret_text, size_t size)
 {
-	uint32_t len = get_u32(reader);
+	uint32_t len = s3c_record_get_u32(reader);
 
 	if (len >= size)
 		reader->failed = true;
@@ -180,12 +182,12 @@ static void get_text(struct s3c_record_reader *reader, char *ret_text, size_t si
 static void get_attrs(struct s3c_record_reader *reader, struct s3c_attrs *attrs)
 {
 	*attrs = (struct s3c_attrs){ .known = true };
-	attrs->mode = get_u32(reader);
-	attrs->uid = get_u32(reader);
-	attrs->gid = get_u32(reader);
-	attrs->mtime_ns = (int64_t)get_u64(reader);
-	attrs->atime_ns = (int64_t)get_u64(reader);
-	attrs->ctime_ns = (int64_t)get_u64(reader);
+	attrs->mode = s3c_record_get_u32(reader);
+	attrs->uid = s3c_record_get_u32(reader);
+	attrs->gid = s3c_record_get_u32(reader);
+	attrs->mtime_ns = (int64_t)s3c_record_get_u64(reader);
+	attrs->atime_ns = (int64_t)s3c_record_get_u64(reader);
+	attrs->ctime_ns = (int64_t)s3c_record_get_u64(reader);
 }
 
 int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *reader,
@@ -197,28 +199,28 @@ int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *re
 	uint64_t stored;
 	int r;
 
-	if (!get_u8(reader)) {
+	if (!s3c_record_get_u8(reader)) {
 		*ret_entry = NULL;
 		return reader->failed ? -EBADMSG : 0;
 	}
-	header.layout = get_u8(reader);
-	header.attrs_final = get_u8(reader);
+	header.layout = s3c_record_get_u8(reader);
+	header.attrs_final = s3c_record_get_u8(reader);
 	get_attrs(reader, &header.attrs);
-	header.epoch = get_u32(reader);
+	header.epoch = s3c_record_get_u32(reader);
 	s3c_record_take(reader, header.file_id, sizeof(header.file_id));
 	s3c_record_take(reader, header.content_id, sizeof(header.content_id));
 	s3c_record_take(reader, header.op_id, sizeof(header.op_id));
-	header.generation = get_u64(reader);
+	header.generation = s3c_record_get_u64(reader);
 	s3c_record_take(reader, header.salt, sizeof(header.salt));
 	s3c_record_take(reader, header.commitment, sizeof(header.commitment));
 	s3c_record_take(reader, header.wrapped, sizeof(header.wrapped));
-	get_text(reader, header.key_id, sizeof(header.key_id));
-	header.size = get_u64(reader);
-	stored = get_u64(reader);
-	get_text(reader, version.etag, sizeof(version.etag));
-	version.modified_ns = (int64_t)get_u64(reader);
-	get_text(reader, version.version_id, sizeof(version.version_id));
-	if (reader->failed || header.layout > S3C_LAYOUT_TRAILER)
+	s3c_record_get_text(reader, header.key_id, sizeof(header.key_id));
+	header.size = s3c_record_get_u64(reader);
+	stored = s3c_record_get_u64(reader);
+	s3c_record_get_text(reader, version.etag, sizeof(version.etag));
+	version.modified_ns = (int64_t)s3c_record_get_u64(reader);
+	s3c_record_get_text(reader, version.version_id, sizeof(version.version_id));
+	if (reader->failed || header.layout > S3C_LAYOUT_FOREIGN)
 		return -EBADMSG;
 	r = s3c_entry_local(engine, path, is_dir, &header, &version, stored, NULL, &entry);
 	if (r < 0)
@@ -231,7 +233,7 @@ int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *re
 
 static void get_ops(struct s3c_record_reader *reader, struct s3c_record *record)
 {
-	unsigned count = get_u8(reader);
+	unsigned count = s3c_record_get_u8(reader);
 
 	if (count > ARRAY_LEN(record->ops)) {
 		reader->failed = true;
@@ -243,9 +245,9 @@ static void get_ops(struct s3c_record_reader *reader, struct s3c_record *record)
 
 		op->attempt.used = true;
 		s3c_record_take(reader, op->attempt.op_id, S3C_OP_ID_LEN);
-		op->attempt.size = get_u64(reader);
-		op->attempt.visible = get_u64(reader);
-		covers = get_u8(reader);
+		op->attempt.size = s3c_record_get_u64(reader);
+		op->attempt.visible = s3c_record_get_u64(reader);
+		covers = s3c_record_get_u8(reader);
 		if (covers > COVERS_LATER)
 			reader->failed = true;
 		op->covers = covers > 0;
@@ -270,16 +272,16 @@ int s3c_record_decode(struct s3c_engine *engine, const uint8_t *data, size_t len
 	unsigned flags;
 	int r = 0;
 
-	if (get_u8(&reader) != RECORD_VERSION)
+	if (s3c_record_get_u8(&reader) != RECORD_VERSION)
 		return reader.failed ? -EBADMSG : -EPROTO;
-	flags = get_u8(&reader);
-	get_text(&reader, path, sizeof(path));
+	flags = s3c_record_get_u8(&reader);
+	s3c_record_get_text(&reader, path, sizeof(path));
 	record.path = strdup(path);
 	record.saved.content = flags & FLAG_CONTENT;
-	record.saved.size = get_u64(&reader);
-	record.saved.base_visible = get_u64(&reader);
+	record.saved.size = s3c_record_get_u64(&reader);
+	record.saved.base_visible = s3c_record_get_u64(&reader);
 	get_attrs(&reader, &record.saved.attrs);
-	record.cid = get_u64(&reader);
+	record.cid = s3c_record_get_u64(&reader);
 	if (!record.path)
 		r = -ENOMEM;
 	if (r == 0)
@@ -295,5 +297,135 @@ int s3c_record_decode(struct s3c_engine *engine, const uint8_t *data, size_t len
 		return r;
 	}
 	*ret_record = record;
+	return 0;
+}
+
+#define UPLOAD_SEALED 1u
+#define UPLOAD_KEEP 2u
+#define PART_COPY 1u
+
+int s3c_record_encode_upload(const struct s3c_upload *upload, struct s3c_buf *text)
+{
+	struct s3c_entry entry = { .header = upload->header };
+	unsigned flags = (upload->key ? UPLOAD_SEALED : 0) | (upload->keep ? UPLOAD_KEEP : 0);
+	int r = s3c_record_put_u8(text, RECORD_VERSION);
+
+	r = r < 0 ? r : s3c_record_put_u8(text, flags);
+	r = r < 0 ? r : s3c_record_put_text(text, upload->object->path);
+	r = r < 0 ? r : s3c_record_put_text(text, upload->target->key);
+	r = r < 0 ? r : s3c_record_put_text(text, upload->id);
+	r = r < 0 ? r : s3c_record_put_text(text, upload->source_etag);
+	return r < 0 ? r : s3c_record_put_entry(text, &entry);
+}
+
+int s3c_record_decode_upload(struct s3c_engine *engine, const uint8_t *data, size_t len,
+			     struct s3c_paused *ret_paused)
+{
+	struct s3c_record_reader reader = { .at = data, .left = len };
+	struct s3c_entry *entry = NULL;
+	char path[S3C_STORE_KEY_MAX + 1], key[S3C_STORE_KEY_MAX + 1], id[UPLOAD_ID_MAX];
+	unsigned flags;
+	int r;
+
+	if (s3c_record_get_u8(&reader) != RECORD_VERSION)
+		return reader.failed ? -EBADMSG : -EPROTO;
+	flags = s3c_record_get_u8(&reader);
+	s3c_record_get_text(&reader, path, sizeof(path));
+	s3c_record_get_text(&reader, key, sizeof(key));
+	s3c_record_get_text(&reader, id, sizeof(id));
+	s3c_record_get_text(&reader, ret_paused->source_etag, sizeof(ret_paused->source_etag));
+	r = s3c_record_get_entry(engine, &reader, path, false, &entry);
+	if (r == 0 && (!entry || reader.failed || reader.left || !*path || !*key || !*id ||
+		       (flags & ~(UPLOAD_SEALED | UPLOAD_KEEP))))
+		r = -EBADMSG;
+	if (r == 0) {
+		ret_paused->sealed = flags & UPLOAD_SEALED;
+		ret_paused->keep = flags & UPLOAD_KEEP;
+		ret_paused->header = entry->header;
+		ret_paused->path = strdup(path);
+		ret_paused->key = strdup(key);
+		if (ret_paused->path && ret_paused->key)
+			ret_paused->upload_id = strdup(id);
+		r = ret_paused->upload_id ? 0 : -ENOMEM;
+	}
+	s3c_entry_put(entry);
+	return r;
+}
+
+int s3c_record_encode_part(const struct s3c_paused_part *part, struct s3c_buf *text)
+{
+	int r = s3c_record_put_u8(text, RECORD_VERSION);
+
+	r = r < 0 ? r : s3c_record_put_u8(text, part->copy ? PART_COPY : 0);
+	r = r < 0 ? r : s3c_record_put_u64(text, part->first);
+	r = r < 0 ? r : s3c_record_put_u64(text, part->count);
+	r = r < 0 ? r : s3c_record_put_u64(text, part->done.size);
+	r = r < 0 ? r : s3c_record_put_text(text, part->done.etag);
+	r = r < 0 ? r : s3c_record_put_text(text, part->done.checksum);
+	r = r < 0 ? r : s3c_record_put_u32(text, part->mark_count);
+	for (unsigned i = 0; r == 0 && i < part->mark_count; i++) {
+		const struct s3c_mark *mark = &part->marks[i];
+
+		r = s3c_record_put_u64(text, mark->segment);
+		r = r < 0 ? r : s3c_buf_append(text, mark->salt, sizeof(mark->salt));
+		r = r < 0 ? r : s3c_buf_append(text, mark->digest, sizeof(mark->digest));
+	}
+	return r;
+}
+
+static int get_marks(struct s3c_record_reader *reader, struct s3c_paused_part *part)
+{
+	const size_t each = 8 + S3C_SALT_LEN + S3C_SHA256_LEN;
+	uint64_t next = part->first;
+
+	part->mark_count = s3c_record_get_u32(reader);
+	if (reader->failed || reader->left != part->mark_count * each ||
+	    (part->mark_count == 0) != part->copy)
+		return -EBADMSG;
+	part->marks = part->copy ? NULL : calloc(part->mark_count, sizeof(*part->marks));
+	if (!part->copy && !part->marks)
+		return -ENOMEM;
+	for (unsigned i = 0; i < part->mark_count; i++) {
+		struct s3c_mark *mark = &part->marks[i];
+
+		mark->segment = s3c_record_get_u64(reader);
+		s3c_record_take(reader, mark->salt, sizeof(mark->salt));
+		s3c_record_take(reader, mark->digest, sizeof(mark->digest));
+		if (mark->segment < next || mark->segment - part->first >= part->count)
+			return -EBADMSG;
+		next = mark->segment + 1;
+	}
+	return 0;
+}
+
+int s3c_record_decode_part(const uint8_t *data, size_t len, uint64_t number,
+			   struct s3c_paused_part *ret_part)
+{
+	const uint64_t most = S3C_FILE_SIZE_MAX / S3C_SEGMENT_SIZE + 1;
+	struct s3c_record_reader reader = { .at = data, .left = len };
+	struct s3c_paused_part part = { 0 };
+	unsigned flags;
+	int r = 0;
+
+	if (s3c_record_get_u8(&reader) != RECORD_VERSION)
+		return reader.failed ? -EBADMSG : -EPROTO;
+	flags = s3c_record_get_u8(&reader);
+	part.copy = flags & PART_COPY;
+	part.first = s3c_record_get_u64(&reader);
+	part.count = s3c_record_get_u64(&reader);
+	part.done.size = s3c_record_get_u64(&reader);
+	s3c_record_get_text(&reader, part.done.etag, sizeof(part.done.etag));
+	s3c_record_get_text(&reader, part.done.checksum, sizeof(part.done.checksum));
+	part.done.number = (unsigned)number;
+	if (reader.failed || (flags & ~PART_COPY) || number < 1 || number > 10000 || !part.count ||
+	    part.first > most || part.count > most || !part.done.etag[0])
+		r = -EBADMSG;
+	if (r == 0)
+		r = get_marks(&reader, &part);
+	if (r < 0) {
+		free(part.marks);
+		return r;
+	}
+	*ret_part = part;
 	return 0;
 }

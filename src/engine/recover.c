@@ -21,9 +21,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/content.h"
 #include "engine/names.h"
 #include "engine/record.h"
+#include "engine/upload_journal.h"
 
 struct recovering {
 	struct s3c_engine *engine;
@@ -197,8 +197,9 @@ static void settle_view(struct s3c_object *object, struct s3c_record *record)
 }
 
 /*
- * The store may have what was attempted: where no condition will tell, or where a later view is not
- * to be mixed with this one. 1: it has, the record is done.
+ * The store may have what was attempted: where no condition will tell, where a later view is not to
+ * be mixed with this one, or before there are more attempts than are kept. 1: it has, the record is
+ * done.
  */
 static int look_first(struct s3c_engine *engine, struct s3c_record *record)
 {
@@ -206,14 +207,18 @@ static int look_first(struct s3c_engine *engine, struct s3c_record *record)
 	bool told = record->saved.base ? caps->put_if_match && caps->complete_if_match
 				       : caps->put_if_none_match && caps->complete_if_none_match;
 	cleanup_entry struct s3c_entry *entry = NULL;
-	bool later = false;
+	bool attrs = !record->saved.content && record->saved.base, later = false;
 	int r;
 
 	for (unsigned i = 0; i < record->op_count; i++)
 		later |= record->ops[i].later;
-	if ((told && !later) || !record->op_count)
+	/* No condition tells of attributes, and a file that was removed must not show again. */
+	if ((told && !later && !attrs && record->op_count <= S3C_ATTEMPTS_OPEN + 1) ||
+	    !record->op_count)
 		return 0;
 	r = s3c_names_lookup(engine, NULL, record->path, true, &entry);
+	if (r == -ENOENT && attrs)
+		return 1;
 	/* What was acknowledged is there all the same; the commit sees to the rest. */
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
@@ -226,9 +231,12 @@ static int look_first(struct s3c_engine *engine, struct s3c_record *record)
 			return 1;
 		s3c_entry_put(record->saved.base);
 		record->saved.base = steal_ptr(entry);
-		break;
+		return 0;
 	}
-	return 0;
+	/* Written since, by us (the removal of the record was not on the disk) or by somebody else:
+	   those attributes came later. */
+	return attrs &&
+	       memcmp(entry->header.op_id, record->saved.base->header.op_id, S3C_OP_ID_LEN) != 0;
 }
 
 static void drop_record(struct s3c_engine *engine, const struct s3c_record *record)
@@ -274,6 +282,7 @@ static int take_up(struct s3c_engine *engine, struct s3c_record *record, struct 
 	s3c_mutex_lock(&engine->lock);
 	if (r == 0) {
 		settle_view(object, record);
+		s3c_paused_attach(object);
 	} else {
 		/* The record stays; the name shows what the store has. */
 		s3c_object_unhash(object);
@@ -318,7 +327,12 @@ int s3c_engine_recover(struct s3c_engine *engine, struct s3c_recovery *ret_recov
 	if (s3c_durable(engine)) {
 		r = s3c_pending_load(engine, &all.found.names);
 		if (r == 0)
+			r = s3c_paused_load(engine);
+		if (r == 0)
 			r = load_objects(&all);
+		/* What could not be taken up now may be taken up later. */
+		if (r == 0 && !all.found.failed)
+			s3c_paused_abort_rest(engine);
 		if (r == 0)
 			r = s3c_pending_start(engine);
 	}
@@ -387,6 +401,17 @@ unsigned s3c_engine_retry(struct s3c_engine *engine, const char *path)
 	return count;
 }
 
+void s3c_engine_hasten(struct s3c_engine *engine)
+{
+	struct s3c_object *object;
+
+	s3c_mutex_lock(&engine->lock);
+	LIST_FOREACH (object, &engine->objects->all, all)
+		if (object->failures && !object->hopeless)
+			s3c_commit_start(object);
+	s3c_mutex_unlock(&engine->lock);
+}
+
 static int discard_object(struct s3c_engine *engine, struct s3c_op *op, struct s3c_object *object)
 {
 	bool local;
@@ -431,7 +456,7 @@ int s3c_engine_discard(struct s3c_engine *engine, struct s3c_op *op, const char 
 	if (object) {
 		r = discard_object(engine, op, object);
 		s3c_object_close(object);
-	} else if (s3c_writeback(engine)) {
+	} else if (s3c_durable(engine)) {
 		r = s3c_tx_new(engine->config.journal, &tx);
 		if (r == 0) {
 			s3c_mutex_lock(&engine->lock);
@@ -460,7 +485,7 @@ int s3c_engine_sync(struct s3c_engine *engine, struct s3c_op *op)
 			object->retry_ns = 0;
 	s3c_mutex_unlock(&engine->lock);
 	r = s3c_objects_commit_below(engine, op, "");
-	if (r == 0 && s3c_writeback(engine))
+	if (r == 0 && s3c_durable(engine))
 		r = s3c_pending_flush(engine, op, "");
 	return r;
 }

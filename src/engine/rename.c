@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define COMMITS_MAX 3
+#define COPIES_MAX 3 /* when another machine changes what is copied or replaced */
+#define FRESH_NS (5 * S3C_NSEC_PER_SEC)
 
 struct rename {
 	struct s3c_engine *engine;
@@ -25,6 +27,11 @@ struct rename {
 	struct s3c_object *source, *target;
 	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
 	bool target_detached;
+	bool target_shut; /* frozen: nothing has to be kept of it */
+	/* Attributes of the source that the store does not have, and the copy will. */
+	bool fold;
+	struct s3c_attrs attrs;
+	uint64_t attrs_seq;
 };
 
 static void rename_free(struct rename *rn)
@@ -78,14 +85,30 @@ static int detach_target(struct rename *rn)
 	if (r < 0)
 		return r;
 	rn->target_entry = s3c_object_base(rn->target);
+	if (!s3c_writeback(rn->engine) && s3c_object_is_shut(rn->target)) {
+		rn->target_shut = true;
+		return 0;
+	}
 	r = s3c_object_detach(rn->target, rn->op);
 	s3c_object_thaw(rn->target);
 	rn->target_detached = r == 0;
 	return r;
 }
 
+/* It was replaced, or not. */
+static void release_target(struct rename *rn, bool replaced)
+{
+	if (!rn->target_shut)
+		return;
+	if (replaced)
+		s3c_object_discard(rn->target);
+	s3c_object_thaw(rn->target);
+	rn->target_shut = false;
+}
+
 static void reattach_target(struct rename *rn)
 {
+	release_target(rn, false);
 	if (rn->target_detached && s3c_object_reattach(rn->target, rn->to) < 0)
 		s3c_error("%s: it was to be replaced and was not, and was opened anew meanwhile: "
 			  "what the former opening writes is lost",
@@ -111,6 +134,7 @@ static int rename_local(struct rename *rn)
 		reattach_target(rn);
 		return r;
 	}
+	release_target(rn, true);
 	if (taken)
 		s3c_names_invalidate(rn->engine, rn->from, false);
 	else
@@ -118,6 +142,29 @@ static int rename_local(struct rename *rn)
 	if (!rn->target_entry)
 		s3c_names_add_local(rn->engine, rn->to, info.mode);
 	return 0;
+}
+
+/* Nothing was known at the target, and that was seen a moment ago: where the store honours no
+   condition on copies another look would cost a request, and tell hardly more. */
+static bool seen_absent(struct rename *rn)
+{
+	struct s3c_names *names = rn->engine->names;
+	const struct s3c_dir_list *dir;
+	const struct s3c_node *node;
+	int64_t seen = INT64_MIN;
+	size_t index;
+
+	if (rn->noreplace || rn->target_entry || rn->target)
+		return false;
+	s3c_mutex_lock(&rn->engine->lock);
+	node = s3c_node_find(names, rn->to);
+	if (node && node->known && !node->entry && !node->refusal)
+		seen = node->fetched_ns;
+	dir = s3c_listed_index(names, rn->to, &index);
+	if (dir && index == SIZE_MAX)
+		seen = S3C_MAX(seen, dir->started_ns);
+	s3c_mutex_unlock(&rn->engine->lock);
+	return seen > s3c_clock_monotonic_ns() - FRESH_NS;
 }
 
 static int copy_entry(struct rename *rn, const char *from_key, const char *to_key,
@@ -133,10 +180,15 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		.source = &entry->version,
 		.stored_size = entry->stored_size,
 		.extra = entry->extra,
-		.noreplace = rn->noreplace,
+		.guard = true,
+		.looked = seen_absent(rn),
+		.replaces = rn->target_entry ? &rn->target_entry->version : NULL,
+		.body = entry->tail_len == entry->stored_size ? entry->tail : NULL,
 	};
 	int r;
 
+	if (rn->fold)
+		copy.header.attrs = rn->attrs;
 	copy.header.attrs.ctime_ns = s3c_clock_realtime_ns();
 	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(rn->engine, &copy, &version);
@@ -160,18 +212,57 @@ static int look_again(struct rename *rn)
 	return 0;
 }
 
+/* Is it what may be replaced: what was seen, or what was sent from here with a reply that was lost?
+ */
+static bool may_replace(struct rename *rn, const struct s3c_entry *now)
+{
+	if (now->is_dir)
+		return false;
+	return (rn->target_entry && s3c_entry_same_content(now, rn->target_entry)) ||
+	       (rn->target && s3c_object_sent(rn->target, now->header.op_id));
+}
+
+/* The target is not what was seen: what it is now, when that may be replaced all the same. */
+static int look_at_target(struct rename *rn)
+{
+	cleanup_entry struct s3c_entry *now = NULL;
+	int r;
+
+	if (rn->noreplace)
+		return -EEXIST;
+	r = s3c_names_lookup(rn->engine, rn->op, rn->to, true, &now);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (now && !may_replace(rn, now))
+		return -EBUSY;
+	s3c_entry_put(rn->target_entry);
+	rn->target_entry = steal_ptr(now);
+	return 0;
+}
+
 static int copy_source(struct rename *rn, const char *from_key, const char *to_key,
 		       struct s3c_entry **ret_entry)
 {
-	int r = copy_entry(rn, from_key, to_key, ret_entry);
+	int r = 0;
 
-	if (r == -ESTALE) {
-		r = look_again(rn);
+	for (int copies = 0; r == 0 && copies < COPIES_MAX; copies++) {
+		r = copy_entry(rn, from_key, to_key, ret_entry);
 		if (r == 0)
-			r = copy_entry(rn, from_key, to_key, ret_entry);
+			return 0;
 		if (r == -ESTALE)
-			s3c_error("%s was not renamed: another machine changes it", rn->from);
+			r = look_again(rn);
+		else if (r == -EEXIST || r == -EREMCHG)
+			r = look_at_target(rn);
 	}
+	if (r == 0 || r == -ESTALE) {
+		s3c_error("%s was not renamed: another machine changes it", rn->from);
+		return -ESTALE;
+	}
+	/* Not ESTALE, at which the kernel looks the names up and asks again, unseen by anybody. */
+	if (r == -EBUSY)
+		s3c_error("%s was not renamed: another machine has written %s since it was looked "
+			  "at; look again, and rename again if that version is to go",
+			  rn->from, rn->to);
 	return r;
 }
 
@@ -194,20 +285,23 @@ static int rename_recorded(struct rename *rn)
 	cleanup_free char *from_key = NULL;
 	cleanup_free char *to_key = NULL;
 	cleanup_entry struct s3c_entry *entry = NULL;
+	struct s3c_pending *later = NULL;
 	bool taken;
 	int r = s3c_key_of(engine, rn->from, false, &from_key);
 
 	if (r == 0)
 		r = s3c_key_of(engine, rn->to, false, &to_key);
-	if (r < 0)
-		return r;
-	r = copy_source(rn, from_key, to_key, &entry);
+	if (r == 0)
+		r = copy_source(rn, from_key, to_key, &entry);
 	if (r < 0) {
 		reattach_target(rn);
 		s3c_names_invalidate(engine, rn->to, false);
 		return r;
 	}
-	r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
+	release_target(rn, true);
+	r = s3c_pending_moved(engine, rn->source_entry, rn->source, &later);
+	if (r == -EAGAIN)
+		r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
 	/* The copy is what was to be renamed: what came after it is another file of the old name.
 	 */
 	taken = r == -ESTALE || r == -EREMCHG;
@@ -225,14 +319,19 @@ static int rename_recorded(struct rename *rn)
 	if (taken) {
 		s3c_names_invalidate(engine, rn->from, false);
 	} else {
-		s3c_note_generation(engine, from_key, &rn->source_entry->header, true);
+		if (!later)
+			s3c_note_generation(engine, from_key, &rn->source_entry->header, true);
 		s3c_names_remove(engine, rn->from);
 	}
 	s3c_names_set(engine, entry);
+	if (rn->fold)
+		s3c_object_attrs_stored(rn->source, rn->attrs_seq);
 	if (rn->source)
 		s3c_object_moved(rn->source, entry);
 	else
 		move_late(rn, entry);
+	if (later)
+		s3c_pending_moved_end(engine, later);
 	return 0;
 }
 
@@ -272,7 +371,8 @@ static int rename_closed(struct rename *rn)
 
 /*
  * The open source is brought into the store first, so that nothing is on its way to the old key.
- * What is written after that goes to the new one with the next commit.
+ * What is written after that goes to the new one with the next commit; attributes alone go with
+ * the copy.
  */
 static int rename_open(struct rename *rn)
 {
@@ -285,7 +385,8 @@ static int rename_open(struct rename *rn)
 		if (r < 0)
 			return r;
 		rn->source_entry = s3c_object_base(rn->source);
-		if ((!rn->source_entry && !first) || commits == COMMITS_MAX ||
+		rn->fold = s3c_object_attrs_only(rn->source, &rn->attrs, &rn->attrs_seq);
+		if ((!rn->source_entry && !first) || commits == COMMITS_MAX || rn->fold ||
 		    !s3c_object_dirty(rn->source))
 			break;
 		s3c_object_thaw(rn->source);

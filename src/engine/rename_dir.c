@@ -327,7 +327,7 @@ static int copy_item(struct tree *tree, struct item *item)
 			copied_is(item, &header, &version);
 		if (r)
 			return r == -EEXIST ? stays(item, to) : S3C_MIN(r, 0);
-		copy.noreplace = true;
+		copy.guard = copy.looked = true;
 	}
 	/* Without the footer the copy's mtime stays the footer's. */
 	if (source)

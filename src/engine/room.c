@@ -196,15 +196,33 @@ int s3c_room_wait(struct s3c_object *object, struct s3c_op *op)
 	return r;
 }
 
+/* Is it sent while it is open? Content waits for its close, where that is what stores it. */
+static bool sends_open(const struct s3c_object *object)
+{
+	return s3c_writeback(object->engine) || object->content_seq == object->content_clean;
+}
+
 static void retry_due(struct s3c_objects *objects)
 {
 	int64_t now = s3c_clock_monotonic_ns();
 	struct s3c_object *object;
 
 	LIST_FOREACH (object, &objects->all, all)
-		if ((!object->users || (object->retry_ns && s3c_writeback(objects->engine))) &&
+		if ((!object->users || (object->retry_ns && sends_open(object))) &&
 		    object->retry_ns <= now && s3c_object_is_dirty(object) && !object->hopeless)
 			s3c_commit_start(object);
+}
+
+static double tick(const struct s3c_objects *objects)
+{
+	const struct s3c_object *object;
+
+	if (s3c_writeback(objects->engine))
+		return WRITEBACK_TICK_S;
+	LIST_FOREACH (object, &objects->all, all)
+		if (object->retry_ns && sends_open(object) && s3c_object_is_dirty(object))
+			return WRITEBACK_TICK_S;
+	return RETRY_TICK_S;
 }
 
 static void *retrier(void *arg)
@@ -216,9 +234,7 @@ static void *retrier(void *arg)
 	while (!objects->retrier_ends) {
 		struct s3c_op op;
 
-		s3c_op_init(&op,
-			    s3c_deadline_after(s3c_writeback(objects->engine) ? WRITEBACK_TICK_S
-									      : RETRY_TICK_S));
+		s3c_op_init(&op, s3c_deadline_after(tick(objects)));
 		s3c_waitq_wait(&objects->retry_wait, lock, &op);
 		s3c_op_destroy(&op);
 		if (objects->retrier_ends)

@@ -5,10 +5,12 @@
  *
  * States of a part (guarded by engine->lock)
  *	NEW      has its segments and salts
- *	RUNNING  a job builds its body in a transfer buffer and sends it; its chunks become SENT
+ *	RUNNING  a job builds its body in a transfer buffer and sends it (check: compares it with
+ *		 what was sent before); its chunks become SENT
  *	DONE     the store has it; its ETag is known
  *	FAILED   to be sent again, under new salts
- * NEW -> RUNNING -> DONE | FAILED; DONE, FAILED -> NEW (plan.c, when it has to be sent again).
+ * NEW -> RUNNING -> DONE | FAILED; DONE, FAILED -> NEW (plan.c, when it has to be sent again);
+ * with check: NEW -> RUNNING -> DONE | NEW.
  *
  * An object has at most one upload. A stream makes one while the file is still being written: as
  * soon as a segment is complete and the writer is past it, it is sent, so that little is left to
@@ -16,7 +18,8 @@
  * again what was changed since, adds the rest and completes it. A truncation into what was sent, or
  * the loss of the object's path, aborts it.
  */
-#include "engine/content.h"
+#include "engine/upload_journal.h"
+#include "engine/durable.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -72,8 +75,10 @@ void s3c_upload_free(struct s3c_upload *upload)
 {
 	if (!upload)
 		return;
-	for (unsigned i = 0; i < upload->count; i++)
+	for (unsigned i = 0; i < upload->count; i++) {
+		free(upload->parts[i]->marks);
 		free(upload->parts[i]);
+	}
 	free(upload->parts);
 	free(upload->salts);
 	free(upload->kinds);
@@ -116,9 +121,10 @@ int s3c_upload_draw_salts(struct s3c_upload *upload, uint64_t first, uint64_t co
 int s3c_upload_add_part(struct s3c_upload *upload, uint64_t first, uint64_t count,
 			struct s3c_part **ret_part)
 {
+	unsigned last = upload->count ? upload->parts[upload->count - 1]->done.number : 0;
 	struct s3c_part *part;
 
-	if (upload->count >= PARTS_MAX)
+	if (last >= PARTS_MAX)
 		return -EFBIG;
 	if (upload->count == upload->alloc) {
 		unsigned alloc = S3C_MAX(upload->alloc * 2, 16u);
@@ -137,7 +143,7 @@ int s3c_upload_add_part(struct s3c_upload *upload, uint64_t first, uint64_t coun
 	part->first = first;
 	part->count = count;
 	upload->parts[upload->count++] = part;
-	part->done.number = upload->count;
+	part->done.number = last + 1;
 	*ret_part = part;
 	return 0;
 }
@@ -214,13 +220,48 @@ static int part_copy(struct s3c_part *part)
 	return r == -ENOENT ? -ESTALE : r;
 }
 
+/* Room for what is noted of each segment. Without it, it is not noted. */
+static void marks_begin(struct s3c_part *part)
+{
+	unsigned count = 0;
+
+	if (part->check || !s3c_durable(part->upload->object->engine))
+		return;
+	for (uint64_t i = part->first; i < part->first + part->count; i++)
+		count += is_sent(part->upload, i);
+	free(part->marks);
+	part->marks = count ? calloc(count, sizeof(*part->marks)) : NULL;
+	part->mark_count = part->marks ? count : 0;
+}
+
+/* One segment as it was built. 1: it is not what it was. */
+static int mark_segment(struct s3c_part *part, unsigned n, uint64_t segment, const uint8_t *salt,
+			const uint8_t *stored, size_t len)
+{
+	struct s3c_mark mark = { .segment = segment };
+	int r;
+
+	if (n >= part->mark_count)
+		return part->check;
+	memcpy(mark.salt, salt, sizeof(mark.salt));
+	r = s3c_mark_digest(part->upload->key != NULL, stored, len, mark.digest);
+	if (r < 0)
+		return r;
+	if (part->check)
+		return memcmp(&mark, &part->marks[n], sizeof(mark)) != 0;
+	part->marks[n] = mark;
+	return 0;
+}
+
 static int part_build(struct s3c_part *part, uint8_t *body, size_t len)
 {
 	struct s3c_upload *upload = part->upload;
-	uint8_t salt[S3C_SALT_LEN];
+	uint8_t salt[S3C_SALT_LEN] = { 0 };
+	unsigned sent = 0;
 	size_t at = 0, got;
 	int r = 0;
 
+	marks_begin(part);
 	for (uint64_t i = part->first; i < part->first + part->count && r == 0; i++) {
 		uint64_t size = upload->size;
 
@@ -235,6 +276,8 @@ static int part_build(struct s3c_part *part, uint8_t *body, size_t len)
 			size = (i + 1) * S3C_SEGMENT_SIZE;
 		r = s3c_seal_segment(upload->object, upload->key, upload->header.file_id, i, salt,
 				     size, body + at, &got);
+		if (r == 0)
+			r = mark_segment(part, sent++, i, salt, body + at, got);
 		if (r == 0)
 			at += got;
 	}
@@ -269,7 +312,7 @@ static int part_send(struct s3c_part *part)
 		return r;
 	iov.iov_base = body;
 	r = stop ? -ECANCELED : part_build(part, body, len);
-	if (r == 0)
+	if (r == 0 && !part->check)
 		r = part_request(part, &rq);
 	s3c_mutex_lock(lock);
 	s3c_transfer_end(&objects->mem, body, len);
@@ -304,10 +347,13 @@ static void part_run(struct s3c_job *job)
 	r = stop ? -ECANCELED : part->copy ? part_copy(part) : part_send(part);
 
 	s3c_mutex_lock(lock);
-	part->state = r < 0 ? S3C_PART_FAILED : S3C_PART_DONE;
-	if (r < 0 && !upload->result)
+	part->state = r == 0 ? S3C_PART_DONE : part->check ? S3C_PART_NEW : S3C_PART_FAILED;
+	if (r < 0 && !part->check && !upload->result)
 		upload->result = r;
-	if (r < 0 && !part->copy)
+	if (r == 0 && !part->check)
+		s3c_upload_record_part(part);
+	part->check = false;
+	if (r != 0 && !part->copy)
 		s3c_sent_end(object, part->first, part->count, false);
 	else if (r == 0 && upload->size == UINT64_MAX)
 		mark_uploaded(part);
@@ -368,6 +414,7 @@ int s3c_upload_create(struct s3c_upload *upload)
 	if (r < 0)
 		return s3c_object_fail(object, "begin to upload", upload->target, r, reply.message);
 	upload->id = steal_ptr(reply.upload_id);
+	s3c_upload_record(upload);
 	return 0;
 }
 
@@ -377,9 +424,14 @@ void s3c_upload_abort(struct s3c_upload *upload)
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_store_request rq = { .op = S3C_STORE_UPLOAD_ABORT, .upload_id = upload->id };
 
-	/* What fails here is a matter of cost, not of data: fsck lists what is left over. */
-	if (upload->id)
-		s3c_commit_request(&c, &rq, "abort the upload of", &reply);
+	int r;
+
+	/* What fails here is a matter of cost, not of data: the next mount tries again. */
+	if (!upload->id)
+		return;
+	r = s3c_commit_request(&c, &rq, "abort the upload of", &reply);
+	if (r == 0 || r == -ENXIO)
+		s3c_upload_unrecord(upload);
 }
 
 int s3c_stream_abort(struct s3c_object *object, struct s3c_op *op)
@@ -500,7 +552,8 @@ static void stream_begin(struct s3c_object *object)
 {
 	struct s3c_upload *upload;
 
-	if (object->seq_end > object->size || !complete(object, 0, 1) ||
+	/* The next commit goes on with what there is. */
+	if (object->paused || object->seq_end > object->size || !complete(object, 0, 1) ||
 	    s3c_upload_new(object, &upload) < 0)
 		return;
 	upload->stream = upload->creating = true;

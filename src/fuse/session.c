@@ -32,6 +32,7 @@
 #define META_THREADS 256
 #define LEAVE_S 2.0 /* how long programs may go on after a signal */
 #define DRAIN_POLL_US 20000
+#define DRAIN_RETRY 50u /* polls */
 
 /* What libfuse says while a mount is tried; elsewhere it goes to the log. */
 static pthread_mutex_t capture_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -341,7 +342,7 @@ static int wait_clean(struct s3c_fuse *fuse, struct s3c_op *op)
 {
 	int r = s3c_engine_sync(fuse->engine, op);
 
-	while (r < 0) {
+	for (unsigned polls = 1; r < 0; polls++) {
 		struct unsent left = { 0 };
 
 		s3c_engine_unsent(fuse->engine, count_unsent, &left);
@@ -349,6 +350,9 @@ static int wait_clean(struct s3c_fuse *fuse, struct s3c_op *op)
 			return 0;
 		if (left.all == left.parked || s3c_clock_monotonic_ns() >= op->deadline_ns)
 			return r;
+		/* By itself it may be due after the end. */
+		if (polls % DRAIN_RETRY == 0)
+			s3c_engine_hasten(fuse->engine);
 		usleep(DRAIN_POLL_US);
 	}
 	return r;

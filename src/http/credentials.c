@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-#include "http/credentials.h"
-
+/* One set; where the environment and the files have one; opening. */
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -10,42 +9,9 @@
 
 #include "base/buf.h"
 #include "base/secret.h"
-#include "base/thread.h"
-#include "http/profile.h"
+#include "http/credentials_private.h"
 
-struct s3c_credentials {
-	char *profile; /* as named by the caller; NULL: by the environment. Constant */
-	char *region;  /* constant */
-	/* Endpoints of the profile by service ("s3"), "" for all services. Constant. */
-	struct s3c_profile_file endpoints;
-	struct {
-		struct s3c_mutex lock;
-		struct s3c_credential *current;
-	} synced;
-};
-
-/* What one load looks at: read anew each time. */
-struct sources {
-	const char *profile;
-	bool profile_explicit; /* named by the caller: the environment's keys do not count */
-	char *credentials_path;
-	char *config_path;
-	char *config_section; /* "default" or "profile NAME" */
-	struct s3c_profile_file credentials;
-	struct s3c_profile_file config;
-};
-
-/*
- * One link of the chain. -ENODATA: nothing here, ask the next; any other error ends the search
- * with the sentence in err.
- */
-struct provider {
-	const char *name;
-	int (*load)(const struct sources *sources, struct s3c_err *err,
-		    struct s3c_credential **ret_credential);
-};
-
-static const char *env(const char *name)
+const char *s3c_cred_env(const char *name)
 {
 	const char *value = getenv(name);
 
@@ -60,8 +26,8 @@ static void free_credential(struct s3c_credential *credential)
 	free(credential);
 }
 
-static int new_credential(const char *id, const char *secret, const char *token,
-			  struct s3c_credential **ret_credential)
+int s3c_credential_new(const char *id, const char *secret, const char *token,
+		       struct s3c_credential **ret_credential)
 {
 	struct s3c_credential *credential = calloc(1, sizeof(*credential));
 
@@ -81,19 +47,13 @@ static int new_credential(const char *id, const char *secret, const char *token,
 	return 0;
 }
 
-static void release(struct s3c_credential *credential)
+void s3c_credential_put(struct s3c_credential *credential)
 {
 	if (credential != NULL && __atomic_sub_fetch(&credential->refs, 1, __ATOMIC_ACQ_REL) == 0)
 		free_credential(credential);
 }
 
-void s3c_credential_put(struct s3c_credential *credential)
-{
-	release(credential);
-}
-
-/* Credentials-file values win over those of the config file. */
-static const char *profile_value(const struct sources *sources, const char *name)
+const char *s3c_cred_value(const struct s3c_cred_sources *sources, const char *name)
 {
 	const char *value = s3c_profile_get(&sources->credentials, sources->profile, name);
 
@@ -109,73 +69,38 @@ static bool has_section(const struct s3c_profile_file *file, const char *section
 	return false;
 }
 
-static int load_environment(const struct sources *sources, struct s3c_err *err,
-			    struct s3c_credential **ret_credential)
+bool s3c_cred_has_profile(const struct s3c_cred_sources *sources)
 {
-	const char *id = env("AWS_ACCESS_KEY_ID");
-	const char *secret = env("AWS_SECRET_ACCESS_KEY");
-	const char *token = env("AWS_SESSION_TOKEN");
+	return has_section(&sources->credentials, sources->profile) ||
+	       has_section(&sources->config, sources->config_section);
+}
 
-	if (sources->profile_explicit || id == NULL)
+int s3c_cred_load_environment(struct s3c_cred_sources *sources, struct s3c_err *err,
+			      struct s3c_credential **ret_credential)
+{
+	const char *id = s3c_cred_env("AWS_ACCESS_KEY_ID");
+	const char *secret = s3c_cred_env("AWS_SECRET_ACCESS_KEY");
+	const char *token = s3c_cred_env("AWS_SESSION_TOKEN");
+	const char *expiration = s3c_cred_env("AWS_CREDENTIAL_EXPIRATION");
+	int64_t expires = 0;
+	int r;
+
+	(void)sources;
+	if (id == NULL)
 		return -ENODATA;
 	if (secret == NULL)
 		return s3c_err_set(err, -EACCES,
 				   "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not: set "
 				   "both or neither");
 	if (token == NULL)
-		token = env("AWS_SECURITY_TOKEN");
-	return new_credential(id, secret, token, ret_credential);
-}
-
-/* A profile's key whose kind of credentials is not served: refused, not passed over. */
-static int refuse_key(const struct sources *sources, struct s3c_err *err, const char *name,
-		      const char *what)
-{
-	if (profile_value(sources, name) == NULL)
-		return -ENODATA;
-	return s3c_err_set(
-		err, -EOPNOTSUPP,
-		"profile %s uses %s (%s), which is not supported yet: use a profile with "
-		"aws_access_key_id and aws_secret_access_key, or set AWS_ACCESS_KEY_ID, "
-		"AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
-		sources->profile, what, name);
-}
-
-static int load_role(const struct sources *sources, struct s3c_err *err,
-		     struct s3c_credential **ret_credential)
-{
-	int r;
-
-	(void)ret_credential;
-	r = refuse_key(sources, err, "mfa_serial", "a one-time password");
-	if (r == -ENODATA && profile_value(sources, "web_identity_token_file") == NULL)
-		r = refuse_key(sources, err, "role_arn", "an assumed role");
-	return r;
-}
-
-static int load_web_identity(const struct sources *sources, struct s3c_err *err,
-			     struct s3c_credential **ret_credential)
-{
-	(void)ret_credential;
-	if (!sources->profile_explicit && env("AWS_WEB_IDENTITY_TOKEN_FILE") != NULL &&
-	    env("AWS_ROLE_ARN") != NULL)
-		return s3c_err_set(err, -EOPNOTSUPP,
-				   "AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN are set, but web "
-				   "identities are not supported yet: set AWS_ACCESS_KEY_ID, "
-				   "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN");
-	return refuse_key(sources, err, "web_identity_token_file", "a web identity");
-}
-
-static int load_sso(const struct sources *sources, struct s3c_err *err,
-		    struct s3c_credential **ret_credential)
-{
-	static const char *const keys[] = { "sso_session", "sso_start_url", "sso_account_id",
-					    "login_session" };
-	int r = -ENODATA;
-
-	(void)ret_credential;
-	for (size_t i = 0; i < ARRAY_LEN(keys) && r == -ENODATA; i++)
-		r = refuse_key(sources, err, keys[i], "a login by browser");
+		token = s3c_cred_env("AWS_SECURITY_TOKEN");
+	if (expiration != NULL && s3c_credential_parse_time(expiration, &expires) < 0)
+		return s3c_err_set(err, -EINVAL,
+				   "AWS_CREDENTIAL_EXPIRATION is not a time like "
+				   "2026-11-24T12:00:00Z");
+	r = s3c_credential_new(id, secret, token, ret_credential);
+	if (r == 0)
+		(*ret_credential)->expires_s = expires;
 	return r;
 }
 
@@ -196,70 +121,26 @@ static int load_static(const struct s3c_profile_file *file, const char *filename
 				   filename, section);
 	if (token == NULL)
 		token = s3c_profile_get(file, section, "aws_security_token");
-	return new_credential(id, secret, token, ret_credential);
+	return s3c_credential_new(id, secret, token, ret_credential);
 }
 
-static int load_credentials_file(const struct sources *sources, struct s3c_err *err,
-				 struct s3c_credential **ret_credential)
+int s3c_cred_load_credentials_file(struct s3c_cred_sources *sources, struct s3c_err *err,
+				   struct s3c_credential **ret_credential)
 {
 	return load_static(&sources->credentials, sources->credentials_path, sources->profile, err,
 			   ret_credential);
 }
 
-static int load_process(const struct sources *sources, struct s3c_err *err,
-			struct s3c_credential **ret_credential)
-{
-	(void)ret_credential;
-	return refuse_key(sources, err, "credential_process", "a program");
-}
-
-static int load_config_file(const struct sources *sources, struct s3c_err *err,
-			    struct s3c_credential **ret_credential)
+int s3c_cred_load_config_file(struct s3c_cred_sources *sources, struct s3c_err *err,
+			      struct s3c_credential **ret_credential)
 {
 	return load_static(&sources->config, sources->config_path, sources->config_section, err,
 			   ret_credential);
 }
 
-static int load_container(const struct sources *sources, struct s3c_err *err,
-			  struct s3c_credential **ret_credential)
-{
-	(void)ret_credential;
-	if (sources->profile_explicit || (env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") == NULL &&
-					  env("AWS_CONTAINER_CREDENTIALS_FULL_URI") == NULL))
-		return -ENODATA;
-	return s3c_err_set(
-		err, -EOPNOTSUPP,
-		"the environment names a container's credentials (AWS_CONTAINER_"
-		"CREDENTIALS_*_URI), which are not supported yet: set AWS_ACCESS_KEY_ID, "
-		"AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN");
-}
-
-/* The instance's metadata service is asked last; it is no part of the chain yet. */
-static int load_instance(const struct sources *sources, struct s3c_err *err,
-			 struct s3c_credential **ret_credential)
-{
-	(void)sources;
-	(void)err;
-	(void)ret_credential;
-	return -ENODATA;
-}
-
-/* botocore's order (create_credential_resolver): the first that has something decides. */
-static const struct provider providers[] = {
-	{ "environment", load_environment },
-	{ "assumed role", load_role },
-	{ "web identity", load_web_identity },
-	{ "single sign-on", load_sso },
-	{ "credentials file", load_credentials_file },
-	{ "process", load_process },
-	{ "config file", load_config_file },
-	{ "container", load_container },
-	{ "instance", load_instance },
-};
-
 static const char *home(void)
 {
-	const char *value = env("HOME");
+	const char *value = s3c_cred_env("HOME");
 	struct passwd *pw;
 
 	if (value != NULL)
@@ -271,7 +152,7 @@ static const char *home(void)
 /* The variable's path, with a leading ~ for the home folder, or the default below the home. */
 static char *file_path(const char *variable, const char *below_home)
 {
-	const char *value = env(variable);
+	const char *value = s3c_cred_env(variable);
 
 	if (value == NULL)
 		return s3c_asprintf("%s/%s", home(), below_home);
@@ -280,78 +161,70 @@ static char *file_path(const char *variable, const char *below_home)
 	return strdup(value);
 }
 
-static void sources_free(struct sources *sources)
+void s3c_cred_sources_close(struct s3c_cred_sources *sources)
 {
+	free(sources->config_section);
+	if (sources->parent != NULL)
+		return;
 	free(sources->credentials_path);
 	free(sources->config_path);
-	free(sources->config_section);
 	s3c_profile_free(&sources->credentials);
 	s3c_profile_free(&sources->config);
 }
-#define cleanup_sources __attribute__((cleanup(sources_free)))
 
-static int sources_open(const char *profile, struct s3c_err *err, struct sources *sources)
+static int set_profile(struct s3c_cred_sources *sources, const char *profile)
 {
-	int r;
-
-	sources->profile_explicit = profile != NULL;
-	if (profile == NULL)
-		profile = env("AWS_PROFILE");
-	if (profile == NULL)
-		profile = env("AWS_DEFAULT_PROFILE");
-	sources->profile = profile != NULL ? profile : "default";
-	sources->credentials_path = file_path("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
-	sources->config_path = file_path("AWS_CONFIG_FILE", ".aws/config");
-	sources->config_section = s3c_asprintf("profile %s", sources->profile);
-	if (sources->credentials_path == NULL || sources->config_path == NULL ||
-	    sources->config_section == NULL)
+	sources->profile = profile;
+	sources->config_section = s3c_asprintf("profile %s", profile);
+	if (sources->config_section == NULL)
 		return -ENOMEM;
-	r = s3c_profile_read(sources->credentials_path, err, &sources->credentials);
-	if (r == 0)
-		r = s3c_profile_read(sources->config_path, err, &sources->config);
-	if (r < 0)
-		return r;
 	/* "[profile default]" is accepted as well, and wins over "[default]". */
-	if (strcmp(sources->profile, "default") == 0 &&
-	    !has_section(&sources->config, "profile default"))
+	if (strcmp(profile, "default") == 0 && !has_section(&sources->config, "profile default"))
 		strcpy(sources->config_section, "default");
 	return 0;
 }
 
-static int load(const struct sources *sources, struct s3c_err *err,
-		struct s3c_credential **ret_credential)
+int s3c_cred_sources_open(struct s3c_cred_sources *sources, const char *profile,
+			  struct s3c_err *err)
 {
-	for (size_t i = 0; i < ARRAY_LEN(providers); i++) {
-		int r = providers[i].load(sources, err, ret_credential);
+	int r;
 
-		if (r == -ENOMEM)
-			return s3c_err_set(err, r, "no memory is left for credentials");
-		if (r != -ENODATA)
-			return r;
-	}
-	if ((sources->profile_explicit || strcmp(sources->profile, "default") != 0) &&
-	    !has_section(&sources->credentials, sources->profile) &&
-	    !has_section(&sources->config, sources->config_section))
-		return s3c_err_set(err, -EACCES, "there is no profile %s in %s or %s",
-				   sources->profile, sources->credentials_path,
-				   sources->config_path);
-	return s3c_err_set(err, -EACCES,
-			   "no credentials found: looked at %sprofile %s in %s and %s; set "
-			   "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or write them there",
-			   sources->profile_explicit ? ""
-						     : "AWS_ACCESS_KEY_ID in the environment and ",
-			   sources->profile, sources->credentials_path, sources->config_path);
+	sources->explicit_profile = profile != NULL;
+	sources->use_env = profile == NULL;
+	if (profile == NULL)
+		profile = s3c_cred_env("AWS_PROFILE");
+	if (profile == NULL)
+		profile = s3c_cred_env("AWS_DEFAULT_PROFILE");
+	sources->credentials_path = file_path("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
+	sources->config_path = file_path("AWS_CONFIG_FILE", ".aws/config");
+	if (sources->credentials_path == NULL || sources->config_path == NULL)
+		return -ENOMEM;
+	r = s3c_profile_read(sources->credentials_path, err, &sources->credentials);
+	if (r == 0)
+		r = s3c_profile_read(sources->config_path, err, &sources->config);
+	return r == 0 ? set_profile(sources, profile != NULL ? profile : "default") : r;
+}
+
+int s3c_cred_sources_open_inner(struct s3c_cred_sources *sources,
+				const struct s3c_cred_sources *parent, const char *profile)
+{
+	*sources = *parent;
+	sources->parent = parent;
+	sources->use_env = false;
+	sources->config_section = NULL;
+	return set_profile(sources, profile);
 }
 
 /*
  * The profile's endpoint_url, and those of the [services x] section that it names, whose pairs are
  * nested: "s3 =", then an indented "endpoint_url = ...".
  */
-static int keep_endpoints(const struct sources *sources, struct s3c_profile_file *endpoints)
+static int keep_endpoints(const struct s3c_cred_sources *sources,
+			  struct s3c_profile_file *endpoints)
 {
 	static const char suffix[] = ".endpoint_url";
-	const char *url = profile_value(sources, "endpoint_url");
-	const char *services = profile_value(sources, "services");
+	const char *url = s3c_cred_value(sources, "endpoint_url");
+	const char *services = s3c_cred_value(sources, "services");
 	cleanup_free char *section = NULL;
 	int r = 0;
 
@@ -377,37 +250,54 @@ static int keep_endpoints(const struct sources *sources, struct s3c_profile_file
 	return r;
 }
 
-int s3c_credentials_new(const char *profile, struct s3c_err *err,
-			struct s3c_credentials **ret_credentials)
+static int copy_string(const char *from, char **to)
 {
-	cleanup_sources struct sources sources = { 0 };
-	struct s3c_credentials *credentials;
-	const char *region;
+	if (from == NULL)
+		return 0;
+	*to = strdup(from);
+	return *to != NULL ? 0 : -ENOMEM;
+}
+
+static int fill(struct s3c_credentials *credentials, const struct s3c_credentials_config *config,
+		const struct s3c_cred_sources *sources)
+{
+	const char *region = s3c_cred_env("AWS_REGION");
 	int r;
 
-	r = sources_open(profile, err, &sources);
+	if (region == NULL)
+		region = s3c_cred_env("AWS_DEFAULT_REGION");
+	if (region == NULL)
+		region = s3c_cred_value(sources, "region");
+	r = copy_string(region, &credentials->region);
+	if (r == 0)
+		r = copy_string(config->profile, &credentials->profile);
+	if (r == 0)
+		r = copy_string(config->region, &credentials->default_region);
+	if (r == 0)
+		r = copy_string(config->ca_file, &credentials->ca_file);
+	if (r == 0)
+		r = keep_endpoints(sources, &credentials->endpoints);
+	return r;
+}
+
+int s3c_credentials_open(const struct s3c_credentials_config *config, struct s3c_err *err,
+			 struct s3c_credentials **ret_credentials)
+{
+	cleanup_cred_sources struct s3c_cred_sources sources = { 0 };
+	struct s3c_credentials *credentials;
+	int r;
+
+	s3c_credential_wipe_json();
+	r = s3c_cred_sources_open(&sources, config->profile, err);
 	if (r < 0)
 		return r;
 	credentials = calloc(1, sizeof(*credentials));
 	if (credentials == NULL)
 		return -ENOMEM;
-	s3c_mutex_init(&credentials->synced.lock);
-	region = env("AWS_REGION");
-	if (region == NULL)
-		region = env("AWS_DEFAULT_REGION");
-	if (region == NULL)
-		region = profile_value(&sources, "region");
-	if (profile != NULL)
-		credentials->profile = strdup(profile);
-	if (region != NULL)
-		credentials->region = strdup(region);
-	if ((profile != NULL && credentials->profile == NULL) ||
-	    (region != NULL && credentials->region == NULL))
-		r = -ENOMEM;
+	s3c_credentials_init_synced(credentials);
+	r = fill(credentials, config, &sources);
 	if (r == 0)
-		r = keep_endpoints(&sources, &credentials->endpoints);
-	if (r == 0)
-		r = load(&sources, err, &credentials->synced.current);
+		r = s3c_credentials_reload(credentials, err);
 	if (r < 0) {
 		s3c_credentials_free(credentials);
 		return r;
@@ -416,46 +306,38 @@ int s3c_credentials_new(const char *profile, struct s3c_err *err,
 	return 0;
 }
 
+int s3c_credentials_new(const char *profile, struct s3c_err *err,
+			struct s3c_credentials **ret_credentials)
+{
+	const struct s3c_credentials_config config = { .profile = profile };
+
+	return s3c_credentials_open(&config, err, ret_credentials);
+}
+
+struct s3c_credentials *s3c_credentials_new_fixed(struct s3c_credential *credential)
+{
+	struct s3c_credentials *credentials = calloc(1, sizeof(*credentials));
+
+	if (credentials == NULL)
+		return NULL;
+	s3c_credentials_init_synced(credentials);
+	credentials->fixed = true;
+	__atomic_add_fetch(&credential->refs, 1, __ATOMIC_RELAXED);
+	credentials->synced.current = credential;
+	return credentials;
+}
+
 void s3c_credentials_free(struct s3c_credentials *credentials)
 {
 	if (credentials == NULL)
 		return;
-	release(credentials->synced.current);
-	s3c_mutex_destroy(&credentials->synced.lock);
+	s3c_credentials_destroy_synced(credentials);
 	free(credentials->profile);
 	free(credentials->region);
+	free(credentials->default_region);
+	free(credentials->ca_file);
 	s3c_profile_free(&credentials->endpoints);
 	free(credentials);
-}
-
-struct s3c_credential *s3c_credentials_get(struct s3c_credentials *credentials)
-{
-	struct s3c_credential *credential;
-
-	s3c_mutex_lock(&credentials->synced.lock);
-	credential = credentials->synced.current;
-	__atomic_add_fetch(&credential->refs, 1, __ATOMIC_RELAXED);
-	s3c_mutex_unlock(&credentials->synced.lock);
-	return credential;
-}
-
-int s3c_credentials_reload(struct s3c_credentials *credentials, struct s3c_err *err)
-{
-	cleanup_sources struct sources sources = { 0 };
-	struct s3c_credential *fresh, *old;
-	int r;
-
-	r = sources_open(credentials->profile, err, &sources);
-	if (r == 0)
-		r = load(&sources, err, &fresh);
-	if (r < 0)
-		return r;
-	s3c_mutex_lock(&credentials->synced.lock);
-	old = credentials->synced.current;
-	credentials->synced.current = fresh;
-	s3c_mutex_unlock(&credentials->synced.lock);
-	release(old);
-	return 0;
 }
 
 const char *s3c_credentials_region(const struct s3c_credentials *credentials)
@@ -466,7 +348,7 @@ const char *s3c_credentials_region(const struct s3c_credentials *credentials)
 const char *s3c_credentials_endpoint(const struct s3c_credentials *credentials, const char *service)
 {
 	char variable[64];
-	const char *ignore = env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+	const char *ignore = s3c_cred_env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
 	const char *url;
 
 	if (ignore != NULL && strcasecmp(ignore, "true") == 0)
@@ -476,11 +358,11 @@ const char *s3c_credentials_endpoint(const struct s3c_credentials *credentials, 
 		if (*c >= 'a' && *c <= 'z')
 			*c = (char)(*c - 'a' + 'A');
 	/* botocore's order: what names the service comes before what is for all. */
-	url = env(variable);
+	url = s3c_cred_env(variable);
 	if (url == NULL)
 		url = s3c_profile_get(&credentials->endpoints, "", service);
 	if (url == NULL)
-		url = env("AWS_ENDPOINT_URL");
+		url = s3c_cred_env("AWS_ENDPOINT_URL");
 	if (url == NULL)
 		url = s3c_profile_get(&credentials->endpoints, "", "");
 	return url;

@@ -15,7 +15,8 @@
  *   DONE       nowhere                 no    -
  *
  *   NEW, BACKOFF -> RESOLVING -> READY -> RUNNING -> BACKOFF | RELOADING | RESOLVING | DONE
- *   RELOADING -> RESOLVING | BACKOFF | DONE; any -> DONE by cancellation or deadline
+ *   NEW, BACKOFF, RESOLVING -> RELOADING when the credentials have ended before it is sent
+ *   RELOADING -> RESOLVING | READY | BACKOFF | DONE; any -> DONE by cancellation or deadline
  *
  * Invariants: attempt.easy is set exactly in RUNNING; running[class] counts the
  * calls of a class in RUNNING and is at most slots[class]; every call that is
@@ -30,7 +31,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -209,12 +209,41 @@ static void fail_early(struct s3c_http_engine *engine, struct s3c_http_call *cal
 		back_off(engine, call, false);
 }
 
+/* The call is in no list; call->credential is the set that is of no use. */
+static void start_reload(struct s3c_http_engine *engine, struct s3c_http_call *call)
+{
+	enter_state(engine, call, S3C_HTTP_RELOADING, INT64_MAX);
+	s3c_http_mailbox_reload(engine->pool, call);
+}
+
+/*
+ * A set that has ended is renewed before it would be refused. Once: if that brings nothing, the
+ * store has the last word, since clocks may be wrong.
+ */
+static bool renew_first(struct s3c_http_engine *engine, struct s3c_http_call *call)
+{
+	struct s3c_credentials *credentials = call->service->credentials;
+
+	if (credentials == NULL || call->renewed || !s3c_credentials_ended(credentials))
+		return false;
+	call->renewed = true;
+	call->renewing = true;
+	leave_state(engine, call);
+	s3c_credential_put(call->credential);
+	call->credential = s3c_credentials_get(credentials);
+	start_reload(engine, call);
+	return true;
+}
+
 /* The first step of every attempt: where does it go? */
 static void begin(struct s3c_http_engine *engine, struct s3c_http_call *call)
 {
 	cleanup_buf struct s3c_buf addresses = { 0 };
-	int r = s3c_http_call_target(call, &call->attempt.target);
+	int r;
 
+	if (renew_first(engine, call))
+		return;
+	r = s3c_http_call_target(call, &call->attempt.target);
 	if (r == 0)
 		r = look_up(engine, call, &addresses);
 	if (r == -EINPROGRESS && call->state == S3C_HTTP_RESOLVING)
@@ -285,31 +314,6 @@ static void start_ready(struct s3c_http_engine *engine, unsigned class)
 	}
 }
 
-static void run_reload(struct s3c_job *job)
-{
-	struct s3c_http_call *call = container_of(job, struct s3c_http_call, reload_job);
-	struct s3c_credentials *credentials = call->service->credentials;
-	struct s3c_credential *current;
-	struct s3c_err err = { 0 };
-	int r = 0;
-
-	s3c_mutex_lock(&call->service->reload_lock);
-	current = s3c_credentials_get(credentials);
-	/* Another request may have loaded them in the meantime. */
-	if (current == call->credential)
-		r = s3c_credentials_reload(credentials, &err);
-	s3c_credential_put(current);
-	s3c_mutex_unlock(&call->service->reload_lock);
-	if (r < 0)
-		s3c_error("the credentials have expired and cannot be loaded again: %s",
-			  s3c_err_text(&err, r));
-	s3c_mutex_lock(&call->mailbox->lock);
-	call->reload_result = r;
-	STAILQ_INSERT_TAIL(&call->mailbox->reloaded, call, reload_link);
-	s3c_http_mailbox_poke_locked(call->mailbox);
-	s3c_mutex_unlock(&call->mailbox->lock);
-}
-
 /*
  * Tries the remedy of a verdict that is worth another attempt. Whether the call has gone on. The
  * first time that the credentials or the clock are mended the attempt follows at once, and counts
@@ -339,10 +343,7 @@ static bool remedy(struct s3c_http_engine *engine, struct s3c_http_call *call,
 		if (call->credential == NULL ||
 		    (call->credentials_tried && call->repeats >= engine->retries))
 			return false;
-		enter_state(engine, call, S3C_HTTP_RELOADING, INT64_MAX);
-		s3c_http_call_ref(call);
-		call->reload_job.run = run_reload;
-		s3c_pool_submit(engine->pool, &call->reload_job);
+		start_reload(engine, call);
 		return true;
 	case S3C_RETRY_REGION:
 		region = s3c_http_outcome_region(call, target, error);
@@ -424,13 +425,21 @@ static void accept_call(struct s3c_http_engine *engine, struct s3c_http_call *ca
 
 static void take_reloaded(struct s3c_http_engine *engine, struct s3c_http_call *call)
 {
-	if (call->state == S3C_HTTP_RELOADING) {
-		bool again = call->credentials_tried;
+	/* Whoever gives credentials may be away for a moment, as the store may. */
+	const struct s3c_retry_outcome outcome = { .result = call->reload_result, .code = "" };
+	bool failed = call->reload_result < 0;
+	bool again = call->credentials_tried;
 
+	if (call->state != S3C_HTTP_RELOADING) {
+		/* It ended meanwhile. */
+	} else if (call->renewing) {
+		call->renewing = false;
+		begin(engine, call);
+	} else {
 		call->credentials_tried = true;
-		if (call->reload_result < 0)
+		if (failed && s3c_retry_classify(&outcome) == S3C_RETRY_FINAL)
 			finish(engine, call, call->last_result);
-		else if (again)
+		else if (failed || again)
 			back_off(engine, call, false);
 		else
 			begin(engine, call);
@@ -519,6 +528,13 @@ static void expire(struct s3c_http_engine *engine, struct s3c_http_call *call)
 	case S3C_HTTP_BACKOFF:
 		begin(engine, call);
 		break;
+	case S3C_HTTP_RELOADING:
+		if (call->reply.attempts == 0)
+			finish_with_words(engine, call, -ETIMEDOUT,
+					  "no new credentials came in time");
+		else
+			finish(engine, call, call->last_result);
+		break;
 	default:
 		finish(engine, call, call->last_result);
 		break;
@@ -531,77 +547,13 @@ static void expire_timers(struct s3c_http_engine *engine)
 		expire(engine, engine->timers.items[0]);
 }
 
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-	struct s3c_http_engine *engine = arg;
-	struct epoll_event event = { .data.fd = fd };
-
-	(void)easy;
-	(void)socket_arg;
-	if (what == CURL_POLL_REMOVE) {
-		/* It may be closed already. */
-		(void)epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-		return 0;
-	}
-	if (what & CURL_POLL_IN)
-		event.events |= EPOLLIN;
-	if (what & CURL_POLL_OUT)
-		event.events |= EPOLLOUT;
-	if (epoll_ctl(engine->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0 &&
-	    epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-		s3c_error("http: a socket cannot be watched: %s", strerror(errno));
-	return 0;
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-	struct s3c_http_engine *engine = arg;
-
-	(void)multi;
-	engine->curl_wake_ns = timeout_ms < 0
-				       ? INT64_MAX
-				       : s3c_clock_monotonic_ns() + timeout_ms * S3C_NSEC_PER_MSEC;
-	return 0;
-}
-
-static int wait_ms(const struct s3c_http_engine *engine)
-{
-	int64_t wake = engine->curl_wake_ns;
-	int64_t left;
-
-	if (engine->timers.count > 0)
-		wake = S3C_MIN(wake, engine->timers.items[0]->wake_ns);
-	if (wake == INT64_MAX)
-		return -1;
-	left = wake - s3c_clock_monotonic_ns();
-	if (left <= 0)
-		return 0;
-	left = DIV_ROUND_UP(left, S3C_NSEC_PER_MSEC);
-	return (int)S3C_MIN(left, 60 * 1000);
-}
-
-static void run_curl_timer(struct s3c_http_engine *engine)
-{
-	long timeout_ms = -1;
-	int running;
-
-	if (engine->now_ns < engine->curl_wake_ns)
-		return;
-	engine->curl_wake_ns = INT64_MAX;
-	curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	/* curl tells a timer only when it has changed. */
-	curl_multi_timeout(engine->multi, &timeout_ms);
-	if (timeout_ms >= 0)
-		on_timer(engine->multi, timeout_ms, engine);
-}
-
 static void run_events(struct s3c_http_engine *engine)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int running, n;
 
 	s3c_http_transfer_pace(&engine->bulk);
-	n = epoll_wait(engine->epoll_fd, events, EVENTS_MAX, wait_ms(engine));
+	n = epoll_wait(engine->epoll_fd, events, EVENTS_MAX, s3c_http_watch_wait_ms(engine));
 	engine->now_ns = s3c_clock_monotonic_ns();
 	for (int i = 0; i < n; i++) {
 		unsigned what = 0;
@@ -619,7 +571,7 @@ static void run_events(struct s3c_http_engine *engine)
 			what |= CURL_CSELECT_ERR;
 		curl_multi_socket_action(engine->multi, events[i].data.fd, (int)what, &running);
 	}
-	run_curl_timer(engine);
+	s3c_http_watch_run_timer(engine);
 }
 
 /*
@@ -670,31 +622,6 @@ static CURLcode curl_ready = CURLE_FAILED_INIT;
 static void init_curl(void)
 {
 	curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-static int open_handles(struct s3c_http_engine *engine)
-{
-	unsigned total = engine->slots[S3C_HTTP_META] + engine->slots[S3C_HTTP_CONTENT];
-	struct epoll_event event = { .events = EPOLLIN };
-
-	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (engine->epoll_fd < 0)
-		return -errno;
-	event.data.fd = engine->mailbox->wake_fd;
-	if (epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, engine->mailbox->wake_fd, &event) < 0)
-		return -errno;
-	/* One more than slots: start() takes a handle before it counts. */
-	engine->idle = calloc(total + 1, sizeof(*engine->idle));
-	engine->multi = curl_multi_init();
-	if (engine->idle == NULL || engine->multi == NULL)
-		return -ENOMEM;
-	curl_multi_setopt(engine->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-	curl_multi_setopt(engine->multi, CURLMOPT_SOCKETDATA, engine);
-	curl_multi_setopt(engine->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-	curl_multi_setopt(engine->multi, CURLMOPT_TIMERDATA, engine);
-	curl_multi_setopt(engine->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-	curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, (long)total);
-	return 0;
 }
 
 static int copy_string(const char *from, const char **to)
@@ -757,7 +684,7 @@ int s3c_http_engine_new(const struct s3c_http_engine_config *config, struct s3c_
 	if (r == 0)
 		r = copy_string(config->user_agent, &engine->options.user_agent);
 	if (r == 0)
-		r = open_handles(engine);
+		r = s3c_http_watch_open(engine);
 	if (r == 0)
 		r = s3c_resolver_new(on_resolved, engine->mailbox, &engine->resolver);
 	if (r == 0)

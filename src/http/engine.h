@@ -9,6 +9,7 @@
  *   outcome.c   what a reply says about itself
  *   mailbox.c   submission and cancellation from other threads
  *   timers.c    a heap of deadlines
+ *   watch.c     curl's sockets and timer
  *   engine.c    the thread: slots, timers, repeats
  */
 #pragma once
@@ -42,9 +43,8 @@ struct s3c_http_service {
 	bool tls;
 	char host[S3C_HTTP_HOST_MAX];
 	unsigned port;
-	char *base_path;              /* "" or "/x", not encoded */
-	struct s3c_mutex reload_lock; /* one reload at a time; outside all others */
-	unsigned refs;                /* atomic */
+	char *base_path; /* "" or "/x", not encoded */
+	unsigned refs;   /* atomic */
 	struct {
 		struct s3c_mutex lock;
 		char region[S3C_HTTP_REGION_MAX];
@@ -141,6 +141,8 @@ struct s3c_http_call {
 	unsigned repeats;
 	bool clock_tried;
 	bool credentials_tried;
+	bool renewed;  /* its credentials had ended before it was sent: looked at once */
+	bool renewing; /* RELOADING for that reason */
 	bool region_tried;
 	bool redirected;
 	bool redirect_virtual;
@@ -151,6 +153,9 @@ struct s3c_http_call *s3c_http_call_ref(struct s3c_http_call *call);
 struct s3c_http_mailbox *s3c_http_mailbox_new(void);
 void s3c_http_mailbox_put(struct s3c_http_mailbox *mailbox);
 void s3c_http_mailbox_poke_locked(struct s3c_http_mailbox *mailbox);
+/* Has the pool replace call->credential, or find out that it cannot; the call comes back in
+ * reloaded with reload_result. */
+void s3c_http_mailbox_reload(struct s3c_pool *pool, struct s3c_http_call *call);
 struct s3c_http_mailbox *s3c_http_engine_mailbox(struct s3c_http_engine *engine);
 
 /* Copies a request; the call has one reference. -EINVAL for what cannot be sent. */
@@ -231,3 +236,10 @@ struct s3c_http_engine {
 	CURL **idle; /* easy handles to be used again */
 	unsigned idle_count;
 };
+
+/* Opens epoll_fd, multi and idle; what was opened is closed with the engine. */
+int s3c_http_watch_open(struct s3c_http_engine *engine);
+/* For epoll: until the next timer of curl's or of a call. */
+int s3c_http_watch_wait_ms(const struct s3c_http_engine *engine);
+/* Lets curl act where its timer is over. */
+void s3c_http_watch_run_timer(struct s3c_http_engine *engine);

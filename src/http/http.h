@@ -11,9 +11,10 @@
  * The engine repeats a request by itself: transport errors, 5xx, 429, SlowDown
  * and the like, replies cut short, 200 replies that hold an <Error>, skewed
  * clock (offset taken from the reply, once), expired credentials (loaded again,
- * once), wrong region (once). Waiting times grow with full jitter; each attempt
- * is signed anew; the request's deadline bounds all of it. Content transfers and
- * other requests have separate slots, so that a HEAD never waits for a GET.
+ * once, and before it is sent when they are known to have ended), wrong region (once). Waiting
+ * times grow with full jitter; each attempt is signed anew; the request's deadline bounds all of
+ * it. Content transfers and other requests have separate slots, so that a HEAD never waits for a
+ * GET.
  *
  * Callbacks run on the engine's thread and must not block.
  */
@@ -56,7 +57,8 @@ struct s3c_http_engine_config {
 int s3c_http_engine_new(const struct s3c_http_engine_config *config, struct s3c_err *err,
 			struct s3c_http_engine **ret_engine);
 /* Cancels what is under way (callbacks get -ECANCELED), joins, frees. NULL is legal. Services may
- * be freed before or after; credentials after. Never from a callback. */
+ * be freed before or after; credentials after, but s3c_credentials_stop comes before: a load of
+ * theirs that is under way is waited for. Never from a callback. */
 void s3c_http_engine_free(struct s3c_http_engine *engine);
 
 struct s3c_http_service;

@@ -3,6 +3,15 @@
 libs3cryptfs_a_SOURCES += \
 	src/http/credentials.c \
 	src/http/credentials.h \
+	src/http/credentials_chain.c \
+	src/http/credentials_container.c \
+	src/http/credentials_fetch.c \
+	src/http/credentials_imds.c \
+	src/http/credentials_private.h \
+	src/http/credentials_process.c \
+	src/http/credentials_refresh.c \
+	src/http/credentials_reply.c \
+	src/http/credentials_sts.c \
 	src/http/engine.c \
 	src/http/engine.h \
 	src/http/error.c \
@@ -23,5 +32,6 @@ libs3cryptfs_a_SOURCES += \
 	src/http/sigv4.h \
 	src/http/timers.c \
 	src/http/transfer.c \
+	src/http/watch.c \
 	src/http/xml.c \
 	src/http/xml.h

@@ -92,3 +92,22 @@ void s3c_http_cancel(struct s3c_http_call *call)
 	}
 	s3c_mutex_unlock(&mailbox->lock);
 }
+
+static void run_reload(struct s3c_job *job)
+{
+	struct s3c_http_call *call = container_of(job, struct s3c_http_call, reload_job);
+	int r = s3c_credentials_replace(call->service->credentials, call->credential, NULL);
+
+	s3c_mutex_lock(&call->mailbox->lock);
+	call->reload_result = r;
+	STAILQ_INSERT_TAIL(&call->mailbox->reloaded, call, reload_link);
+	s3c_http_mailbox_poke_locked(call->mailbox);
+	s3c_mutex_unlock(&call->mailbox->lock);
+}
+
+void s3c_http_mailbox_reload(struct s3c_pool *pool, struct s3c_http_call *call)
+{
+	s3c_http_call_ref(call);
+	call->reload_job.run = run_reload;
+	s3c_pool_submit(pool, &call->reload_job);
+}

@@ -165,29 +165,41 @@ static int parse(char *text, const char *filename, struct s3c_err *err,
 	return 0;
 }
 
-int s3c_profile_read(const char *filename, struct s3c_err *err, struct s3c_profile_file *ret_file)
+int s3c_profile_parse(char *text, size_t len, const char *filename, struct s3c_err *err,
+		      struct s3c_profile_file *ret_file)
 {
 	struct s3c_profile_file file = { 0 };
-	struct s3c_buf text;
 	int r;
 
-	s3c_buf_init(&text, FILE_MAX_BYTES);
-	r = read_file(filename, &text);
-	if (r == -ENOENT || r == -ENOTDIR)
-		r = 0;
-	else if (r < 0)
-		s3c_err_set(err, r, "cannot read %s: %s", filename, strerror(-r));
-	else if (memchr(text.data, '\0', text.len) != NULL)
+	if (strlen(text) != len)
 		r = s3c_err_set(err, -EINVAL, "%s is not a text file", filename);
 	else
-		r = parse(text.data, filename, err, &file);
-	s3c_buf_free_secret(&text);
+		r = parse(text, filename, err, &file);
 	if (r < 0) {
 		s3c_profile_free(&file);
 		return r;
 	}
 	*ret_file = file;
 	return 0;
+}
+
+int s3c_profile_read(const char *filename, struct s3c_err *err, struct s3c_profile_file *ret_file)
+{
+	struct s3c_buf text;
+	int r;
+
+	s3c_buf_init(&text, FILE_MAX_BYTES);
+	r = read_file(filename, &text);
+	if (r == -ENOENT || r == -ENOTDIR) {
+		*ret_file = (struct s3c_profile_file){ 0 };
+		r = 0;
+	} else if (r < 0) {
+		s3c_err_set(err, r, "cannot read %s: %s", filename, strerror(-r));
+	} else {
+		r = s3c_profile_parse(text.data, text.len, filename, err, ret_file);
+	}
+	s3c_buf_free_secret(&text);
+	return r;
 }
 
 void s3c_profile_free(struct s3c_profile_file *file)

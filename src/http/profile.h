@@ -35,6 +35,9 @@ struct s3c_profile_file {
  * line for text that is not of this form, other -errno when it cannot be read.
  */
 int s3c_profile_read(const char *filename, struct s3c_err *err, struct s3c_profile_file *ret_file);
+/* The same of a text with a NUL behind its len bytes, which are changed; filename is for errors. */
+int s3c_profile_parse(char *text, size_t len, const char *filename, struct s3c_err *err,
+		      struct s3c_profile_file *ret_file);
 /* Adds a pair; strings are copied. */
 int s3c_profile_add(struct s3c_profile_file *file, const char *section, const char *name,
 		    const char *value);

@@ -64,6 +64,7 @@ static const char *plain_code(const char *code)
 static bool transport_may_mend(int result)
 {
 	switch (result) {
+	case -EAGAIN:
 	case -ECONNRESET:
 	case -ECONNREFUSED:
 	case -ECONNABORTED:

@@ -101,7 +101,6 @@ int s3c_http_service_new(struct s3c_http_engine *engine,
 	service->engine = engine;
 	service->credentials = config->credentials;
 	service->name = strdup(config->name);
-	s3c_mutex_init(&service->reload_lock);
 	s3c_mutex_init(&service->synced.lock);
 	strcpy(service->synced.region, region);
 	if (config->endpoint != NULL) {
@@ -132,7 +131,6 @@ void s3c_http_service_free(struct s3c_http_service *service)
 {
 	if (service == NULL || __atomic_sub_fetch(&service->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	s3c_mutex_destroy(&service->reload_lock);
 	s3c_mutex_destroy(&service->synced.lock);
 	free(service->name);
 	free(service->base_path);

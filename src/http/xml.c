@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <expat.h>
 #include <limits.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/secret.h"
 #include "base/util.h"
 
 #define DEPTH_MAX 32
@@ -109,7 +111,28 @@ static void XMLCALL on_doctype(void *arg, const XML_Char *name, const XML_Char *
 	fail(arg, -EBADMSG);
 }
 
-int s3c_xml_parse(const char *text, size_t len, const struct s3c_xml_handler *handler)
+static void wiping_free(void *data)
+{
+	if (data != NULL)
+		s3c_wipe(data, malloc_usable_size(data));
+	free(data);
+}
+
+static void *wiping_realloc(void *data, size_t size)
+{
+	size_t old = data != NULL ? malloc_usable_size(data) : 0;
+	void *fresh = malloc(size);
+
+	if (fresh == NULL)
+		return NULL;
+	if (data != NULL)
+		memcpy(fresh, data, S3C_MIN(old, size));
+	wiping_free(data);
+	return fresh;
+}
+
+static int parse(const char *text, size_t len, const XML_Memory_Handling_Suite *memory,
+		 const struct s3c_xml_handler *handler)
 {
 	struct parse p = { .handler = handler };
 	enum XML_Status status;
@@ -121,7 +144,7 @@ int s3c_xml_parse(const char *text, size_t len, const struct s3c_xml_handler *ha
 	}
 	if (len > INT_MAX)
 		return -EMSGSIZE;
-	p.parser = XML_ParserCreate(NULL);
+	p.parser = XML_ParserCreate_MM(NULL, memory, NULL);
 	if (p.parser == NULL)
 		return -ENOMEM;
 	s3c_buf_init(&p.path, PATH_MAX_BYTES);
@@ -137,4 +160,16 @@ int s3c_xml_parse(const char *text, size_t len, const struct s3c_xml_handler *ha
 	s3c_buf_free(&p.path);
 	s3c_buf_free_secret(&p.text);
 	return p.result;
+}
+
+int s3c_xml_parse(const char *text, size_t len, const struct s3c_xml_handler *handler)
+{
+	return parse(text, len, NULL, handler);
+}
+
+int s3c_xml_parse_secret(const char *text, size_t len, const struct s3c_xml_handler *handler)
+{
+	static const XML_Memory_Handling_Suite memory = { malloc, wiping_realloc, wiping_free };
+
+	return parse(text, len, &memory, handler);
 }

@@ -20,3 +20,5 @@ struct s3c_xml_handler {
 /* 0, what a handler returned, -EBADMSG for text that is not well-formed, -EMSGSIZE for depth or
  * text past bounds. */
 int s3c_xml_parse(const char *text, size_t len, const struct s3c_xml_handler *handler);
+/* The same; what the parser copies of the text is wiped before it is freed. */
+int s3c_xml_parse_secret(const char *text, size_t len, const struct s3c_xml_handler *handler);

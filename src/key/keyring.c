@@ -21,6 +21,7 @@
 #define KEYRING_MAX (256u << 10) /* bytes of the file */
 #define SECRET_FILE_MAX 1024u
 #define SECRET_MAX 32u
+#define PEM_MAX 16384u
 #define KEYS_MAX 1024u
 #define DESC_MAX 16u
 #define DESC_NAME_MAX 64u
@@ -249,6 +250,32 @@ static int set_secret_file(struct parser *p, const char *value)
 		r = fail(p, "%s: %s", path, strerror(-r)); /* a sentence that is set stays */
 	else
 		r = set_secret(p, text.data ? text.data : "", text.len, path);
+	s3c_buf_free_secret(&text);
+	return r;
+}
+
+int s3c_keyring_rsa_pem(const struct s3c_master_key *key, struct s3c_err *err, char **ret_pem,
+			size_t *ret_len)
+{
+	struct s3c_buf text;
+	char *pem = NULL;
+	int r;
+
+	s3c_buf_init(&text, PEM_MAX);
+	r = read_private(key->rsa_private_key, err, &text);
+	if (r < 0)
+		s3c_err_set(err, r, "%s: %s", key->rsa_private_key, strerror(-r));
+	else if (!text.len)
+		r = s3c_err_set(err, -EINVAL, "%s is empty", key->rsa_private_key);
+	else
+		pem = s3c_secret_alloc(text.len);
+	if (pem) {
+		memcpy(pem, text.data, text.len);
+		*ret_len = text.len;
+		*ret_pem = pem;
+	} else if (r == 0) {
+		r = -ENOMEM;
+	}
 	s3c_buf_free_secret(&text);
 	return r;
 }

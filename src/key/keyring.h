@@ -61,6 +61,12 @@ int s3c_keyring_load(const char *path, struct s3c_err *err, struct s3c_keyring *
 int s3c_keyring_parse(const char *text, size_t len, const char *name, const char *dir,
 		      struct s3c_err *err, struct s3c_keyring **ret_keyring);
 void s3c_keyring_free(struct s3c_keyring *keyring);
+/*
+ * Reads the file of rsa_private_key, which has to be as private as the keyring, into secret memory
+ * (the caller frees it). It is read when an object needs it, not with the keyring. A sentence.
+ */
+int s3c_keyring_rsa_pem(const struct s3c_master_key *key, struct s3c_err *err, char **ret_pem,
+			size_t *ret_len);
 /* Makes the file, 0600, with one active 32-byte key; id NULL: "key-YYYYMMDD-XXXX". -EEXIST:
  * refused. */
 int s3c_keyring_create(const char *path, const char *id, struct s3c_err *err);

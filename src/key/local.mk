@@ -3,5 +3,7 @@
 libs3cryptfs_a_SOURCES += \
 	src/key/keyring.c \
 	src/key/keyring.h \
+	src/key/unwrap.c \
+	src/key/unwrap.h \
 	src/key/wrap.c \
 	src/key/wrap.h

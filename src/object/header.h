@@ -23,7 +23,14 @@ enum s3c_layout {
 	S3C_LAYOUT_NONE,    /* sealed, no content: directory or special file */
 	S3C_LAYOUT_CHUNKS,  /* up to one segment: chunks only */
 	S3C_LAYOUT_TRAILER, /* two segments or more: ends in a trailer */
+	S3C_LAYOUT_FOREIGN, /* not ours: another S3 encryption client encrypted it, object/s3ec.h */
 };
+/* Is it ours, with a seal? */
+static inline bool s3c_layout_is_sealed(enum s3c_layout layout)
+{
+	return layout == S3C_LAYOUT_NONE || layout == S3C_LAYOUT_CHUNKS ||
+	       layout == S3C_LAYOUT_TRAILER;
+}
 
 struct s3c_header {
 	enum s3c_layout layout;

@@ -9,6 +9,10 @@ libs3cryptfs_a_SOURCES += \
 	src/object/geometry.h \
 	src/object/header.c \
 	src/object/header.h \
+	src/object/s3ec.c \
+	src/object/s3ec.h \
+	src/object/s3ec_body.c \
+	src/object/s3ec_body.h \
 	src/object/trailer.c \
 	src/object/trailer.h \
 	src/object/volume.c \

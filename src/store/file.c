@@ -233,6 +233,7 @@ static const struct {
 	[S3C_STORE_UPLOAD_PART] = { "upload part of", s3c_file_upload_part },
 	[S3C_STORE_UPLOAD_PART_COPY] = { "copy to part of", s3c_file_upload_part },
 	[S3C_STORE_UPLOAD_COMPLETE] = { "complete", s3c_file_upload_complete },
+	[S3C_STORE_UPLOAD_PARTS] = { "list parts of", s3c_file_upload_parts },
 	[S3C_STORE_UPLOAD_ABORT] = { "abort", s3c_file_upload_abort },
 };
 

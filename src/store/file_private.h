@@ -153,4 +153,5 @@ int s3c_file_list(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_create(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_part(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_complete(struct s3c_file_call *call, struct s3c_store_reply *reply);
+int s3c_file_upload_parts(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_abort(struct s3c_file_call *call, struct s3c_store_reply *reply);

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define META_MAX 65536
+#define PARTS_PAGE 1000
 
 static bool is_token(const char *text)
 {
@@ -218,6 +219,116 @@ int s3c_file_upload_complete(struct s3c_file_call *call, struct s3c_store_reply 
 		remove_upload(fs, rq->upload_id, dir_fd);
 	s3c_stat_free(&info);
 	return r;
+}
+
+/* A part as its file tells of it; the newest of a number counts. */
+struct found_part {
+	struct s3c_store_part part;
+	struct timespec changed; /* when it got its name */
+};
+
+static int compare_found(const void *a, const void *b)
+{
+	const struct found_part *x = a, *y = b;
+
+	if (x->part.number != y->part.number)
+		return x->part.number < y->part.number ? -1 : 1;
+	if (x->changed.tv_sec != y->changed.tv_sec)
+		return x->changed.tv_sec < y->changed.tv_sec ? 1 : -1;
+	return (x->changed.tv_nsec < y->changed.tv_nsec) -
+	       (x->changed.tv_nsec > y->changed.tv_nsec);
+}
+
+/* 1: it is no part. */
+static int part_of_name(int dir_fd, const char *name, struct found_part *ret_found)
+{
+	struct stat st;
+	uint64_t number;
+	char digits[6];
+
+	if (strlen(name) != 6 + S3C_FILE_TOKEN_LEN || name[5] != '.' || !is_token(name + 6))
+		return 1;
+	memcpy(digits, name, 5);
+	digits[5] = '\0';
+	if (s3c_parse_u64(digits, 10000, &number) < 0 || !number)
+		return 1;
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 1 : s3c_file_errno(errno);
+	*ret_found = (struct found_part){ .changed = st.st_ctim };
+	ret_found->part.number = (unsigned)number;
+	ret_found->part.size = (uint64_t)st.st_size;
+	snprintf(ret_found->part.etag, sizeof(ret_found->part.etag), "\"%s\"", name + 6);
+	return 0;
+}
+
+static int find_parts(int dir_fd, unsigned after, struct found_part **ret_found, size_t *ret_count)
+{
+	/* A description of its own, since reading moves it. */
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_free struct found_part *found = NULL;
+	size_t count = 0, alloc = 0;
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir) {
+		s3c_cleanup_close(&fd);
+		return -EIO;
+	}
+	while (r >= 0 && (entry = readdir(dir))) {
+		struct found_part one;
+
+		r = part_of_name(dir_fd, entry->d_name, &one);
+		if (r != 0 || one.part.number <= after)
+			continue;
+		if (count == alloc) {
+			struct found_part *more;
+
+			alloc = alloc ? alloc * 2 : 64;
+			more = reallocarray(found, alloc, sizeof(*more));
+			if (!more) {
+				r = -ENOMEM;
+				break;
+			}
+			found = more;
+		}
+		found[count++] = one;
+	}
+	closedir(dir);
+	if (r < 0)
+		return r;
+	if (count)
+		qsort(found, count, sizeof(*found), compare_found);
+	*ret_found = steal_ptr(found);
+	*ret_count = count;
+	return 0;
+}
+
+int s3c_file_upload_parts(struct s3c_file_call *call, struct s3c_store_reply *reply)
+{
+	cleanup_free struct found_part *found = NULL;
+	struct s3c_part_list *list = &reply->parts;
+	cleanup_close int dir_fd = -1;
+	size_t count;
+	int r = open_upload(call, &dir_fd, NULL);
+
+	if (r == 0)
+		r = find_parts(dir_fd, call->rq.part_number, &found, &count);
+	if (r < 0)
+		return r;
+	list->parts = calloc(PARTS_PAGE, sizeof(*list->parts));
+	if (!list->parts)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		if (i && found[i].part.number == found[i - 1].part.number)
+			continue;
+		if (list->count == PARTS_PAGE) {
+			list->next = list->parts[list->count - 1].number;
+			break;
+		}
+		list->parts[list->count++] = found[i].part;
+	}
+	return 0;
 }
 
 int s3c_file_upload_abort(struct s3c_file_call *call, struct s3c_store_reply *reply)

@@ -9,8 +9,9 @@
  *      COPY source with the right and with a wrong ETag; create uploads A (of a new key), B (of
  *      target)
  *   3  PUT target if absent, and if it has a wrong ETag; part of A; part of B by copy, with the
- *      right and with a wrong ETag; HEAD copy
- *   4  PUT target if it has the right ETag
+ *      right and with a wrong ETag; HEAD copy; COPY onto copy if absent, and if it has a wrong ETag
+ *   4  PUT target if it has the right ETag; COPY onto copy if it has the right ETag, and onto a new
+ *      key if absent
  *   5  complete A if absent; complete B with a wrong ETag; DELETE source with a wrong ETag
  *   6  complete B if target is absent; DELETE source with the right ETag
  *   7  complete B with the right ETag (by another upload, where step 6 completed B)
@@ -57,6 +58,8 @@ struct probe {
 	char target[S3C_STORE_KEY_MAX + 64];
 	char copy[S3C_STORE_KEY_MAX + 64];
 	char fresh[S3C_STORE_KEY_MAX + 64];
+	char again[S3C_STORE_KEY_MAX + 64];
+	char copy_etag[S3C_STORE_ETAG_MAX];
 	char source_etag[S3C_STORE_ETAG_MAX];
 	char target_etag[S3C_STORE_ETAG_MAX];
 	struct s3c_meta meta; /* of the copy: tells whether REPLACE was heard */
@@ -291,6 +294,7 @@ static int probe_reading(struct probe *p, struct s3c_err *err)
 	take_target(p, &step, put);
 	p->caps.copy = result_of(&step, copy) == 0;
 	p->caps.copy_source_if_match = p->caps.copy && result_of(&step, copy_wrong) == -ESTALE;
+	memcpy(p->copy_etag, step.replies[copy].stat.version.etag, S3C_STORE_ETAG_MAX);
 	take_upload(&step, create_a, &p->a);
 	take_upload(&step, create_b, &p->b);
 	step_clear(&step);
@@ -301,6 +305,7 @@ static void probe_parts(struct probe *p)
 {
 	struct step step = { 0 };
 	int put_absent = -1, put_wrong = -1, part = -1, copied = -1, copied_wrong = -1, head = -1;
+	int onto = -1, onto_wrong = -1;
 	struct s3c_store_request *rq;
 
 	if (p->target_etag[0]) {
@@ -324,6 +329,12 @@ static void probe_parts(struct probe *p)
 	if (p->caps.copy) {
 		add(p, &step, S3C_STORE_HEAD, p->copy);
 		head = last_of(&step);
+		add(p, &step, S3C_STORE_COPY, p->copy)->condition.if_none_match = true;
+		onto = last_of(&step);
+	}
+	if (p->caps.copy && p->copy_etag[0]) {
+		add(p, &step, S3C_STORE_COPY, p->copy)->condition.if_match = WRONG_ETAG;
+		onto_wrong = last_of(&step);
 	}
 	step_run(p, &step);
 	/* Ignored: then what was written last is there, and that is not known when both were. */
@@ -332,6 +343,8 @@ static void probe_parts(struct probe *p)
 	p->caps.put_if_match = result_of(&step, put_wrong) == -ESTALE;
 	take_target(p, &step, put_absent);
 	take_target(p, &step, put_wrong);
+	p->caps.copy_if_none_match = result_of(&step, onto) == -EEXIST;
+	p->caps.copy_if_match = result_of(&step, onto_wrong) == -ESTALE;
 	take_part(&step, part, &p->a);
 	take_part(&step, copied, &p->b);
 	p->caps.part_copy = p->caps.part_copy_any_key = result_of(&step, copied) == 0;
@@ -341,7 +354,8 @@ static void probe_parts(struct probe *p)
 		const char *value = s3c_meta_get(&step.replies[head].stat.meta, "probe");
 
 		if (result_of(&step, head) < 0 || !value || strcmp(value, copy_text) != 0)
-			p->caps.copy = p->caps.copy_source_if_match = false;
+			p->caps.copy = p->caps.copy_source_if_match = p->caps.copy_if_match =
+				p->caps.copy_if_none_match = false;
 	}
 	step_clear(&step);
 }
@@ -349,11 +363,19 @@ static void probe_parts(struct probe *p)
 static void probe_replace(struct probe *p)
 {
 	struct step step = { 0 };
-	int put = -1, copy = -1, part = -1, part_copy = -1;
+	int put = -1, copy = -1, part = -1, part_copy = -1, onto = -1, anew = -1;
 
 	if (p->caps.put_if_match && p->target_etag[0]) {
 		add(p, &step, S3C_STORE_PUT, p->target)->condition.if_match = p->target_etag;
 		put = last_of(&step);
+	}
+	if (p->caps.copy_if_match) {
+		add(p, &step, S3C_STORE_COPY, p->copy)->condition.if_match = p->copy_etag;
+		onto = last_of(&step);
+	}
+	if (p->caps.copy_if_none_match) {
+		add(p, &step, S3C_STORE_COPY, p->again)->condition.if_none_match = true;
+		anew = last_of(&step);
 	}
 	/* Was it the condition that the store cannot do, or the key, or the copy? */
 	if (!p->caps.copy) {
@@ -371,6 +393,8 @@ static void probe_replace(struct probe *p)
 		step_run(p, &step);
 	p->caps.put_if_match = result_of(&step, put) == 0;
 	take_target(p, &step, put);
+	p->caps.copy_if_match = result_of(&step, onto) == 0;
+	p->caps.copy_if_none_match = result_of(&step, anew) == 0;
 	if (copy >= 0)
 		p->caps.copy = result_of(&step, copy) == 0;
 	if (part_copy >= 0)
@@ -476,7 +500,7 @@ static void probe_complete_right(struct probe *p)
 
 static void clean_up(struct probe *p)
 {
-	const char *const keys[] = { p->source, p->target, p->copy, p->fresh };
+	const char *const keys[] = { p->source, p->target, p->copy, p->fresh, p->again };
 	struct step step = { 0 };
 	struct s3c_store_request *rq = add(p, &step, S3C_STORE_DELETE_MANY, NULL);
 
@@ -503,9 +527,8 @@ static int name_objects(struct probe *p, const char *prefix)
 		const char *suffix;
 	} names[] = {
 		{ p->source, "-%41" }, /* who decodes twice is found out */
-		{ p->target, "-target" },
-		{ p->copy, "-copy" },
-		{ p->fresh, "-fresh" },
+		{ p->target, "-target" }, { p->copy, "-copy" },
+		{ p->fresh, "-fresh" },   { p->again, "-again" },
 	};
 
 	if (strlen(prefix) > S3C_STORE_KEY_MAX - 48)

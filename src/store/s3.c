@@ -308,6 +308,8 @@ static int finish(struct s3c_s3_call *call, const struct s3c_http_reply *http)
 		return finish_get(call);
 	case S3C_STORE_LIST:
 		return s3c_s3_read_list(call, http);
+	case S3C_STORE_UPLOAD_PARTS:
+		return s3c_s3_read_parts(call, http);
 	case S3C_STORE_DELETE_MANY:
 		return s3c_s3_read_deleted(call, http);
 	case S3C_STORE_DELETE:
@@ -339,6 +341,14 @@ static void size_done(struct s3c_s3_call *call, const struct s3c_http_reply *htt
 		result = read_body_less(call, http);
 	if (result == 0)
 		result = check_read_echo(call);
+	/* It was empty, and another one has come in its place since. */
+	if (result == 0 && (call->rq.suffix || call->rq.offset < call->reply.stat.size) &&
+	    call->reply.stat.size && call->repeats++ < CONFLICT_REPEATS) {
+		s3c_stat_free(&call->reply.stat);
+		call->reply.stat = (struct s3c_stat){ 0 };
+		next_step(call, http, S3C_S3_MAIN);
+		return;
+	}
 	if (result == 0 && call->reply.stat.size)
 		result = -ERANGE;
 	if (result == 0 && sink->begin)
@@ -529,6 +539,7 @@ static void s3_free(struct s3c_store *store)
 	struct s3c_s3_store *s3 = container_of(store, struct s3c_s3_store, base);
 
 	atomic_store(&s3->closing, true);
+	s3c_credentials_stop(s3->credentials);
 	s3c_http_engine_free(s3->engine);
 	s3c_http_service_free(s3->service);
 	s3c_credentials_free(s3->credentials);
@@ -617,7 +628,12 @@ static int connect_service(struct s3c_s3_store *s3, const struct s3c_store_s3_co
 		.endpoint = config->endpoint,
 		.region = config->region,
 	};
-	int r = s3c_credentials_new(config->profile, err, &s3->credentials);
+	const struct s3c_credentials_config credentials = {
+		.profile = config->profile,
+		.region = config->region,
+		.ca_file = config->ca_file,
+	};
+	int r = s3c_credentials_open(&credentials, err, &s3->credentials);
 
 	if (r < 0)
 		return r;

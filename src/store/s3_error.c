@@ -91,6 +91,9 @@ static int not_found(const struct s3c_s3_call *call, const char *code)
 		return key && call->rq.condition.if_match ? -ESTALE : -EIO;
 	case S3C_STORE_DELETE:
 		return key ? -ENOENT : -EIO;
+	case S3C_STORE_UPLOAD_PARTS:
+		/* Ceph calls the upload a key here. */
+		return key ? -ENXIO : -EIO;
 	default:
 		return -EIO;
 	}
@@ -155,6 +158,7 @@ const char *s3c_s3_op_name(enum s3c_store_opcode op)
 		[S3C_STORE_UPLOAD_PART] = "upload part of",
 		[S3C_STORE_UPLOAD_PART_COPY] = "copy to part of",
 		[S3C_STORE_UPLOAD_COMPLETE] = "complete upload of",
+		[S3C_STORE_UPLOAD_PARTS] = "list parts of",
 		[S3C_STORE_UPLOAD_ABORT] = "abort upload of",
 	};
 

@@ -66,7 +66,7 @@ struct s3c_s3_call {
 
 	/* The rest belongs to the submitting thread, then to the engine's. */
 	enum s3c_s3_step step;
-	unsigned repeats;    /* of a conflict */
+	unsigned repeats;    /* of a conflict, or of a GET that met a new object */
 	size_t delete_index; /* DELETE_ONE */
 	struct s3c_buf xml;  /* body of DELETE_MANY and COMPLETE */
 	struct iovec xml_body;
@@ -110,6 +110,7 @@ int s3c_s3_read_stat(const struct s3c_ssec *ssec, const struct s3c_http_headers 
 int s3c_s3_parse_range(const char *text, uint64_t *ret_first, uint64_t *ret_last,
 		       uint64_t *ret_total);
 int s3c_s3_read_list(struct s3c_s3_call *call, const struct s3c_http_reply *http);
+int s3c_s3_read_parts(struct s3c_s3_call *call, const struct s3c_http_reply *http);
 int s3c_s3_read_deleted(struct s3c_s3_call *call, const struct s3c_http_reply *http);
 int s3c_s3_read_upload_id(struct s3c_s3_call *call, const struct s3c_http_reply *http);
 /* ETag, time and checksum of the result of COPY, UPLOAD_PART_COPY and COMPLETE. */

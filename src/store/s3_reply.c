@@ -395,6 +395,105 @@ int s3c_s3_read_list(struct s3c_s3_call *call, const struct s3c_http_reply *http
 	return r;
 }
 
+struct parts_state {
+	struct s3c_s3_call *call;
+	struct s3c_part_list *list;
+	size_t alloc;
+	unsigned next;
+	bool truncated, found;
+};
+
+static int parts_open(void *arg, const char *path)
+{
+	struct parts_state *state = arg;
+	struct s3c_part_list *list = state->list;
+
+	if (strcmp(path, "ListPartsResult") == 0)
+		state->found = true;
+	if (strcmp(path, "ListPartsResult/Part") != 0)
+		return 0;
+	if (list->count >= LIST_MAX)
+		return -EPROTO;
+	if (list->count == state->alloc) {
+		size_t alloc = state->alloc ? state->alloc * 2 : 64;
+		struct s3c_store_part *parts = reallocarray(list->parts, alloc, sizeof(*parts));
+
+		if (!parts)
+			return -ENOMEM;
+		list->parts = parts;
+		state->alloc = alloc;
+	}
+	list->parts[list->count++] = (struct s3c_store_part){ 0 };
+	return 0;
+}
+
+static int take_number(const char *text, unsigned *ret_number)
+{
+	uint64_t number;
+
+	if (s3c_parse_u64(text, 10000, &number) < 0)
+		return -EPROTO;
+	*ret_number = (unsigned)number;
+	return 0;
+}
+
+static int parts_close(void *arg, const char *path, const char *text, size_t len)
+{
+	struct parts_state *state = arg;
+	struct s3c_part_list *list = state->list;
+	struct s3c_store_part *part = list->count ? &list->parts[list->count - 1] : NULL;
+	const char *name = path + strlen("ListPartsResult/");
+
+	if (strncmp(path, "ListPartsResult/", strlen("ListPartsResult/")) != 0)
+		return 0;
+	if (strcmp(name, "IsTruncated") == 0)
+		state->truncated = strcmp(text, "true") == 0;
+	if (strcmp(name, "NextPartNumberMarker") == 0 && len)
+		return take_number(text, &state->next);
+	if (!part)
+		return 0;
+	if (strcmp(name, "Part/PartNumber") == 0)
+		return take_number(text, &part->number);
+	if (strcmp(name, "Part/Size") == 0)
+		return s3c_parse_u64(text, INT64_MAX, &part->size) < 0 ? -EPROTO : 0;
+	if (strcmp(name, "Part/ETag") == 0)
+		return take_etag(text, part->etag);
+	if (strcmp(name, "Part/ChecksumCRC32C") == 0 || strcmp(name, "Part/ChecksumCRC64NVME") == 0)
+		return take(text, part->checksum, sizeof(part->checksum));
+	return 0;
+}
+
+static int check_parts(const struct parts_state *state)
+{
+	const struct s3c_part_list *list = state->list;
+	unsigned last = state->call->rq.part_number;
+
+	if (!state->found)
+		return -EPROTO;
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->parts[i].number <= last)
+			return -EPROTO;
+		last = list->parts[i].number;
+	}
+	/* One that does not get ahead would be asked for ever. */
+	return state->truncated && (!list->count || state->next < last) ? -EPROTO : 0;
+}
+
+int s3c_s3_read_parts(struct s3c_s3_call *call, const struct s3c_http_reply *http)
+{
+	struct parts_state state = { .call = call, .list = &call->reply.parts };
+	const struct s3c_xml_handler handler = { parts_open, parts_close, &state };
+	int r = parse(http, &handler);
+
+	if (r == 0)
+		r = check_parts(&state);
+	if (r < 0)
+		s3c_part_list_free(&call->reply.parts);
+	else if (state.truncated)
+		call->reply.parts.next = state.next;
+	return r;
+}
+
 struct deleted_state {
 	struct s3c_s3_call *call;
 	char *key;

@@ -539,10 +539,14 @@ static int build_abort(struct s3c_s3_call *call, struct s3c_s3_built *b)
 
 static int build_parts(struct s3c_s3_call *call, struct s3c_s3_built *b)
 {
+	bool all = call->rq.op == S3C_STORE_UPLOAD_PARTS; /* else: is there such an upload? */
 	enum s3c_checksum checksum;
-	int r = add_query(b, "max-parts", "1");
+	int r = add_query(b, "max-parts", all ? "1000" : "1");
 
 	b->http.method = "GET";
+	b->http.xml_200_error = all;
+	if (r == 0 && all && call->rq.part_number)
+		r = add_query_number(b, "part-number-marker", call->rq.part_number);
 	if (r == 0)
 		r = add_query(b, "uploadId", s3c_s3_upload_id(call->rq.upload_id, &checksum));
 	/* As for the completion: only with checksums. */
@@ -563,6 +567,7 @@ static int (*const builders[])(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	[S3C_STORE_UPLOAD_PART] = build_upload_part,
 	[S3C_STORE_UPLOAD_PART_COPY] = build_part_copy,
 	[S3C_STORE_UPLOAD_COMPLETE] = build_complete,
+	[S3C_STORE_UPLOAD_PARTS] = build_parts,
 	[S3C_STORE_UPLOAD_ABORT] = build_abort,
 };
 

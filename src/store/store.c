@@ -99,10 +99,17 @@ void s3c_list_free(struct s3c_list *list)
 	*list = (struct s3c_list){ 0 };
 }
 
+void s3c_part_list_free(struct s3c_part_list *list)
+{
+	free(list->parts);
+	*list = (struct s3c_part_list){ 0 };
+}
+
 void s3c_store_reply_free(struct s3c_store_reply *reply)
 {
 	s3c_stat_free(&reply->stat);
 	s3c_list_free(&reply->list);
+	s3c_part_list_free(&reply->parts);
 	free(reply->upload_id);
 	reply->upload_id = NULL;
 }
@@ -180,7 +187,7 @@ static int check_upload(const struct s3c_store_request *rq)
 		return 0;
 	if (!rq->upload_id || !rq->upload_id[0])
 		return -EINVAL;
-	if (part && (rq->part_number < 1 || rq->part_number > 10000))
+	if (rq->part_number > 10000 || (part && rq->part_number < 1))
 		return -EINVAL;
 	if (rq->op != S3C_STORE_UPLOAD_COMPLETE)
 		return 0;
@@ -283,6 +290,7 @@ static void perform_done(void *arg, struct s3c_store_reply *reply)
 	reply->stat.meta = (struct s3c_meta){ 0 };
 	reply->stat.props = (struct s3c_meta){ 0 };
 	reply->list = (struct s3c_list){ 0 };
+	reply->parts = (struct s3c_part_list){ 0 };
 	reply->upload_id = NULL;
 	w->done = true;
 	s3c_waitq_wake_all(&w->woken);

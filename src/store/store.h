@@ -96,6 +96,8 @@ struct s3c_store_caps {
 	bool copy_source_if_match;
 	bool part_copy_source_if_match;
 	bool delete_if_match;
+	bool copy_if_none_match; /* COPY: conditions on the target */
+	bool copy_if_match;
 	bool copy;      /* CopyObject of what this mount writes (with its encryption) works */
 	bool part_copy; /* UploadPartCopy likewise */
 	bool part_copy_any_key; /* also of a source whose key has a '%'; else -EOPNOTSUPP then */
@@ -115,6 +117,7 @@ enum s3c_store_opcode {
 	S3C_STORE_UPLOAD_PART,
 	S3C_STORE_UPLOAD_PART_COPY,
 	S3C_STORE_UPLOAD_COMPLETE,
+	S3C_STORE_UPLOAD_PARTS,
 	S3C_STORE_UPLOAD_ABORT,
 };
 
@@ -132,7 +135,16 @@ struct s3c_store_part {
 	unsigned number; /* 1..10000 */
 	char etag[S3C_STORE_ETAG_MAX];
 	char checksum[24]; /* base64, "" none; filled by the store, handed back at complete */
+	uint64_t size;     /* UPLOAD_PARTS: bytes */
 };
+
+/* Parts that an upload has, each number once: the last that was sent under it. */
+struct s3c_part_list {
+	struct s3c_store_part *parts; /* ascending; the checksum where the store tells it */
+	size_t count;
+	unsigned next; /* the part_number to ask with for more; 0: complete */
+};
+void s3c_part_list_free(struct s3c_part_list *list);
 
 struct s3c_list_entry {
 	char *key; /* full key; a common prefix ends in '/' */
@@ -204,7 +216,7 @@ struct s3c_store_request {
 	   over the whole: not every store tells one for a copied part. */
 	bool copies;
 	const char *upload_id;
-	unsigned part_number;
+	unsigned part_number;               /* PARTS: those after it; 0: from the first */
 	const struct s3c_store_part *parts; /* COMPLETE: ascending */
 	size_t part_count;
 };
@@ -216,6 +228,7 @@ struct s3c_store_reply {
 	struct s3c_list list;       /* LIST */
 	char *upload_id;            /* UPLOAD_CREATE */
 	struct s3c_store_part part; /* UPLOAD_PART, UPLOAD_PART_COPY */
+	struct s3c_part_list parts; /* UPLOAD_PARTS: at most 1000 */
 	bool checksum_confirmed;    /* PUT: a checksum was sent and the reply repeated it */
 	size_t failed_index;        /* DELETE_MANY: first key that failed when result is not 0 */
 	char message[512];          /* for the log: code, words, request id; "" on success */

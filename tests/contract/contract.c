@@ -129,6 +129,8 @@ static void print_caps(const struct s3c_store_caps *caps)
 	printf("# copy-source-if-match %s, part copy %s; delete if-match %s\n",
 	       yes_no(caps->copy_source_if_match), yes_no(caps->part_copy_source_if_match),
 	       yes_no(caps->delete_if_match));
+	printf("# copy: if-none-match %s, if-match %s\n", yes_no(caps->copy_if_none_match),
+	       yes_no(caps->copy_if_match));
 	printf("# copy %s, part copy %s (of any key %s), crc32c %s, crc64nvme %s\n",
 	       yes_no(caps->copy), yes_no(caps->part_copy), yes_no(caps->part_copy_any_key),
 	       yes_no(caps->crc32c), yes_no(caps->crc64nvme));
@@ -156,6 +158,7 @@ static void test_probe(void **state)
 		assert_true(caps->complete_if_none_match && caps->complete_if_match);
 		assert_true(caps->copy_source_if_match && caps->part_copy_source_if_match);
 		assert_true(caps->delete_if_match && caps->copy && caps->part_copy_any_key);
+		assert_true(caps->copy_if_match && caps->copy_if_none_match);
 	}
 	if (is_server("radosgw")) {
 		assert_true(caps->put_if_none_match);

@@ -399,6 +399,16 @@ static void test_copy(void **state)
 		expect(&rq, 0, NULL);
 		rq.source_if_match = NULL;
 	}
+	if (contract.store->caps.copy_if_match) {
+		rq.condition.if_match = "\"00000000000000000000000000000000\"";
+		expect(&rq, -ESTALE, NULL);
+		rq.condition.if_match = NULL;
+	}
+	if (contract.store->caps.copy_if_none_match) {
+		rq.condition.if_none_match = true;
+		expect(&rq, -EEXIST, NULL);
+		rq.condition.if_none_match = false;
+	}
 	/* Onto itself: what a change of attributes is. */
 	item.value = (char *)(uintptr_t) "3";
 	rq.key = source;

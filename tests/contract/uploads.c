@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/crypto.h"
 
@@ -168,6 +169,99 @@ static void test_abort(void **state)
 	expect(&rq, -ENOENT, NULL);
 }
 
+static struct s3c_store_request parts_request(const char *key, const char *id, unsigned after)
+{
+	struct s3c_store_request rq = request(S3C_STORE_UPLOAD_PARTS, key);
+
+	rq.upload_id = id;
+	rq.part_number = after;
+	rq.ssec = contract.ssec;
+	return rq;
+}
+
+/* ETags are compared without quotes. */
+static void expect_part(const struct s3c_store_part *got, const struct s3c_store_part *sent,
+			size_t size)
+{
+	size_t quote = sent->etag[0] == '"';
+	size_t got_quote = got->etag[0] == '"';
+
+	assert_int_equal(got->number, sent->number);
+	assert_int_equal(got->size, size);
+	assert_int_equal(strcspn(got->etag + got_quote, "\""), strcspn(sent->etag + quote, "\""));
+	assert_memory_equal(got->etag + got_quote, sent->etag + quote,
+			    strcspn(sent->etag + quote, "\""));
+	if (got->checksum[0] && sent->checksum[0])
+		assert_string_equal(got->checksum, sent->checksum);
+}
+
+static void test_list_parts(void **state)
+{
+	const char *key = key_of("upload/listed + & <");
+	cleanup_free char *id = start_upload(key);
+	struct s3c_store_part parts[3];
+	struct s3c_store_request rq = parts_request(key, id, 0);
+	struct s3c_store_reply reply;
+
+	(void)state;
+	expect(&rq, 0, &reply);
+	assert_int_equal(reply.parts.count, 0);
+	assert_int_equal(reply.parts.next, 0);
+	s3c_store_reply_free(&reply);
+	parts[2] = send_part(key, id, 700, "seven", 5);
+	parts[0] = send_part(key, id, 2, "wrong, and longer", 17);
+	/* The times of a folder may be as coarse as the clock's ticks. */
+	usleep(20000);
+	parts[0] = send_part(key, id, 2, "two", 3);
+	parts[1] = send_part(key, id, 3, "three and more", 14);
+	expect(&rq, 0, &reply);
+	assert_int_equal(reply.parts.count, 3);
+	assert_int_equal(reply.parts.next, 0);
+	expect_part(&reply.parts.parts[0], &parts[0], 3);
+	expect_part(&reply.parts.parts[1], &parts[1], 14);
+	expect_part(&reply.parts.parts[2], &parts[2], 5);
+	s3c_store_reply_free(&reply);
+	rq.part_number = 2;
+	expect(&rq, 0, &reply);
+	assert_int_equal(reply.parts.count, 2);
+	expect_part(&reply.parts.parts[0], &parts[1], 14);
+	s3c_store_reply_free(&reply);
+	rq = request(S3C_STORE_UPLOAD_ABORT, key);
+	rq.upload_id = id;
+	expect(&rq, 0, NULL);
+	rq = parts_request(key, id, 0);
+	expect(&rq, -ENXIO, NULL);
+}
+
+/* More than one answer holds. */
+static void test_list_many_parts(void **state)
+{
+	const char *key = key_of("upload/many");
+	cleanup_free char *id = NULL;
+	struct s3c_store_request rq;
+	struct s3c_store_reply reply;
+
+	(void)state;
+	/* Servers take a while for so many requests. */
+	if (!contract.is_file)
+		skip();
+	id = start_upload(key);
+	for (unsigned i = 1; i <= 1003; i++)
+		send_part(key, id, 2 * i, "part", 4);
+	rq = parts_request(key, id, 0);
+	expect(&rq, 0, &reply);
+	assert_int_equal(reply.parts.count, 1000);
+	assert_int_equal(reply.parts.parts[0].number, 2);
+	assert_int_equal(reply.parts.next, 2000);
+	s3c_store_reply_free(&reply);
+	rq.part_number = 2000;
+	expect(&rq, 0, &reply);
+	assert_int_equal(reply.parts.count, 3);
+	assert_int_equal(reply.parts.parts[2].number, 2006);
+	assert_int_equal(reply.parts.next, 0);
+	s3c_store_reply_free(&reply);
+}
+
 static void test_bad_parts(void **state)
 {
 	const char *key = key_of("upload/bad");
@@ -232,6 +326,8 @@ const struct CMUnitTest upload_tests[] = {
 	cmocka_unit_test(test_upload),
 	cmocka_unit_test(test_part_copy),
 	cmocka_unit_test(test_abort),
+	cmocka_unit_test(test_list_parts),
+	cmocka_unit_test(test_list_many_parts),
 	cmocka_unit_test(test_bad_parts),
 	cmocka_unit_test(test_complete_conditions),
 };

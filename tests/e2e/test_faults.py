@@ -423,6 +423,27 @@ def test_failed_small_put(store, mount, keyring):
     assert store.decode(keyring, "f").plaintext() == b"new content"
 
 
+@pytest.mark.parametrize("mode", ["close", "writeback"])
+def test_outage_until_the_end(store, mount, mode):
+    """The store comes back while the mount ends: what had failed is stored, and the exit status says so."""
+    more = {"writeback": True} if mode == "writeback" else {}
+    site = Site(mount, store, timeout=20, retries=1, **more)
+    store.proxy.fault("reset", method="PUT")
+    for name in ("f", "g"):
+        with contextlib.suppress(OSError):
+            write_file(site / name, name.encode() * 1000)
+    back = threading.Timer(4, store.proxy.fault, ["off"])
+    back.start()
+    try:
+        site.umount()
+    finally:
+        back.join()
+    assert "everything is in the store" in site.m.text()
+    assert sorted(store.keys()) == ["f", "g"]
+    site.remount()
+    assert read_file(site / "g") == b"g" * 1000
+
+
 def test_denied_is_eacces(rgw_store, mount):
     site = Site(mount, rgw_store)
     write_file(site / "f", b"x")

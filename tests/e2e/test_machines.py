@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import re
+import sqlite3
 import threading
 import time
 
@@ -165,6 +166,64 @@ def test_create(request, pair, size):
     pair.lost(pair.a, "f", blob(size, 0))
 
 
+@pytest.mark.parametrize("mode", ["close", "writeback"])
+def test_create_at_open(store, mount, keyring, mode):
+    """excl=open: of two machines that make one name with O_EXCL one has it, from the open on."""
+    pair = Pair(mount, store, keyring, mode, excl="open")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    fd = os.open(pair.a / "f", flags)
+    assert pair.store.keys() == ["f"] and pair.stored("f") == b""
+    with fails(errno.EEXIST):
+        os.open(pair.b / "f", flags)
+    os.write(fd, b"of A")
+    os.close(fd)
+    pair.sync(pair.a)
+    assert pair.stored("f") == b"of A"
+    won, problems = {pair.a: set(), pair.b: set()}, []
+
+    def race(site):
+        try:
+            for n in range(12):
+                with contextlib.suppress(FileExistsError):
+                    fd = os.open(site / ("race%d" % n), flags)
+                    won[site].add(n)
+                    os.write(fd, site.path.encode())
+                    os.close(fd)
+        except OSError as e:
+            problems.append(e)
+
+    threads = [threading.Thread(target=race, args=[site]) for site in won]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not problems
+    assert not won[pair.a] & won[pair.b] and len(won[pair.a] | won[pair.b]) == 12, won
+    for site, names in won.items():
+        pair.sync(site)
+        for n in names:
+            assert pair.stored("race%d" % n) == site.path.encode()
+    assert len(pair.store.keys()) == 13, pair.store.keys()
+    # Without O_EXCL nothing is sent before the close.
+    store.proxy.reset()
+    fd = os.open(pair.a / "g", os.O_WRONLY | os.O_CREAT)
+    assert store.proxy.counts().get("PUT", 0) == 0
+    os.close(fd)
+
+
+def test_create_at_open_refused(versity_store, mount, keyring, tmp_path):
+    """A store that is known not to honour the condition."""
+    options = versity_store.options(cache_dir=str(tmp_path / "cache"))
+    mount(versity_store.source, **options).umount()
+    journal = sqlite3.connect(str(tmp_path / "cache" / "state" / "journal.db"))
+    journal.execute("UPDATE caps SET bits = bits & ~1")
+    journal.commit()
+    journal.close()
+    status, text = mount(versity_store.source, wait=False, excl="open", **options).fail()
+    assert status != 0 and text.count("\n") == 1 and "excl=open needs a store that honours If-None-Match" in text, text
+    mount(versity_store.source, **options).umount()
+
+
 def test_deleted(pair):
     """B deletes what A has open for writing: A's version is not lost."""
     pair.write(pair.b, "f", blob(SMALL, 1))
@@ -194,6 +253,79 @@ def test_unlink(request, trusting_pair):
     pair.sync(pair.a)
     assert b"second" in all_stored(pair), pair.a.m.text()
     assert read_file(pair.b / "f") == b"second"
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "new"])
+def test_rename_over(trusting_pair, stored):
+    """What B wrote since A saw the name is not what A replaces by a rename."""
+    pair = trusting_pair
+    for name in ("f", "g"):
+        pair.write(pair.b, name, b"first")
+        assert read_file(pair.a / name) == b"first"
+    write_file(pair.a / "tmp", b"of A")
+    if stored:
+        pair.sync(pair.a)
+    pair.write(pair.b, "f", b"second")
+    if stored or pair.mode == "close":
+        with fails(errno.EBUSY):
+            os.rename(pair.a / "tmp", pair.a / "f")
+        assert "another machine has written f" in pair.a.m.text()
+        assert pair.stored("f") == b"second" and pair.stored("tmp") == b"of A"
+        assert read_file(pair.a / "tmp") == b"of A"
+        assert read_file(pair.a / "f") == b"second"  # looked at by now
+    else:
+        os.rename(pair.a / "tmp", pair.a / "f")
+        pair.sync(pair.a)
+        assert pair.stored("f") == b"second"
+        pair.lost(pair.a, "f", b"of A")
+        write_file(pair.a / "tmp", b"of A")
+    # What was seen goes.
+    for name in ("f", "g"):
+        os.rename(pair.a / "tmp", pair.a / name)
+        write_file(pair.a / "tmp", b"of A")
+    pair.sync(pair.a)
+    assert pair.stored("f") == pair.stored("g") == b"of A"
+
+
+def test_rename_over_attributes(trusting_pair):
+    """Other attributes do not make another file of it."""
+    pair = trusting_pair
+    pair.write(pair.b, "f", b"first")
+    assert read_file(pair.a / "f") == b"first"
+    pair.write(pair.a, "tmp", b"of A")
+    os.chmod(pair.b / "f", 0o600)
+    pair.sync(pair.b)
+    os.rename(pair.a / "tmp", pair.a / "f")
+    pair.sync(pair.a)
+    assert pair.stored("f") == b"of A"
+
+
+def test_attributes_of_new_content(trusting_pair):
+    """A changes attributes of what B has written since: B's content stays, and can be read."""
+    pair = trusting_pair
+    for name, data in (("f", b"first"), ("empty", b"")):
+        pair.write(pair.b, name, data)
+        assert read_file(pair.a / name) == data
+        pair.write(pair.b, name, b"second")
+        with contextlib.suppress(OSError):
+            os.chmod(pair.a / name, 0o600)
+        pair.sync(pair.a)
+        assert pair.stored(name) == b"second", pair.a.m.text()
+        pair.b.remount()
+        assert read_file(pair.b / name) == b"second"
+        assert os.stat(pair.b / name).st_mode & 0o7777 == 0o600
+
+
+def test_rename_over_new(trusting_pair):
+    """A name that was not there when A looked a while ago, and which B has made since."""
+    pair = trusting_pair
+    pair.write(pair.a, "tmp", b"of A")
+    assert os.listdir(pair.a.path) == ["tmp"]
+    pair.write(pair.b, "f", b"of B")
+    time.sleep(5.5)
+    with fails(errno.EBUSY):
+        os.rename(pair.a / "tmp", pair.a / "f")
+    assert pair.stored("f") == b"of B" and pair.stored("tmp") == b"of A"
 
 
 def test_rename(trusting_pair):

@@ -200,6 +200,7 @@ def test_attributes(site, mode):
         os.chmod(site / name, 0o751)
         os.chown(site / name, 11 + n, 22 + n)
         os.utime(site / name, ns=(10**18 + 1, 11 * 10**17 + 5))
+    run(CTL, "sync", site.path)  # those of what was just written go together
     for key in ("f", "large"):
         found = mode.attributes(key)
         assert (stat.S_IMODE(found["mode"]), found["mtime"], found["atime"]) == (0o751, 11 * 10**17 + 5, 10**18 + 1)
@@ -574,6 +575,7 @@ def test_every_object_decodes(site, mode, keyring):
         write_file(site / ("t/u/%d" % n), blob(n * 3001, n))
     os.chmod(site / "t/u/3", 0o4755)
     os.rename(site / "t/u/4", site / "t/moved")
+    run(CTL, "sync", site.path)
     objects = mode.store.decode_all(keyring)
     assert len(objects) == 42
     assert objects["t/"].attrs["mode"] & 0o170000 == stat.S_IFDIR

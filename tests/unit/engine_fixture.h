@@ -52,8 +52,9 @@ struct fx_options {
 	uint64_t memory, cache_size; /* 0: 64 MiB */
 	double timeout_s;            /* 0: 20 */
 	bool durable, writeback;     /* the journal keeps what is not stored; recovery runs */
-	uint64_t journal_size;       /* 0: 1 GiB */
-	bool cache;                  /* the cache database, 256 MiB */
+	bool excl_open;
+	uint64_t journal_size; /* 0: 1 GiB */
+	bool cache;            /* the cache database, 256 MiB */
 };
 
 static inline int fx_unlink(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -74,6 +75,8 @@ static inline void fx_caps(struct s3c_store *store)
 		.copy_source_if_match = true,
 		.part_copy_source_if_match = true,
 		.delete_if_match = true,
+		.copy_if_none_match = true,
+		.copy_if_match = true,
 		.copy = true,
 		.part_copy = true,
 	};
@@ -169,6 +172,7 @@ static inline void fx_start(struct fx *fx, const struct fx_options *o)
 		.default_dir_mode = 0750,
 		.durable = o->durable || o->writeback,
 		.writeback = o->writeback,
+		.excl_open = o->excl_open,
 	};
 
 	if (o->cache) {
@@ -230,9 +234,9 @@ static inline void fx_end(struct fx *fx)
 /* Requests since the last call, as "GET 1 LIST 1"; "" for none. */
 static inline const char *fx_requests(struct fx *fx)
 {
-	static const char *const names[] = { "GET",  "HEAD",     "PUT",      "LIST",
-					     "COPY", "DELETE",   "MANY",     "CREATE",
-					     "PART", "PARTCOPY", "COMPLETE", "ABORT" };
+	static const char *const names[] = { "GET",      "HEAD",  "PUT",    "LIST", "COPY",
+					     "DELETE",   "MANY",  "CREATE", "PART", "PARTCOPY",
+					     "COMPLETE", "PARTS", "ABORT" };
 	static char text[256];
 	size_t len = 0;
 

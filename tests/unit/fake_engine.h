@@ -283,6 +283,12 @@ int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *
 	return r;
 }
 
+int s3c_object_create_excl(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			   const struct s3c_attrs *attrs, struct s3c_object **ret_object)
+{
+	return s3c_object_create(engine, op, path, attrs, ret_object);
+}
+
 static void fake_commit(struct s3c_object *o)
 {
 	struct fake_node *node = o->node;

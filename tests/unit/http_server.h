@@ -100,7 +100,7 @@ static void test_reply(struct test_request *request, const char *status_and_head
 }
 
 /* Stands still until the server stops; false, to be returned. */
-static bool test_hang(struct test_request *request)
+static inline bool test_hang(struct test_request *request)
 {
 	struct test_server *server = request->server;
 
@@ -284,7 +284,7 @@ static void test_server_stop(struct test_server *server)
 	pthread_mutex_destroy(&server->lock);
 }
 
-static unsigned test_server_requests(struct test_server *server)
+static inline unsigned test_server_requests(struct test_server *server)
 {
 	unsigned requests;
 
@@ -295,7 +295,7 @@ static unsigned test_server_requests(struct test_server *server)
 }
 
 /* Waits until so many requests hang. */
-static void test_server_wait_hanging(struct test_server *server, unsigned count)
+static inline void test_server_wait_hanging(struct test_server *server, unsigned count)
 {
 	pthread_mutex_lock(&server->lock);
 	while (server->hanging < count)

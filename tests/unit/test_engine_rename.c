@@ -617,7 +617,7 @@ static void test_no_conditions(void **state)
 	fx_requests(&fx);
 	/* The folder gives copies new ETags: the content is looked at, or the source. */
 	set(&fx, "a", S3C_SET_MODE, &attrs, 0);
-	assert_requests(&fx, "GET 1 COPY 1");
+	assert_requests(&fx, "GET 1 HEAD 1 COPY 1");
 	assert_int_equal(move(&fx, "a", "b"), 0);
 	assert_requests(&fx, "HEAD 1 COPY 1 DELETE 1");
 	assert_content(&fx, "p/b", "hello");
@@ -630,6 +630,59 @@ static void test_no_conditions(void **state)
 	assert_content(&fx, "p/c", "newer");
 	assert_false(hand_exists(&fx, "p/b"));
 	fx_end(&fx);
+}
+
+/* What another machine has written since it was looked at is not replaced, nor given attributes
+   with which nobody could read it; neither with conditions nor with looks. */
+static void test_others_replaced(void **state)
+{
+	static const struct s3c_attrs attrs = { .mode = 0600 };
+	struct fx_options options = { .prefix = "p/" };
+	struct s3c_header header;
+	struct fx fx;
+
+	(void)state;
+	for (int caps = 0; caps < 2; caps++) {
+		options.no_caps = !caps;
+		fx_new(&fx, &options);
+		hand_file(&fx, "p/a", "hello");
+		hand_file(&fx, "p/b", "old");
+		list(&fx, "");
+		assert_int_equal(look(&fx, "a", NULL), 0);
+		assert_int_equal(look(&fx, "b", NULL), 0);
+		hand_file(&fx, "p/b", "theirs");
+		assert_int_equal(move(&fx, "a", "b"), -EBUSY);
+		assert_content(&fx, "p/a", "hello");
+		assert_content(&fx, "p/b", "theirs");
+		/* From then on it was seen. */
+		assert_int_equal(look(&fx, "b", NULL), 0);
+		fx_requests(&fx);
+		assert_int_equal(move(&fx, "a", "b"), 0);
+		assert_requests(&fx, caps ? "COPY 1 DELETE 1" : "HEAD 2 COPY 1 DELETE 1");
+		assert_content(&fx, "p/b", "hello");
+		/* Gone since: nothing is lost. */
+		hand_file(&fx, "p/c", "old");
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_int_equal(look(&fx, "b", NULL), 0);
+		assert_int_equal(look(&fx, "c", NULL), 0);
+		hand_delete(&fx, "p/c");
+		assert_int_equal(move(&fx, "b", "c"), 0);
+		assert_content(&fx, "p/c", "hello");
+		/* Made since: where a condition tells, but not a moment after a look. */
+		list(&fx, "");
+		hand_file(&fx, "p/d", "theirs");
+		assert_int_equal(move(&fx, "c", "d"), caps ? -EBUSY : 0);
+		assert_content(&fx, "p/d", caps ? "theirs" : "hello");
+		hand_file(&fx, "p/e", "old");
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_int_equal(look(&fx, "e", NULL), 0);
+		hand_file(&fx, "p/e", "theirs");
+		set(&fx, "e", S3C_SET_MODE, &attrs, 0);
+		assert_content(&fx, "p/e", "theirs");
+		hand_open(&fx, "p/e", &header, NULL, 0);
+		assert_int_equal(header.attrs.mode & 07777, 0600);
+		fx_end(&fx);
+	}
 }
 
 static void test_local_names(void **state)
@@ -894,6 +947,7 @@ int main(void)
 		cmocka_unit_test(test_others_stay),
 		cmocka_unit_test(test_sent_or_not),
 		cmocka_unit_test(test_no_conditions),
+		cmocka_unit_test(test_others_replaced),
 		cmocka_unit_test(test_local_names),
 		cmocka_unit_test(test_open_files),
 		cmocka_unit_test(test_dir_with_local_files),

@@ -58,7 +58,7 @@ static void test_values(void **state)
 			"volume_id=000102030405060708090a0b0c0d0e0f,uid=7,gid=8,umask=077,"
 			"allow_other,nosuid,max_read=65536,ro,log=syslog,addressing=path,"
 			"checksum=crc32c,log_level=debug,nonempty,storage_class=GLACIER_IR,"
-			"journal_size=2G,commit=fsync",
+			"journal_size=2G,commit=fsync,excl=open",
 			&err),
 		0);
 	assert_int_equal(s3c_options_check(&o, &err), 0);
@@ -70,7 +70,7 @@ static void test_values(void **state)
 	assert_int_equal(o.cache_size, UINT64_C(20) << 30);
 	assert_int_equal(o.journal_size, UINT64_C(2) << 30);
 	assert_int_equal(o.cache_key, S3C_CACHE_KEY_FILE); /* what the mode has */
-	assert_true(o.commit_fsync);
+	assert_true(o.commit_fsync && o.excl_open);
 	assert_int_equal(o.ttl_s, 5);
 	assert_true(o.consistency_open && o.rollback_deny && o.read_only &&
 		    s3c_options_has_fuse(&o, "nonempty"));
@@ -146,12 +146,12 @@ static void test_refusals(void **state)
 		{ "ro=1", "takes no value" },
 		{ "writeback=1", "takes no value" },
 		{ "commit=never", "it takes close, fsync" },
-		{ "excl=open", "not in this version" },
+		{ "excl=never", "it takes close, open" },
 		{ "hardlinks=on", "not in this version" },
 		{ "format=s3ec-v2", "not in this version" },
 		{ "format=s3ec-v3", "not in this version" },
 		{ "names=encrypted", "not in this version" },
-		{ "accept=sealed:s3ec", "not in this version" },
+		{ "accept=sealed:s3ec-v2", "does not know" },
 		{ "accept=sealed:", "does not know ''" },
 		{ "accept=everything", "does not know" },
 		{ "key_command=/bin/true", "not in this version" },
@@ -213,6 +213,9 @@ static void test_combinations(void **state)
 		{ "ssec_key=shared", "enc=sse-c" },
 		{ "enc=none,accept=sealed", "cse-key" },
 		{ "enc=cse-key,accept=sealed:plain", NULL },
+		{ "enc=cse-key,accept=sealed:s3ec:s3ec-v1", NULL },
+		{ "enc=none,accept=plain:s3ec", "need a keyring" },
+		{ "enc=sse-c,accept=s3ec-v1", "need a keyring" },
 		{ "writeback", NULL },
 		{ "writeback,commit=close", NULL },
 		{ "writeback,ro", NULL },

@@ -90,6 +90,8 @@ static void test_customer_key_headers(void **state)
 		{ S3C_STORE_UPLOAD_PART_COPY, "id", true, true },
 		{ S3C_STORE_UPLOAD_COMPLETE, "id", false, false },
 		{ S3C_STORE_UPLOAD_COMPLETE, "crc32c:id", true, false },
+		{ S3C_STORE_UPLOAD_PARTS, "id", false, false },
+		{ S3C_STORE_UPLOAD_PARTS, "crc32c:id", true, false },
 		{ S3C_STORE_UPLOAD_ABORT, "crc32c:id", false, false },
 	};
 
@@ -390,6 +392,71 @@ static void test_deleted(void **state)
 	s3c_buf_free(&http.body);
 }
 
+#define PART(number, size)                                                                         \
+	"<Part><PartNumber>" #number "</PartNumber><Size>" #size "</Size><ETag>e" #number          \
+	"</ETag><ChecksumCRC32C>AAAAAA==</ChecksumCRC32C></Part>"
+
+static void test_parts(void **state)
+{
+	static const struct {
+		unsigned after;
+		const char *xml;
+		int result;
+		size_t count;
+		unsigned next;
+	} cases[] = {
+		{ 0, "<ListPartsResult><Key>k</Key></ListPartsResult>", 0, 0, 0 },
+		{ 0, "<ListPartsResult>" PART(1, 5) PART(7, 9) "</ListPartsResult>", 0, 2, 0 },
+		/* The marker of a list that is complete says nothing. */
+		{ 0,
+		  "<ListPartsResult><NextPartNumberMarker>7</NextPartNumberMarker><IsTruncated>"
+		  "false</IsTruncated>" PART(1, 5) PART(7, 9) "</ListPartsResult>",
+		  0, 2, 0 },
+		{ 3,
+		  "<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>7"
+		  "</NextPartNumberMarker>" PART(4, 5) PART(7, 9) "</ListPartsResult>",
+		  0, 2, 7 },
+		{ 0, "", -EPROTO, 0, 0 },
+		{ 0, "<html></html>", -EPROTO, 0, 0 },
+		{ 0, "<ListPartsResult>" PART(7, 5) PART(1, 9) "</ListPartsResult>", -EPROTO, 0,
+		  0 },
+		{ 0, "<ListPartsResult>" PART(0, 5) "</ListPartsResult>", -EPROTO, 0, 0 },
+		{ 0, "<ListPartsResult>" PART(10001, 5) "</ListPartsResult>", -EPROTO, 0, 0 },
+		{ 0, "<ListPartsResult>" PART(1, -5) "</ListPartsResult>", -EPROTO, 0, 0 },
+		{ 1, "<ListPartsResult>" PART(1, 5) "</ListPartsResult>", -EPROTO, 0, 0 },
+		/* These would be asked for ever. */
+		{ 0, "<ListPartsResult><IsTruncated>true</IsTruncated></ListPartsResult>", -EPROTO,
+		  0, 0 },
+		{ 0,
+		  "<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>2"
+		  "</NextPartNumberMarker>" PART(3, 5) "</ListPartsResult>",
+		  -EPROTO, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct s3c_http_reply http = { .status = 200 };
+		struct s3c_s3_call call;
+		const struct s3c_part_list *list = &call.reply.parts;
+
+		fill_call(&call, S3C_STORE_UPLOAD_PARTS);
+		call.rq.part_number = cases[i].after;
+		assert_int_equal(s3c_buf_append_str(&http.body, cases[i].xml), 0);
+		assert_int_equal(s3c_s3_read_parts(&call, &http), cases[i].result);
+		assert_int_equal(list->count, cases[i].count);
+		assert_int_equal(list->next, cases[i].next);
+		if (list->count) {
+			assert_int_equal(list->parts[1].number, 7);
+			assert_int_equal(list->parts[1].size, 9);
+			assert_string_equal(list->parts[1].etag, "\"e7\"");
+			assert_string_equal(list->parts[1].checksum, "AAAAAA==");
+		}
+		s3c_part_list_free(&call.reply.parts);
+		s3c_buf_free(&http.body);
+		s3c_mutex_destroy(&call.lock);
+	}
+}
+
 static void test_errors(void **state)
 {
 	static const struct {
@@ -406,6 +473,9 @@ static void test_errors(void **state)
 		{ S3C_STORE_LIST, 0, 404, "NoSuchBucket", "", -ENODEV, false, false },
 		{ S3C_STORE_UPLOAD_PART, 0, 404, "NoSuchUpload", "", -ENXIO, false, false },
 		{ S3C_STORE_UPLOAD_COMPLETE, 0, 404, "NoSuchUpload", "", -ENXIO, false, false },
+		{ S3C_STORE_UPLOAD_PARTS, 0, 404, "NoSuchUpload", "", -ENXIO, false, false },
+		{ S3C_STORE_UPLOAD_PARTS, 0, 404, "NoSuchKey", "", -ENXIO, false, false },
+		{ S3C_STORE_UPLOAD_PARTS, 0, 403, "AccessDenied", "", -EACCES, false, false },
 		{ S3C_STORE_UPLOAD_COMPLETE, 0, 409, "ConditionalRequestConflict", "", -ESTALE,
 		  false, true },
 		{ S3C_STORE_PUT, 0, 409, "ConditionalRequestConflict", "", -EAGAIN, false, true },
@@ -536,6 +606,7 @@ int main(void)
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_bad_lists),
 		cmocka_unit_test(test_deleted),
+		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_stat),
 		cmocka_unit_test(test_explain),
