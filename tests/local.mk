@@ -153,6 +153,7 @@ EXTRA_DIST += \
 	tests/unit/engine_fixture.h \
 	tests/unit/fake_engine.h \
 	tests/unit/http_server.h \
+	tests/unit/killed_fixture.h \
 	tests/unit/object_fixture.h \
 	tests/unit/s3ec_vectors.h \
 	tests/bench/bench.py \

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-/* What tests of contents and of the journal share: patterns, looks at files, daemons that die. */
+/* What tests of contents and of the journal share: patterns, and looks at files. */
 #pragma once
 
-#include "engine_fixture.h"
-
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
+#include "killed_fixture.h"
 
 #include "engine/content.h"
 #include "engine/durable.h"
@@ -81,45 +77,6 @@ static inline void path_equal(struct fx *fx, const char *path, const uint8_t *ex
 	if (differs(fx, object, expect, len))
 		fail_msg("%s is not what was acknowledged", path);
 	s3c_object_close(object);
-}
-
-/* Runs body in a process that is then killed. */
-static inline void killed(void (*body)(struct fx *fx, struct fx_options *o), struct fx_options *o)
-{
-	pid_t pid = fork();
-	int status;
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct fx fx;
-
-		/* A failed assertion ends the child, and not by SIGKILL. */
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-
-		fx_open(&fx, o);
-		fx_start(&fx, o);
-		body(&fx, o);
-		kill(getpid(), SIGKILL);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	/* Not by a failed assertion. */
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static inline void fresh_dir(struct fx_options *o, char dir[64])
-{
-	strcpy(dir, "/tmp/s3cryptfs-durable.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	o->dir = dir;
-}
-
-static inline uint64_t records(struct fx *fx)
-{
-	uint64_t count, bytes;
-
-	assert_int_equal(s3c_journal_sync(fx->journal), 0);
-	assert_int_equal(s3c_journal_pending(fx->journal, &count, &bytes), 0);
-	return count;
 }
 
 static inline void begin(struct fx *fx, struct fx_options *o)

@@ -4,13 +4,10 @@
  * Operations that are known again: what the journal has to know before something is sent. Its disk
  * fails under a daemon that lives on; daemons that die are child processes which end by SIGKILL.
  */
-#include "engine_fixture.h"
+#include "killed_fixture.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "engine/content.h"
 #include "engine/durable.h"
@@ -37,42 +34,6 @@ int fdatasync(int fd)
 static void journal_fails(bool fails)
 {
 	__atomic_store_n(&syncs_fail, fails, __ATOMIC_RELAXED);
-}
-
-static void fresh_dir(struct fx_options *o, char dir[64])
-{
-	strcpy(dir, "/tmp/s3cryptfs-attempts.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	o->dir = dir;
-}
-
-/* Runs body in a process that is then killed. */
-static void killed(void (*body)(struct fx *fx), struct fx_options *o)
-{
-	pid_t pid = fork();
-	int status;
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct fx fx;
-
-		/* A failed assertion ends the child, and not by SIGKILL. */
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-		fx_new(&fx, o);
-		body(&fx);
-		kill(getpid(), SIGKILL);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static uint64_t records(struct fx *fx)
-{
-	uint64_t count, bytes;
-
-	assert_int_equal(s3c_journal_sync(fx->journal), 0);
-	assert_int_equal(s3c_journal_pending(fx->journal, &count, &bytes), 0);
-	return count;
 }
 
 static void fault(struct fx *fx, enum s3c_store_opcode op, const char *key,
@@ -124,10 +85,11 @@ static struct s3c_object *break_journal(struct fx *fx, const char *path)
 	return object;
 }
 
-static void die_with_broken_journal(struct fx *fx)
+static void die_with_broken_journal(struct fx *fx, struct fx_options *o)
 {
 	struct s3c_object *object = break_journal(fx, "f");
 
+	(void)o;
 	assert_int_equal(s3c_object_commit(object, NULL), -EIO);
 	assert_requests(fx, "");
 }
@@ -245,12 +207,13 @@ static void test_no_record(void **state)
 
 /* A stream whose attributes have changed since it began: stored, and then corrected by a copy whose
    reply is lost with the daemon. */
-static void die_after_correction(struct fx *fx)
+static void die_after_correction(struct fx *fx, struct fx_options *o)
 {
 	cleanup_free uint8_t *data = calloc(1, LARGE);
 	struct s3c_object *object;
 	struct s3c_info info;
 
+	(void)o;
 	assert_non_null(data);
 	assert_int_equal(s3c_object_create(fx->engine, NULL, "f", &made_attrs, &object), 0);
 	write_text(object, "first");

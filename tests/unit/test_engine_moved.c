@@ -5,12 +5,9 @@
  * copy, and the old names of renamed files, which are deleted together. Daemons that die in between
  * are child processes that end by SIGKILL; a power cut is a copy of the journal from before.
  */
-#include "engine_fixture.h"
+#include "killed_fixture.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 
 #include "engine/content.h"
 #include "engine/durable.h"
@@ -20,42 +17,6 @@
 
 static const struct s3c_attrs mode_640 = { .mode = 0640 };
 static const struct s3c_attrs mtime_7 = { .mtime_ns = 7 };
-
-static void fresh_dir(struct fx_options *o, char dir[64])
-{
-	strcpy(dir, "/tmp/s3cryptfs-moved.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	o->dir = dir;
-}
-
-/* Runs body in a process that is then killed. */
-static void killed(void (*body)(struct fx *fx), struct fx_options *o)
-{
-	pid_t pid = fork();
-	int status;
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct fx fx;
-
-		/* A failed assertion ends the child, and not by SIGKILL. */
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-		fx_new(&fx, o);
-		body(&fx);
-		kill(getpid(), SIGKILL);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static uint64_t records(struct fx *fx)
-{
-	uint64_t count, bytes;
-
-	assert_int_equal(s3c_journal_sync(fx->journal), 0);
-	assert_int_equal(s3c_journal_pending(fx->journal, &count, &bytes), 0);
-	return count;
-}
 
 static void sync_all(struct fx *fx)
 {
@@ -338,23 +299,26 @@ static void test_other_machine(void **state)
 
 /* Deaths */
 
-static void set_and_die(struct fx *fx)
+static void set_and_die(struct fx *fx, struct fx_options *o)
 {
+	(void)o;
 	list(fx, "");
 	make_set(fx, "f", "hello");
 }
 
-static void remove_and_die(struct fx *fx)
+static void remove_and_die(struct fx *fx, struct fx_options *o)
 {
-	set_and_die(fx);
+	(void)o;
+	set_and_die(fx, o);
 	make_set(fx, "g", "hello");
 	make_file(fx, "h", "new");
 	assert_int_equal(s3c_engine_unlink(fx->engine, NULL, "f"), 0);
 	assert_int_equal(move(fx, "h", "g"), 0);
 }
 
-static void move_and_die(struct fx *fx)
+static void move_and_die(struct fx *fx, struct fx_options *o)
 {
+	(void)o;
 	list(fx, "");
 	for (unsigned i = 0; i < FILES; i++)
 		make_moved(fx, i);
@@ -373,11 +337,12 @@ static void stall(struct fx *fx, enum s3c_store_opcode op, const char *key)
 	assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
 }
 
-static void die_in_batch(struct fx *fx)
+static void die_in_batch(struct fx *fx, struct fx_options *o)
 {
 	pthread_t thread;
 
-	move_and_die(fx);
+	(void)o;
+	move_and_die(fx, o);
 	stall(fx, S3C_STORE_DELETE_MANY, NULL);
 	assert_int_equal(s3c_thread_start(&thread, "flush", flush, fx), 0);
 	usleep(300000);
@@ -390,7 +355,7 @@ static void *move_second(void *arg)
 }
 
 /* After the copy was made, before anything else. */
-static void die_after_copy(struct fx *fx)
+static void die_after_copy(struct fx *fx, struct fx_options *o)
 {
 	struct s3c_fault_rule lost = { .op = S3C_STORE_COPY,
 				       .key_substring = "f1",
@@ -398,6 +363,7 @@ static void die_after_copy(struct fx *fx)
 				       .result = -ECONNRESET };
 	pthread_t thread;
 
+	(void)o;
 	list(fx, "");
 	make_moved(fx, 0);
 	make_set(fx, "t1", "hello");
@@ -408,13 +374,14 @@ static void die_after_copy(struct fx *fx)
 }
 
 /* The journal knows that the name is gone, the object does not yet. */
-static void die_as_moved(struct fx *fx)
+static void die_as_moved(struct fx *fx, struct fx_options *o)
 {
 	struct s3c_pending *p;
 	struct s3c_object *object;
 	struct s3c_entry *base;
 
-	set_and_die(fx);
+	(void)o;
+	set_and_die(fx, o);
 	object = s3c_object_find(fx->engine, "f");
 	assert_non_null(object);
 	base = s3c_object_base(object);

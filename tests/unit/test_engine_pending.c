@@ -4,12 +4,9 @@
  * Names that are ahead of the store: what is shown, what is sent, what survives. Daemons that die
  * are child processes which end by SIGKILL.
  */
-#include "engine_fixture.h"
+#include "killed_fixture.h"
 
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "engine/durable.h"
@@ -64,47 +61,12 @@ static size_t waiting(struct fx *fx)
 	return count;
 }
 
-static uint64_t records(struct fx *fx)
-{
-	uint64_t count, bytes;
-
-	assert_int_equal(s3c_journal_sync(fx->journal), 0);
-	assert_int_equal(s3c_journal_pending(fx->journal, &count, &bytes), 0);
-	return count;
-}
-
 /* Nothing is left to be sent, and the journal knows that. */
 static void assert_settled(struct fx *fx)
 {
 	assert_int_equal(sync_all(fx), 0);
 	assert_int_equal(waiting(fx), 0);
 	assert_int_equal(records(fx), 0);
-}
-
-static void killed(void (*body)(struct fx *fx), const struct fx_options *o)
-{
-	pid_t pid = fork();
-	int status;
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct fx fx;
-
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-		fx_new(&fx, o);
-		body(&fx);
-		kill(getpid(), SIGKILL);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	/* Not by a failed assertion. */
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static void fresh_dir(struct fx_options *o, char dir[64])
-{
-	strcpy(dir, "/tmp/s3cryptfs-pending.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	o->dir = dir;
 }
 
 static void test_costs(void **state)
@@ -687,11 +649,12 @@ static void test_rename_dir(void **state)
 	fx_end(&fx);
 }
 
-static void work(struct fx *fx)
+static void work(struct fx *fx, struct fx_options *o)
 {
 	struct s3c_attrs link = { .mode = S_IFLNK | 0777 };
 	static const struct s3c_attrs attrs = { .mode = 0604 };
 
+	(void)o;
 	list(fx, "");
 	assert_int_equal(look(fx, "old", NULL), 0);
 	assert_int_equal(look(fx, "over", NULL), 0);
@@ -737,8 +700,9 @@ static void check_work(struct fx *fx)
 	assert_reads(fx, "new/file", "file");
 }
 
-static void check_dies(struct fx *fx)
+static void check_dies(struct fx *fx, struct fx_options *o)
 {
+	(void)o;
 	check_work(fx);
 }
 
@@ -903,8 +867,9 @@ static struct s3c_store *dying_wrap(struct s3c_store *inner)
 	return &dying->base;
 }
 
-static void rename_tree(struct fx *fx)
+static void rename_tree(struct fx *fx, struct fx_options *o)
 {
+	(void)o;
 	list(fx, "");
 	list(fx, "d");
 	move(fx, "d", "e");

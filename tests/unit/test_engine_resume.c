@@ -4,75 +4,17 @@
  * Uploads that stopped and go on: what is sent again is counted, and what the store has in the end
  * is read by an engine that has seen nothing of it. Daemons that die are child processes.
  */
-#include "engine_fixture.h"
+#include "durable_fixture.h"
 
 #include <dirent.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
-#include "engine/content.h"
-#include "engine/durable.h"
 #include "engine/record.h"
 #include "engine/upload_journal.h"
 
-#define SEG ((size_t)S3C_SEGMENT_SIZE)
 #define CHUNK ((size_t)S3C_CHUNK_SIZE)
 #define SIZE (8 * SEG)
-
-static const struct s3c_attrs made_attrs = { .known = true, .mode = S_IFREG | 0644, .uid = 7 };
-
-static uint8_t *pattern(size_t len, unsigned seed)
-{
-	uint8_t *data = malloc(len + 1);
-
-	assert_non_null(data);
-	for (size_t at = 0; at < len; at++)
-		data[at] = (uint8_t)((at * 167 + (at >> 8) * 13 + (at >> 16) * 71 + seed * 29) ^
-				     (at >> 23));
-	return data;
-}
-
-static void write_all(struct s3c_object *object, uint64_t offset, const uint8_t *data, size_t len)
-{
-	for (size_t at = 0; at < len; at += 1u << 20)
-		assert_int_equal(s3c_object_write(object, NULL, offset + at, data + at,
-						  S3C_MIN(len - at, (size_t)1 << 20), false),
-				 0);
-}
-
-static void object_equal(struct fx *fx, struct s3c_object *object, const uint8_t *expect,
-			 size_t len)
-{
-	struct s3c_info info;
-
-	s3c_object_info(object, &info);
-	assert_int_equal(info.size, len);
-	for (size_t at = 0; at < len;) {
-		struct s3c_pages pages;
-		size_t part = S3C_MIN(len - at, (size_t)1 << 20), done = 0;
-
-		assert_int_equal(s3c_object_read(object, NULL, at, part, NULL, &pages), 0);
-		for (unsigned i = 0; i < pages.count; i++) {
-			assert_memory_equal(pages.iov[i].iov_base, expect + at + done,
-					    pages.iov[i].iov_len);
-			done += pages.iov[i].iov_len;
-		}
-		s3c_pages_release(fx->engine, &pages);
-		at += part;
-	}
-}
-
-static void path_equal(struct fx *fx, const char *path, const uint8_t *expect, size_t len)
-{
-	struct s3c_object *object;
-
-	assert_int_equal(s3c_object_open(fx->engine, NULL, path, &object), 0);
-	object_equal(fx, object, expect, len);
-	s3c_object_close(object);
-}
 
 static void check(struct fx *fx)
 {
@@ -89,42 +31,12 @@ struct told {
 };
 static struct told here, *told = &here;
 
-static void killed(void (*body)(struct fx *fx, struct fx_options *o), struct fx_options *o)
+/* Killed, with what it tells in memory that both have. */
+static void told_killed(void (*body)(struct fx *fx, struct fx_options *o), struct fx_options *o)
 {
-	pid_t pid;
-	int status;
-
 	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(told != MAP_FAILED);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct fx fx;
-
-		setenv("CMOCKA_TEST_ABORT", "1", 1);
-		fx_open(&fx, o);
-		fx_start(&fx, o);
-		body(&fx, o);
-		kill(getpid(), SIGKILL);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static void fresh_dir(struct fx_options *o, char dir[64])
-{
-	strcpy(dir, "/tmp/s3cryptfs-resume.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	o->dir = dir;
-}
-
-static uint64_t records(struct fx *fx)
-{
-	uint64_t count, bytes;
-
-	assert_int_equal(s3c_journal_sync(fx->journal), 0);
-	assert_int_equal(s3c_journal_pending(fx->journal, &count, &bytes), 0);
-	return count;
+	killed(body, o);
 }
 
 /* Uploads in the folder store. */
@@ -142,14 +54,8 @@ static unsigned uploads(struct fx *fx)
 	return count;
 }
 
-static void begin(struct fx *fx, struct fx_options *o)
-{
-	fx_open(fx, o);
-	fx_start(fx, o);
-}
-
-static void fault(struct fx *fx, enum s3c_store_opcode op, enum s3c_fault_kind kind, int result,
-		  unsigned after)
+static void fault_after(struct fx *fx, enum s3c_store_opcode op, enum s3c_fault_kind kind,
+			int result, unsigned after)
 {
 	struct s3c_fault_rule rule = { .op = op, .kind = kind, .result = result, .after = after };
 
@@ -240,7 +146,7 @@ static void die_after_four(struct fx *fx, struct fx_options *o)
 	struct s3c_object *object;
 
 	(void)o;
-	fault(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 4);
+	fault_after(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 4);
 	object = stream(fx, SIZE, 1);
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
 	wait_parts(fx, object, 4);
@@ -261,7 +167,7 @@ static void test_killed(void **state)
 		if (o.enc == S3C_ENC_NONE)
 			o.accept = S3C_ACCEPT_PLAIN;
 		fresh_dir(&o, dir);
-		killed(die_after_four, &o);
+		told_killed(die_after_four, &o);
 		begin(&fx, &o);
 		assert_int_equal(fx.recovery.objects, 1);
 		assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
@@ -286,7 +192,7 @@ static void die_after_change(struct fx *fx, struct fx_options *o)
 	struct s3c_object *object;
 
 	(void)o;
-	fault(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 7);
+	fault_after(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 7);
 	object = stream(fx, SIZE, 1);
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_FSYNC), 0);
 	wait_parts(fx, object, 7);
@@ -311,7 +217,7 @@ static void test_changed(void **state)
 		if (o.enc == S3C_ENC_NONE)
 			o.accept = S3C_ACCEPT_PLAIN;
 		fresh_dir(&o, dir);
-		killed(die_after_change, &o);
+		told_killed(die_after_change, &o);
 		begin(&fx, &o);
 		assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
 		assert_int_equal(asked(&fx, S3C_STORE_UPLOAD_CREATE), 0);
@@ -350,7 +256,7 @@ static void test_view_is_shorter(void **state)
 
 	(void)state;
 	fresh_dir(&o, dir);
-	killed(die_after_later_writes, &o);
+	told_killed(die_after_later_writes, &o);
 	begin(&fx, &o);
 	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
 	assert_int_equal(asked(&fx, S3C_STORE_UPLOAD_CREATE), 0);
@@ -374,7 +280,7 @@ static void test_vanished(void **state)
 		o.state = NULL;
 		o.writeback = true;
 		fresh_dir(&o, dir);
-		killed(die_after_four, &o);
+		told_killed(die_after_four, &o);
 		command = s3c_asprintf("rm -rf %s/store/.s3cryptfs-tmp/uploads/*%s", dir,
 				       parts_only ? "/00002.*" : "");
 		assert_int_equal(system(command), 0);
@@ -409,13 +315,13 @@ static void test_gone(void **state)
 
 	(void)state;
 	fresh_dir(&o, dir);
-	killed(die_unacknowledged, &o);
+	told_killed(die_unacknowledged, &o);
 	fx_open(&fx, &o);
 	assert_int_equal(s3c_store_perform(fx.store, &rq, NULL, &reply), 0);
 	s3c_store_reply_free(&reply);
 	assert_int_equal(uploads(&fx), 2);
 	/* The store is not there at first: the next mount does it. */
-	fault(&fx, S3C_STORE_UPLOAD_ABORT, S3C_FAULT_FAIL, -ETIMEDOUT, 0);
+	fault_after(&fx, S3C_STORE_UPLOAD_ABORT, S3C_FAULT_FAIL, -ETIMEDOUT, 0);
 	fx_start(&fx, &o);
 	fx_stop(&fx);
 	begin(&fx, &o);
@@ -432,10 +338,10 @@ static void die_after_complete(struct fx *fx, struct fx_options *o)
 	struct s3c_object *object;
 
 	(void)o;
-	fault(fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_LOST, -ETIMEDOUT, 0);
+	fault_after(fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_LOST, -ETIMEDOUT, 0);
 	object = stream(fx, SIZE, 1);
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
-	fault(fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0);
+	fault_after(fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0);
 	s3c_object_close(object);
 	for (unsigned i = 0;
 	     i < 20000 && !s3c_store_fault_count(fx->store, S3C_STORE_UPLOAD_COMPLETE); i++)
@@ -453,7 +359,7 @@ static void test_completed(void **state)
 
 	(void)state;
 	fresh_dir(&o, dir);
-	killed(die_after_complete, &o);
+	told_killed(die_after_complete, &o);
 	begin(&fx, &o);
 	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
 	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_PART), 0);
@@ -475,7 +381,7 @@ static void test_failed_close(void **state)
 
 		fresh_dir(&o, dir);
 		begin(&fx, &o);
-		fault(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ETIMEDOUT, 5);
+		fault_after(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ETIMEDOUT, 5);
 		object = stream(&fx, SIZE, 1);
 		wait_parts(&fx, object, 5);
 		assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), -ETIMEDOUT);
@@ -507,12 +413,12 @@ static void test_given_up(void **state)
 
 	(void)state;
 	fx_new(&fx, &o);
-	fault(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -EACCES, 2);
+	fault_after(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -EACCES, 2);
 	object = stream(&fx, SIZE, 1);
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), -EACCES);
 	assert_int_equal(uploads(&fx), 0);
 	s3c_store_fault_clear(fx.store);
-	fault(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ETIMEDOUT, 3);
+	fault_after(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ETIMEDOUT, 3);
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), -ETIMEDOUT);
 	assert_int_equal(uploads(&fx), 1);
 	s3c_object_close(object);
@@ -540,7 +446,7 @@ static void die_while_copying(struct fx *fx, struct fx_options *o)
 
 	(void)o;
 	assert_int_equal(s3c_object_commit(object, NULL), 0);
-	fault(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 2);
+	fault_after(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 2);
 	change_some(object, data);
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
 	s3c_object_ref(object);
@@ -565,7 +471,7 @@ static void test_copies(void **state)
 	memcpy(data + 5 * SEG - 100, changed + 5 * SEG - 100, 300);
 	memcpy(data + 7 * SEG + 77, changed + 7 * SEG + 77, 300);
 	fresh_dir(&o, dir);
-	killed(die_while_copying, &o);
+	told_killed(die_while_copying, &o);
 	begin(&fx, &o);
 	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
 	assert_int_equal(asked(&fx, S3C_STORE_UPLOAD_CREATE), 0);
@@ -581,7 +487,7 @@ static void die_sparse(struct fx *fx, struct fx_options *o)
 	struct s3c_object *object;
 
 	(void)o;
-	fault(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 2);
+	fault_after(fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_STALL, 0, 2);
 	assert_int_equal(s3c_object_create(fx->engine, NULL, "f", &made_attrs, &object), 0);
 	write_all(object, SEG + 5, data + SEG + 5, 10);
 	write_all(object, 4 * SEG - 5, data + 4 * SEG - 5, 10);
@@ -608,7 +514,7 @@ static void test_sparse(void **state)
 	memcpy(data + 4 * SEG - 5, written + 4 * SEG - 5, 10);
 	memcpy(data + SIZE - 10, written + SIZE - 10, 10);
 	fresh_dir(&o, dir);
-	killed(die_sparse, &o);
+	told_killed(die_sparse, &o);
 	begin(&fx, &o);
 	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
 	assert_int_equal(asked(&fx, S3C_STORE_UPLOAD_CREATE), 0);
@@ -718,7 +624,8 @@ static void test_random(void **state)
 	for (unsigned round = 0; round < 40; round++) {
 		uint64_t before = asked(&fx, S3C_STORE_UPLOAD_PARTS);
 
-		fault(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ETIMEDOUT, (unsigned)rng(4));
+		fault_after(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -ETIMEDOUT,
+			    (unsigned)rng(4));
 		s3c_object_commit(object, NULL);
 		s3c_store_fault_clear(fx.store);
 		check(&fx);
@@ -741,7 +648,7 @@ static void test_random(void **state)
 	}
 	assert_true(gone_on > 5);
 	assert_int_equal(s3c_object_commit(object, NULL), 0);
-	object_equal(&fx, object, shadow, size);
+	assert_int_equal(differs(&fx, object, shadow, size), 0);
 	s3c_object_close(object);
 	{
 		cleanup_free char *dir = strdup(fx.dir);
