@@ -17,7 +17,8 @@
  *
  *	writeback	from create on; content at flush, fsync and release
  *	otherwise	when a commit failed: the caller gets the error, the bytes are kept; and
- *			from a change of attributes of a file that was just stored on (pending_moved.c)
+ *			from a change of attributes of a file that was just stored on
+ *(pending_moved.c)
  *
  * A record is one consistent view: OBJECT and its CHUNKs change in one transaction; a large one is
  * written under a new cid first, and the transaction that switches to it is the last. The id of
@@ -25,8 +26,8 @@
  * how a success whose reply, or whose writer, was lost is recognised.
  *
  * Names half, pending.c. In writeback, names are changed here first: a record, an answer, and the
- * store follows in the background. Otherwise only attributes of directories, and names that a rename
- * has left.
+ * store follows in the background. Otherwise only attributes of directories, and names that a
+ *rename has left.
  *
  * Order: transactions are submitted with engine->lock held, in the order in which what they say
  * became true here; nobody waits for one with the lock held.

@@ -385,9 +385,9 @@ struct s3c_copy {
 	uint64_t stored_size;
 	const struct s3c_extra *extra; /* of the source; may be NULL */
 	const uint8_t *body; /* all stored_size bytes of it, when they are here, or NULL */
-	/* Onto another key: only what stands there as replaces (NULL: nothing) is replaced, as far as
-	   the store honours conditions. Where it does not, there is a look right before, unless the
-	   caller has just had one. */
+	/* Onto another key: only what stands there as replaces (NULL: nothing) is replaced, as far
+	   as the store honours conditions. Where it does not, there is a look right before, unless
+	   the caller has just had one. */
 	bool guard, looked;
 	const struct s3c_version *replaces;
 };

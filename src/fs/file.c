@@ -328,9 +328,8 @@ int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	}
 	if (r == 0) {
 		s3c_fs_new_attrs(fs, parent, S_IFREG | (mode & 07777), caller, &attrs);
-		r = flags & O_EXCL
-			    ? s3c_object_create_excl(fs->engine, op, path, &attrs, &object)
-			    : s3c_object_create(fs->engine, op, path, &attrs, &object);
+		r = flags & O_EXCL ? s3c_object_create_excl(fs->engine, op, path, &attrs, &object)
+				   : s3c_object_create(fs->engine, op, path, &attrs, &object);
 	}
 	if (r == 0) {
 		link_new(fs, parent, path, object, inode, ret_entry);
