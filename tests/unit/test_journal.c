@@ -138,6 +138,11 @@ static void test_caps(void **state)
 	assert_int_equal(s3c_journal_caps_get(journal, "a", "cse-key", 86400, &got), 0);
 	assert_memory_equal(&got, &caps, sizeof(caps));
 	assert_int_equal(s3c_journal_caps_get(journal, "a", "cse-key", 0, &got), -ENOENT);
+	/* None is forgotten: all of it are flags. */
+	memset(&caps, true, sizeof(caps));
+	assert_int_equal(s3c_journal_caps_set(journal, "c", "cse-key", &caps), 0);
+	assert_int_equal(s3c_journal_caps_get(journal, "c", "cse-key", 86400, &got), 0);
+	assert_memory_equal(&got, &caps, sizeof(caps));
 	s3c_journal_close(journal);
 
 	sql(f, "UPDATE caps SET checked_at = checked_at - 3600");
