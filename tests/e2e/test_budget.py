@@ -226,6 +226,7 @@ def attributes(path):
     return st.st_mode, st.st_uid, st.st_gid, st.st_mtime
 
 
+@pytest.mark.parametrize("store", ["radosgw", pytest.param("versitygw", marks=pytest.mark.long)], indirect=True)
 @pytest.mark.parametrize("mode", ["close", "writeback"])
 @pytest.mark.parametrize("program", ["tar", "rsync"])
 def test_copying_programs(store, mount, tmp_path, program, mode):

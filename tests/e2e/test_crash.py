@@ -223,7 +223,7 @@ def test_kill(file_store, mount, workload, mode, runs, seed, tmp_path):
     """kill -9 at random moments."""
     options, sem, _ = mode
     c = Campaign(mount, file_store, str(tmp_path), workload, sem, seed, **options)
-    for n in range(runs(12, 200)):
+    for n in range(runs(8, 200)):
         c.start(l=c.random.choice((1, 4, 40)), t=c.random.choice((1, 2, 4)))
         random_time(c.random, 3 if SANITIZED else 1.5)
         c.crash()
@@ -570,6 +570,8 @@ def test_disk_full(file_store, mount, workload, mode, full, size, request, seed,
     the shadow file.
     """
     options, _, _ = mode
+    if not options and size == "24m" and not request.config.getoption("--long"):
+        pytest.skip("needs --long")  # slow, and writeback has more to lose
     small = Tmpfs(str(tmp_path / "small"), size)
     request.addfinalizer(small.stop)
     folders = {"cache_dir": str(tmp_path / "cache"), "state_dir": str(tmp_path / "state")}
