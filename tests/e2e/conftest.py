@@ -6,7 +6,8 @@ prefix) and a mount of its own; the servers live as long as the run.
 
 Environment: S3CRYPTFS_BUILD names the folder with the built programs (default: build/);
 S3CRYPTFS_SANITIZED=1 says that they are sanitizer builds, whose memory is not measured.
-Tests marked long run with --long only.
+Tests marked long run with --long only. Tests marked alone measure times of milliseconds: contrib/check runs all others
+by several workers (pytest-xdist; each has servers of its own), then these one after the other.
 """
 import os
 import shutil
@@ -37,6 +38,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; needs --long")
+    config.addinivalue_line("markers", "alone: measures short times; nothing else may run beside it")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -37,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -772,6 +773,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	umask(0);
+	/* A test that was stopped leaves a mountpoint without its mount: each operation fails at
+	 * once, for ever. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = stop, .sa_flags = SA_RESTART }, NULL);
 	make_table();
 	record("S %llu %u\n", (unsigned long long)seed, thread_count);

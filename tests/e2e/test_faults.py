@@ -760,6 +760,7 @@ def test_own_failed_uploads_are_aborted(rgw_store, mount):
     assert rgw_store.uploads() == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("count,known", [(32, False), (200, True)])
 def test_stalled_reads(rgw_store, mount, count, known):
     """
@@ -822,6 +823,7 @@ def test_stalled_reads(rgw_store, mount, count, known):
     assert site.m.process.poll() is None
 
 
+@pytest.mark.alone
 def test_stalled_content_reads(rgw_store, mount):
     """The same with files that are open already and known by attributes: 32 content transfers hang."""
     site = Site(mount, rgw_store, timeout=5)

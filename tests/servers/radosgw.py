@@ -45,6 +45,10 @@ rgw trust forwarded https = true
 rgw dns name = localhost
 rgw enable usage log = false
 rgw thread pool size = 64
+# Else deleted bodies stay for two hours, and the memory-backed OSD fills up over a run: then all requests hang.
+rgw gc obj min wait = 20
+rgw gc processor period = 10
+rgw gc processor max time = 10
 """
 
 
