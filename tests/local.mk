@@ -34,6 +34,7 @@ unit_tests = \
 	tests/unit/test_http \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
+	tests/unit/test_keyring_source \
 	tests/unit/test_options \
 	tests/unit/test_process \
 	tests/unit/test_records \
@@ -154,6 +155,7 @@ EXTRA_DIST += \
 	tests/unit/fake_engine.h \
 	tests/unit/http_server.h \
 	tests/unit/killed_fixture.h \
+	tests/unit/dir_fixture.h \
 	tests/unit/object_fixture.h \
 	tests/unit/s3ec_vectors.h \
 	tests/bench/bench.py \

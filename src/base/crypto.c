@@ -29,6 +29,7 @@ static struct {
 	EVP_CIPHER *aes256gcm;
 	EVP_MAC *hmac;
 	EVP_KDF *hkdf;
+	EVP_KDF *scrypt;
 } alg;
 static pthread_once_t alg_once = PTHREAD_ONCE_INIT;
 
@@ -39,6 +40,7 @@ static void alg_init(void)
 	alg.aes256gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	alg.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	alg.hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+	alg.scrypt = EVP_KDF_fetch(NULL, "SCRYPT", NULL);
 	ERR_clear_error();
 }
 
@@ -144,6 +146,35 @@ int s3c_hkdf_sha256(const void *key, size_t key_len, const void *salt, size_t sa
 	}
 	EVP_KDF_CTX_free(ctx);
 	return r;
+}
+
+int s3c_scrypt(const void *passphrase, size_t len, const void *salt, size_t salt_len, uint64_t n,
+	       uint32_t r, uint32_t p, void *ret_out, size_t out_len)
+{
+	uint64_t memory = 128 * (uint64_t)r * (n + p + 2); /* what OpenSSL counts, and a little */
+	const OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PASSWORD, (void *)passphrase, len),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)salt, salt_len),
+		OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
+		OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &r),
+		OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &p),
+		OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory),
+		OSSL_PARAM_construct_end(),
+	};
+	EVP_KDF_CTX *ctx = NULL;
+	int result = 0;
+
+	if (!len || !salt_len || !out_len)
+		return -EINVAL;
+	pthread_once(&alg_once, alg_init);
+	if (alg.scrypt)
+		ctx = EVP_KDF_CTX_new(alg.scrypt);
+	if (!ctx || EVP_KDF_derive(ctx, ret_out, out_len, params) != 1) {
+		s3c_wipe(ret_out, out_len);
+		result = openssl_failed();
+	}
+	EVP_KDF_CTX_free(ctx);
+	return result;
 }
 
 bool s3c_equal_ct(const void *a, const void *b, size_t len)

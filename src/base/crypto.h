@@ -36,6 +36,9 @@ int s3c_hmac_sha256(const void *key, size_t key_len, const void *data, size_t le
  */
 int s3c_hkdf_sha256(const void *key, size_t key_len, const void *salt, size_t salt_len,
 		    const void *info, size_t info_len, void *ret_out, size_t out_len);
+/* RFC 7914: n a power of two; takes 128 * n * r bytes of memory. -EINVAL: a length is 0. */
+int s3c_scrypt(const void *passphrase, size_t len, const void *salt, size_t salt_len, uint64_t n,
+	       uint32_t r, uint32_t p, void *ret_out, size_t out_len);
 /* Constant-time; lengths are public. */
 bool s3c_equal_ct(const void *a, const void *b, size_t len);
 

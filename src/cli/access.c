@@ -33,17 +33,11 @@ static int64_t deadline_of(const struct s3c_access *access)
 
 int s3c_access_keys(struct s3c_access *access, struct s3c_err *err)
 {
-	cleanup_free char *path = NULL;
+	const struct s3c_keyring_source source = s3c_options_keyring(access->options);
 
-	if (access->options->enc == S3C_ENC_NONE)
-		return 0;
-	path = access->options->keyring ? strdup(access->options->keyring)
-					: s3c_keyring_default_path();
-	if (!path)
-		return s3c_err_set(
-			err, -ENOENT,
-			"there is no home folder to look for a keyring in: give keyring=FILE");
-	return s3c_keyring_load(path, err, &access->keyring);
+	return access->options->enc == S3C_ENC_NONE
+		       ? 0
+		       : s3c_keyring_open(&source, err, &access->keyring);
 }
 
 int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err)

@@ -14,6 +14,7 @@
 #define TAKES_LONG 1u
 #define TAKES_JSON 2u
 #define TAKES_DRY_RUN 4u
+#define TAKES_PASSPHRASE 8u
 
 struct command {
 	const char *name;
@@ -34,8 +35,10 @@ static const struct command commands[] = {
 	  "mode, key id, content version, sizes and ETag of objects", true, 1, -1, 0 },
 	{ "cat", s3c_ctl_cat, "[-o OPTION,...] SOURCE PATH...",
 	  "decrypt objects to standard output", true, 1, -1, 0 },
-	{ "key", s3c_ctl_key, "new|list [-o keyring=FILE] [ID]",
-	  "make a keyring with one key; list the keys of one", false, 1, 2, 0 },
+	{ "key", s3c_ctl_key, "new|list|rotate [-o keyring=FILE] [--passphrase] [ID]",
+	  "make a keyring with one key (new; --passphrase: protected by one), list its keys, make "
+	  "a new key the active one (rotate)",
+	  false, 1, 2, TAKES_PASSPHRASE },
 	{ "recover", s3c_ctl_recover, "[-o OPTION,...] SOURCE [--dry-run]",
 	  "send what a mount that ended left in the journal, or only list it", true, 0, 0,
 	  TAKES_DRY_RUN },
@@ -130,6 +133,7 @@ static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, c
 		{ "help", no_argument, NULL, 'h' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "dry-run", no_argument, NULL, 'n' },
+		{ "passphrase", no_argument, NULL, 'p' },
 		{ 0 },
 	};
 	struct s3c_err err = { 0 };
@@ -147,6 +151,8 @@ static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, c
 			ctl->json = true;
 		else if (c == 'n' && (command->takes & TAKES_DRY_RUN))
 			ctl->dry_run = true;
+		else if (c == 'p' && (command->takes & TAKES_PASSPHRASE))
+			ctl->protect = true;
 		else
 			return usage_error(command, "wrong usage");
 	}

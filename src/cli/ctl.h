@@ -15,6 +15,7 @@ struct s3c_ctl {
 	bool long_list; /* ls -l */
 	bool json;      /* --json */
 	bool dry_run;   /* --dry-run */
+	bool protect;   /* --passphrase */
 };
 
 /* Prints "s3cryptfsctl: COMMAND: SENTENCE". */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
+/* s3cryptfsctl key: keyrings. */
 #include "cli/ctl.h"
 
 #include <errno.h>
@@ -7,82 +8,108 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "key/keyring.h"
 
-static int key_new(struct s3c_ctl *ctl, const char *path)
+static int fail(struct s3c_ctl *ctl, struct s3c_err *err, int r)
 {
-	struct s3c_keyring *keyring;
-	struct s3c_err err = { 0 };
-	int r = s3c_keyring_create(path, ctl->args[1], &err);
+	s3c_ctl_complain(ctl, err, r);
+	return S3C_EXIT_FAILED;
+}
 
-	if (r == 0)
-		r = s3c_keyring_load(path, &err, &keyring);
-	if (r < 0) {
-		s3c_ctl_complain(ctl, &err, r);
-		return S3C_EXIT_FAILED;
-	}
-	printf("keyring %s with the key %s\n"
-	       "Without this file the data cannot be read: keep a copy in a safe place.\n",
-	       path, s3c_keyring_active(keyring)->id);
-	s3c_keyring_free(keyring);
+/* Where it is, for a sentence. */
+static void print_name(const struct s3c_keyring_source *source)
+{
+	cleanup_free char *name = s3c_keyring_source_name(source);
+
+	fputs(name ? name : "the keyring", stdout);
+}
+
+static int key_new(struct s3c_ctl *ctl, const struct s3c_keyring_source *source)
+{
+	cleanup_keyring struct s3c_keyring *keyring = NULL;
+	struct s3c_err err = { 0 };
+	char id[S3C_KEY_ID_MAX + 1];
+	int r = s3c_keyring_new(source, ctl->args[1], ctl->protect, &err, id);
+
+	if (r < 0)
+		return fail(ctl, &err, r);
+	fputs("keyring ", stdout);
+	print_name(source);
+	printf(" with the key %s\n"
+	       "Without this file%s the data cannot be read: keep a copy in a safe place.\n",
+	       id, ctl->protect ? " and its passphrase" : "");
 	return S3C_EXIT_OK;
 }
 
-static int key_list(struct s3c_ctl *ctl, const char *path)
+static void print_key(const struct s3c_master_key *key)
 {
+	printf("%s\t%s\t%zu bits%s%s", key->id, key->active ? "active" : "old", key->secret_len * 8,
+	       key->ssec_shared ? "\tsse-c" : "", key->rsa_private_key ? "\trsa" : "");
+	for (size_t i = 0; i < key->desc_count; i++)
+		printf("\t%s=%s", key->desc[i].name, key->desc[i].value);
+	putchar('\n');
+}
+
+static int key_list(struct s3c_ctl *ctl, const struct s3c_keyring_source *source)
+{
+	cleanup_keyring struct s3c_keyring *keyring = NULL;
+	cleanup_free char *name = s3c_keyring_source_name(source);
 	const char *only = ctl->args[1];
-	struct s3c_keyring *keyring;
 	struct s3c_err err = { 0 };
-	int r = s3c_keyring_load(path, &err, &keyring);
+	int r = s3c_keyring_open(source, &err, &keyring);
 
-	if (r == 0 && only && !s3c_keyring_find(keyring, only)) {
-		r = s3c_err_set(&err, -ENOENT, "%s has no key %s", path, only);
-		s3c_keyring_free(keyring);
-	}
-	if (r < 0) {
-		s3c_ctl_complain(ctl, &err, r);
-		return S3C_EXIT_FAILED;
-	}
-	for (size_t i = 0; i < keyring->count; i++) {
-		const struct s3c_master_key *key = &keyring->keys[i];
+	if (r == 0 && only && !s3c_keyring_find(keyring, only))
+		r = s3c_err_set(&err, -ENOENT, "%s has no key %s", name ? name : "the keyring",
+				only);
+	if (r < 0)
+		return fail(ctl, &err, r);
+	for (size_t i = 0; i < keyring->count; i++)
+		if (!only || strcmp(only, keyring->keys[i].id) == 0)
+			print_key(&keyring->keys[i]);
+	return S3C_EXIT_OK;
+}
 
-		if (only && strcmp(only, key->id))
-			continue;
-		printf("%s\t%s\t%zu bits%s%s", key->id, key->active ? "active" : "old",
-		       key->secret_len * 8, key->ssec_shared ? "\tsse-c" : "",
-		       key->rsa_private_key ? "\trsa" : "");
-		for (size_t k = 0; k < key->desc_count; k++)
-			printf("\t%s=%s", key->desc[k].name, key->desc[k].value);
-		putchar('\n');
-	}
-	s3c_keyring_free(keyring);
+static int key_rotate(struct s3c_ctl *ctl, const struct s3c_keyring_source *source)
+{
+	struct s3c_err err = { 0 };
+	char id[S3C_KEY_ID_MAX + 1];
+	int r = s3c_keyring_rotate(source, ctl->args[1], &err, id);
+
+	if (r < 0)
+		return fail(ctl, &err, r);
+	printf("%s is the active key of ", id);
+	print_name(source);
+	puts(" now, the former one is old\n"
+	     "Copy the file to every machine that mounts with it, and keep a copy in a safe place; "
+	     "then mount\nagain, and s3cryptfsctl rekey brings what is stored under the new key.");
 	return S3C_EXIT_OK;
 }
 
 int s3c_ctl_key(struct s3c_ctl *ctl)
 {
+	static const struct {
+		const char *verb;
+		int (*run)(struct s3c_ctl *ctl, const struct s3c_keyring_source *source);
+	} verbs[] = {
+		{ "new", key_new },
+		{ "list", key_list },
+		{ "rotate", key_rotate },
+	};
+	const struct s3c_keyring_source source = s3c_options_keyring(&ctl->options);
 	const char *verb = ctl->args[0];
-	char *path;
-	int status;
 
-	if (!strcmp(verb, "rotate") || !strcmp(verb, "retire")) {
-		fprintf(stderr, "s3cryptfsctl: key %s is not in this version\n", verb);
+	if (ctl->protect && strcmp(verb, "new") != 0) {
+		fprintf(stderr, "s3cryptfsctl: key %s: --passphrase belongs to key new\n", verb);
 		return S3C_EXIT_USAGE;
 	}
-	if (strcmp(verb, "new") != 0 && strcmp(verb, "list") != 0) {
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (strcmp(verb, verbs[i].verb) == 0)
+			return verbs[i].run(ctl, &source);
+	if (!strcmp(verb, "retire"))
+		fprintf(stderr, "s3cryptfsctl: key retire is not in this version\n");
+	else
 		fprintf(stderr,
-			"s3cryptfsctl: key %s is unknown; usage: s3cryptfsctl key new|list "
+			"s3cryptfsctl: key %s is unknown; usage: s3cryptfsctl key new|list|rotate "
 			"[-o keyring=FILE] [ID]\n",
 			verb);
-		return S3C_EXIT_USAGE;
-	}
-	path = ctl->options.keyring ? strdup(ctl->options.keyring) : s3c_keyring_default_path();
-	if (!path) {
-		fprintf(stderr,
-			"s3cryptfsctl: key: there is no home folder: give -o keyring=FILE\n");
-		return S3C_EXIT_FAILED;
-	}
-	status = !strcmp(verb, "new") ? key_new(ctl, path) : key_list(ctl, path);
-	free(path);
-	return status;
+	return S3C_EXIT_USAGE;
 }

@@ -339,12 +339,14 @@ static int bring_up(struct command_line *line, struct daemon *daemon, struct s3c
 	return r;
 }
 
-/* Lets go of the terminal and of the folder that we were started in. */
+/* Lets go of the terminal, which a passphrase may have been asked on, and of the folder that we
+   were started in. */
 static int detach(const struct command_line *line)
 {
 	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	bool keep_stderr = line->options.log && !strcmp(line->options.log, "stderr");
 
+	setsid();
 	if (null < 0 || chdir("/") < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || (!keep_stderr && dup2(null, STDERR_FILENO) < 0))
 		return -errno;
@@ -461,7 +463,6 @@ static int serve_in_background(struct command_line *line)
 		return await(child, status_pipe[0]);
 	}
 	close(status_pipe[0]);
-	setsid();
 	return serve(line, status_pipe[1]);
 }
 

@@ -211,6 +211,9 @@ static int set_value(struct s3c_options *options, const struct s3c_option *optio
 		return set_text(field(options, option), value);
 	case S3C_OPTION_PATH:
 		return set_path(field(options, option), value);
+	case S3C_OPTION_PLACE:
+		return s3c_keyring_is_scheme(value) ? set_text(field(options, option), value)
+						    : set_path(field(options, option), value);
 	case S3C_OPTION_LOG:
 		if (!strcmp(value, "syslog") || !strcmp(value, "stderr"))
 			return set_text(field(options, option), value);
@@ -456,7 +459,7 @@ void s3c_options_free(struct s3c_options *options)
 {
 	for (const struct s3c_option *o = s3c_option_table; o->name; o++) {
 		if (o->later || (o->kind != S3C_OPTION_TEXT && o->kind != S3C_OPTION_PATH &&
-				 o->kind != S3C_OPTION_LOG))
+				 o->kind != S3C_OPTION_PLACE && o->kind != S3C_OPTION_LOG))
 			continue;
 		free(*(char **)field(options, o));
 		*(char **)field(options, o) = NULL;

@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "key/keyring_source.h"
 
 #define S3C_FUSE_OPTIONS_MAX 64
 
@@ -31,7 +32,8 @@ struct s3c_options {
 	bool rollback_deny;
 	bool has_volume_id;
 	uint8_t volume_id[S3C_VOLUME_ID_LEN];
-	char *keyring; /* NULL: the default path */
+	char *keyring; /* as struct s3c_keyring_source has it; NULL: the default */
+	char *key_command, *passphrase_file;
 	bool ssec_shared;
 
 	/* store */
@@ -78,6 +80,16 @@ void s3c_options_free(struct s3c_options *options);
 int s3c_options_parse(struct s3c_options *options, const char *list, struct s3c_err *err);
 /* Checks what one option alone cannot: combinations. After the last parse. */
 int s3c_options_check(struct s3c_options *options, struct s3c_err *err);
+
+/* Where the keyring comes from; borrows from options. */
+static inline struct s3c_keyring_source s3c_options_keyring(const struct s3c_options *options)
+{
+	return (struct s3c_keyring_source){
+		.keyring = options->keyring,
+		.command = options->key_command,
+		.passphrase = options->passphrase_file,
+	};
+}
 
 /* Was this flag given to be passed to libfuse? */
 bool s3c_options_has_fuse(const struct s3c_options *options, const char *flag);

@@ -12,6 +12,7 @@ enum s3c_option_kind {
 	S3C_OPTION_READ_WRITE,  /* takes ro back */
 	S3C_OPTION_TEXT,        /* char *, owned */
 	S3C_OPTION_PATH,        /* char *, owned, made absolute */
+	S3C_OPTION_PLACE,       /* the same, or as it is: kernel:, credential:, fd: */
 	S3C_OPTION_LOG,         /* a path, or one of two words */
 	S3C_OPTION_SIZE,        /* uint64_t, with a suffix K, M, G, T */
 	S3C_OPTION_NUMBER,      /* uint64_t */

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-#include "key/keyring.h"
+#include "key/keyring_private.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -18,7 +14,6 @@
 #include "base/encode.h"
 #include "base/secret.h"
 
-#define KEYRING_MAX (256u << 10) /* bytes of the file */
 #define SECRET_FILE_MAX 1024u
 #define SECRET_MAX 32u
 #define PEM_MAX 16384u
@@ -26,7 +21,6 @@
 #define DESC_MAX 16u
 #define DESC_NAME_MAX 64u
 #define DESC_VALUE_MAX 256u
-#define HOW_TO_MAKE "make a keyring with: s3cryptfsctl key new"
 
 /* Where the parser is. */
 struct parser {
@@ -45,59 +39,6 @@ bool s3c_key_id_valid(const char *id)
 		strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
 
 	return len && len <= S3C_KEY_ID_MAX && !id[len];
-}
-
-/* Refuses what others could read or could have written. */
-static int check_private(int fd, const char *path, struct s3c_err *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return s3c_err_set(err, -errno, "%s: %s", path, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return s3c_err_set(err, -EINVAL, "%s is not a regular file", path);
-	if (st.st_uid != 0 && st.st_uid != geteuid())
-		return s3c_err_set(err, -EPERM,
-				   "%s holds keys but belongs to user %u, who could replace them; "
-				   "run: chown %u '%s'",
-				   path, (unsigned)st.st_uid, (unsigned)geteuid(), path);
-	if (st.st_mode & 077)
-		return s3c_err_set(err, -EPERM,
-				   "%s holds keys but others may access it (mode %04o); run: chmod "
-				   "600 %s",
-				   path, (unsigned)st.st_mode & 07777, path);
-	return 0;
-}
-
-/* The whole file; the caller frees with s3c_buf_free_secret. */
-static int read_private(const char *path, struct s3c_err *err, struct s3c_buf *out)
-{
-	/* O_NONBLOCK: a FIFO must not hang the mount before it is refused. */
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	char piece[4096];
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = check_private(fd, path, err);
-	if (r < 0)
-		return r;
-	for (;;) {
-		ssize_t n = read(fd, piece, sizeof(piece));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			r = s3c_err_set(err, -errno, "%s: %s", path, strerror(errno));
-		else if (n > 0)
-			r = s3c_buf_append(out, piece, (size_t)n);
-		if (r == -EMSGSIZE)
-			s3c_err_set(err, r, "%s is too large (over %zu bytes)", path, out->max);
-		if (n <= 0 || r < 0)
-			break;
-	}
-	s3c_wipe(piece, sizeof(piece));
-	return r;
 }
 
 static void key_clear(struct s3c_master_key *key)
@@ -148,9 +89,9 @@ static int section_end(struct parser *p)
 		return 0;
 	if (!key->secret && !key->rsa_private_key)
 		return fail(p, "the key has no secret; add 'secret = ' and the base64 of 32 random "
-			       "bytes, or " HOW_TO_MAKE);
+			       "bytes, or " S3C_HOW_TO_MAKE_KEYS);
 	if (key->active && key->secret_len != S3C_KEY_LEN)
-		return fail(p, "the active key needs a secret of 32 bytes; " HOW_TO_MAKE);
+		return fail(p, "the active key needs a secret of 32 bytes; " S3C_HOW_TO_MAKE_KEYS);
 	if (key->ssec_shared && key->secret_len != S3C_KEY_LEN)
 		return fail(p, "a key with 'use = sse-c' needs a secret of 32 bytes");
 	r = s3c_keyring_matdesc(key, &matdesc);
@@ -208,7 +149,8 @@ static int set_secret(struct parser *p, const char *text, size_t len, const char
 	r = s3c_base64_decode(text, len, secret, sizeof(secret), &secret_len);
 	if (r < 0 || (secret_len != 16 && secret_len != 24 && secret_len != 32)) {
 		s3c_wipe(secret, sizeof(secret));
-		return fail(p, "%s is not the base64 of 16, 24 or 32 bytes; " HOW_TO_MAKE, where);
+		return fail(p, "%s is not the base64 of 16, 24 or 32 bytes; " S3C_HOW_TO_MAKE_KEYS,
+			    where);
 	}
 	p->key->secret = s3c_secret_alloc(secret_len);
 	if (p->key->secret) {
@@ -245,7 +187,7 @@ static int set_secret_file(struct parser *p, const char *value)
 	if (r < 0)
 		return r;
 	s3c_buf_init(&text, SECRET_FILE_MAX);
-	r = read_private(path, p->err, &text);
+	r = s3c_private_read(path, p->err, &text);
 	if (r < 0)
 		r = fail(p, "%s: %s", path, strerror(-r)); /* a sentence that is set stays */
 	else
@@ -262,7 +204,7 @@ int s3c_keyring_rsa_pem(const struct s3c_master_key *key, struct s3c_err *err, c
 	int r;
 
 	s3c_buf_init(&text, PEM_MAX);
-	r = read_private(key->rsa_private_key, err, &text);
+	r = s3c_private_read(key->rsa_private_key, err, &text);
 	if (r < 0)
 		s3c_err_set(err, r, "%s: %s", key->rsa_private_key, strerror(-r));
 	else if (!text.len)
@@ -437,7 +379,8 @@ static int parse_lines(struct parser *p, const char *text, size_t len)
 	int r = 0;
 
 	if (memchr(text, '\0', len))
-		return s3c_err_set(p->err, -EINVAL, "%s is not a text file; " HOW_TO_MAKE, p->name);
+		return s3c_err_set(p->err, -EINVAL, "%s is not a text file; " S3C_HOW_TO_MAKE_KEYS,
+				   p->name);
 	if (len >= 3 && memcmp(text, bom, 3) == 0)
 		text += 3;
 	line = malloc(len + 1);
@@ -466,45 +409,21 @@ int s3c_keyring_parse(const char *text, size_t len, const char *name, const char
 
 	if (!keyring)
 		return -ENOMEM;
-	if (len > KEYRING_MAX)
+	if (len > S3C_KEYRING_MAX)
 		return s3c_err_set(err, -EMSGSIZE, "%s is too large (over %u bytes)", name,
-				   KEYRING_MAX);
+				   S3C_KEYRING_MAX);
 	r = parse_lines(&p, text, len);
 	if (r < 0)
 		return r;
 	if (!keyring->count)
-		return s3c_err_set(err, -EINVAL, "%s has no keys; " HOW_TO_MAKE, name);
+		return s3c_err_set(err, -EINVAL, "%s has no keys; " S3C_HOW_TO_MAKE_KEYS, name);
 	if (!s3c_keyring_active(keyring))
 		return s3c_err_set(err, -EINVAL,
 				   "%s has no active key; add 'state = active' to one, or "
-				   "remove the file and " HOW_TO_MAKE,
+				   "remove the file and " S3C_HOW_TO_MAKE_KEYS,
 				   name);
 	*ret_keyring = steal_ptr(keyring);
 	return 0;
-}
-
-int s3c_keyring_load(const char *path, struct s3c_err *err, struct s3c_keyring **ret_keyring)
-{
-	cleanup_free char *copy = strdup(path);
-	struct s3c_buf text;
-	int r;
-
-	if (!copy)
-		return -ENOMEM;
-	s3c_buf_init(&text, KEYRING_MAX);
-	r = read_private(path, err, &text);
-	if (r == -ENOENT)
-		s3c_err_set(err, r,
-			    "there is no keyring %s; make one with: s3cryptfsctl key new -o "
-			    "keyring=%s",
-			    path, path);
-	else if (r < 0)
-		s3c_err_set(err, r, "the keyring %s: %s", path, strerror(-r));
-	else
-		r = s3c_keyring_parse(text.data ? text.data : "", text.len, path, dirname(copy),
-				      err, ret_keyring);
-	s3c_buf_free_secret(&text);
-	return r;
 }
 
 const struct s3c_master_key *s3c_keyring_active(const struct s3c_keyring *keyring)
@@ -535,18 +454,6 @@ const struct s3c_master_key *s3c_keyring_ssec_shared(const struct s3c_keyring *k
 	return NULL;
 }
 
-char *s3c_keyring_default_path(void)
-{
-	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-
-	if (geteuid() == 0)
-		return strdup("/etc/s3cryptfs/keyring");
-	/* The XDG specification: a relative path there is to be ignored. */
-	if (config && *config == '/')
-		return s3c_asprintf("%s/s3cryptfs/keyring", config);
-	return s3c_asprintf("%s/.config/s3cryptfs/keyring", home ? home : "");
-}
-
 int s3c_keyring_matdesc(const struct s3c_master_key *key, char **ret_json)
 {
 	json_t *map = json_object();
@@ -571,121 +478,5 @@ int s3c_keyring_matdesc(const struct s3c_master_key *key, char **ret_json)
 out:
 	free(json);
 	json_decref(map);
-	return r;
-}
-
-/* Missing folders above path, 0700. */
-static int make_parents(const char *path)
-{
-	cleanup_free char *copy = strdup(path);
-
-	if (!copy)
-		return -ENOMEM;
-	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-			return -errno;
-		*slash = '/';
-	}
-	return 0;
-}
-
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int sync_dir_of(const char *path)
-{
-	cleanup_free char *copy = strdup(path);
-	cleanup_close int fd = -1;
-
-	if (!copy)
-		return -ENOMEM;
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-/* Whole or not at all: a temporary name, fsync, and a rename that replaces nothing. */
-static int write_new_private(const char *path, const char *text, size_t len)
-{
-	cleanup_free char *tmp = s3c_asprintf("%s.new-XXXXXX", path);
-	cleanup_close int fd = -1;
-	int r;
-
-	if (!tmp)
-		return -ENOMEM;
-	r = make_parents(path);
-	if (r < 0)
-		return r;
-	fd = mkostemp(tmp, O_CLOEXEC); /* 0600 */
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, text, len);
-	if (r == 0 && renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
-		r = -errno;
-		/* A filesystem without that flag; link replaces nothing either. */
-		if (r == -EINVAL || r == -ENOSYS)
-			r = link(tmp, path) < 0 ? -errno : unlink(tmp) < 0 ? -errno : 0;
-	}
-	if (r < 0)
-		unlink(tmp);
-	return r < 0 ? r : sync_dir_of(path);
-}
-
-int s3c_keyring_create(const char *path, const char *id, struct s3c_err *err)
-{
-	char made_id[S3C_KEY_ID_MAX + 1], base64[S3C_BASE64_LEN(S3C_KEY_LEN) + 1], digits[5];
-	uint8_t secret[S3C_KEY_LEN], tail[2];
-	time_t now = time(NULL);
-	struct s3c_buf text;
-	struct tm tm;
-	int r;
-
-	if (id && !s3c_key_id_valid(id))
-		return s3c_err_set(err, -EINVAL,
-				   "a key id has 1 to %d characters of A-Z a-z 0-9 . _ -",
-				   S3C_KEY_ID_MAX);
-	if (!id) {
-		if (!gmtime_r(&now, &tm))
-			return -EOVERFLOW;
-		s3c_random(tail, sizeof(tail));
-		s3c_hex_encode(tail, sizeof(tail), digits);
-		snprintf(made_id, sizeof(made_id), "key-%04d%02d%02d-%s", tm.tm_year + 1900,
-			 tm.tm_mon + 1, tm.tm_mday, digits);
-		id = made_id;
-	}
-	if (access(path, F_OK) == 0) /* only for the sentence; the rename below decides */
-		return s3c_err_set(err, -EEXIST,
-				   "%s exists already; to make another one, name it: "
-				   "s3cryptfsctl key new -o keyring=FILE",
-				   path);
-
-	s3c_random(secret, sizeof(secret));
-	s3c_base64_encode(secret, sizeof(secret), base64);
-	s3c_buf_init(&text, 0);
-	r = s3c_buf_printf(&text,
-			   "# Keys of s3cryptfs. Without this file the data cannot be read: keep a "
-			   "copy in a safe place.\n[%s]\nsecret = %s\nstate = active\n",
-			   id, base64);
-	if (r == 0)
-		r = write_new_private(path, text.data, text.len);
-	if (r == -EEXIST)
-		s3c_err_set(err, r, "%s exists already", path);
-	else if (r < 0)
-		s3c_err_set(err, r, "cannot make the keyring %s: %s", path, strerror(-r));
-	s3c_buf_free_secret(&text);
-	s3c_wipe(base64, sizeof(base64));
-	s3c_wipe(secret, sizeof(secret));
 	return r;
 }

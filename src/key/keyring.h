@@ -3,12 +3,13 @@
 /*
  * The keyring: customer master keys, in an INI file of mode 0600.
  *
- *	[KEY-ID]			one section a key; the name is the key id
- *	secret = BASE64			16, 24 or 32 bytes; the active key has 32
- *	secret_file = PATH		the same in a file of its own (0600); relative to the
- *keyring state = active|old		exactly one key is active; without it: old use = sse-c
- *sent to the store as it is; refused for anything else rsa_private_key = PATH		for S3EC's
- *RSA wrapping desc.NAME = VALUE		material description pairs
+ *	[KEY-ID]		one section a key; the name is the key id
+ *	secret = BASE64		16, 24 or 32 bytes; the active key has 32
+ *	secret_file = PATH	the same in a file (0600), relative to the keyring
+ *	state = active|old	exactly one key is active; without it: old
+ *	use = sse-c		sent to the store as it is; refused for all else
+ *	rsa_private_key = PATH	for S3EC's RSA wrapping
+ *	desc.NAME = VALUE	pairs of the material description
  *
  * Comments ('#' or ';') have lines of their own. The parser is ours, not inih's, which cuts section
  * names after 49 bytes (two keys would become one) and leaves secrets on the stack.

@@ -3,6 +3,14 @@
 libs3cryptfs_a_SOURCES += \
 	src/key/keyring.c \
 	src/key/keyring.h \
+	src/key/keyring_edit.c \
+	src/key/keyring_file.c \
+	src/key/keyring_private.h \
+	src/key/keyring_protect.c \
+	src/key/keyring_source.c \
+	src/key/keyring_source.h \
+	src/key/passphrase.c \
+	src/key/passphrase.h \
 	src/key/unwrap.c \
 	src/key/unwrap.h \
 	src/key/wrap.c \
