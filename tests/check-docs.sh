@@ -25,7 +25,7 @@ same "--help and -o help" "$work/help" "$work/help-o"
 awk '/^Encryption:/ { on = 1 } on && /^  [a-zA-Z_]/ { print $1 }' "$work/help" | sort >"$work/options"
 [ "$(wc -l <"$work/options")" -gt 40 ] || complain "--help lists too few options"
 man=$srcdir/doc/man/s3cryptfs.8
-awk '/^\.Sh/ { on = /MOUNT OPTIONS/ } on && /^\.It Cm/ && !/^\.It Cm (cse-key|sse-c|none)$/ {
+awk '/^\.Sh/ { on = /MOUNT OPTIONS/ } on && /^\.It Cm/ && !/^\.It Cm ([cds]+se-[a-z0-9]+|none)$/ {
 	print $3 ($4 == "Ns" ? "=" $8 : "") }' "$man" | sort >"$work/man"
 same "the options of --help and of s3cryptfs(8)" "$work/options" "$work/man"
 

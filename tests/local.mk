@@ -45,6 +45,7 @@ unit_tests = \
 	tests/unit/test_store_fault \
 	tests/unit/test_store_file \
 	tests/unit/test_store_s3 \
+	tests/unit/test_store_sse \
 	tests/unit/test_thread \
 	tests/unit/test_trailer \
 	tests/unit/test_volume \

@@ -35,9 +35,23 @@ int s3c_access_keys(struct s3c_access *access, struct s3c_err *err)
 {
 	const struct s3c_keyring_source source = s3c_options_keyring(access->options);
 
-	return access->options->enc == S3C_ENC_NONE
+	return s3c_enc_family(access->options->enc) == S3C_FAMILY_PLAIN
 		       ? 0
 		       : s3c_keyring_open(&source, err, &access->keyring);
+}
+
+static enum s3c_sse sse_of(enum s3c_enc enc)
+{
+	switch (enc) {
+	case S3C_ENC_SSE_S3:
+		return S3C_SSE_S3;
+	case S3C_ENC_SSE_KMS:
+		return S3C_SSE_KMS;
+	case S3C_ENC_DSSE_KMS:
+		return S3C_SSE_DSSE;
+	default:
+		return S3C_SSE_NONE;
+	}
 }
 
 int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err)
@@ -45,6 +59,11 @@ int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err
 	const struct s3c_options *o = access->options;
 	int r;
 
+	if (access->from->dir && sse_of(o->enc))
+		return s3c_err_set(err, -EOPNOTSUPP,
+				   "enc=%s asks an S3 service to encrypt, and %s is a folder: use "
+				   "enc=cse-key",
+				   o->enc_name, access->from->text);
 	if (access->from->dir) {
 		r = s3c_store_file_new(access->from->dir,
 				       access->read_only ? S3C_FILE_READ
@@ -63,6 +82,10 @@ int s3c_access_store(struct s3c_access *access, bool create, struct s3c_err *err
 			.allow_http = o->allow_http,
 			.requester_pays = o->requester_pays,
 			.storage_class = o->storage_class,
+			.sse = sse_of(o->enc),
+			.sse_key_id = o->kms_key_id,
+			.sse_context = o->kms_context_json,
+			.sse_bucket_key = o->bucket_key,
 			.parallel = o->parallel,
 			.retries = o->retries,
 		};
@@ -269,9 +292,19 @@ static int check_caps(const struct s3c_access *access, struct s3c_err *err)
 
 static int find_caps(struct s3c_access *access, struct s3c_err *err)
 {
-	const char *mode = access->options->enc_name;
+	const struct s3c_options *o = access->options;
+	cleanup_free char *mode = NULL;
 	struct s3c_store_caps caps;
 	int r;
+
+	/* Another key is tried anew. */
+	mode = sse_of(o->enc) && (o->kms_key_id || o->kms_context_json || o->bucket_key)
+		       ? s3c_asprintf("%s %d %s %s", o->enc_name, o->bucket_key,
+				      o->kms_key_id ? o->kms_key_id : "",
+				      o->kms_context_json ? o->kms_context_json : "")
+		       : strdup(o->enc_name);
+	if (!mode)
+		return -ENOMEM;
 
 	if (s3c_journal_caps_get(access->journal, access->source, mode, CAPS_MAX_AGE_S, &caps) ==
 	    0) {

@@ -83,8 +83,9 @@ int s3c_ctl_init(struct s3c_ctl *ctl)
 	char id[2 * S3C_VOLUME_ID_LEN + 1];
 	int r = 0;
 
-	if (ctl->options.enc == S3C_ENC_NONE)
-		r = s3c_err_set(&err, -EINVAL, "enc=none has no volume and needs none");
+	if (s3c_enc_family(ctl->options.enc) == S3C_FAMILY_PLAIN)
+		r = s3c_err_set(&err, -EINVAL, "enc=%s has no volume and needs none",
+				ctl->options.enc_name);
 	else if (ctl->options.read_only)
 		r = s3c_err_set(&err, -EINVAL, "a volume cannot be made read-only: leave out ro");
 	if (r == 0)

@@ -11,6 +11,7 @@
 #include "base/encode.h"
 #include "cli/options_table.h"
 #include "db/cache.h"
+#include "key/context.h"
 
 #define CONFIG_MAX (64u << 10) /* bytes of a config file */
 #define OPTION_MAX 4096u       /* bytes of one option */
@@ -464,15 +465,39 @@ void s3c_options_free(struct s3c_options *options)
 		free(*(char **)field(options, o));
 		*(char **)field(options, o) = NULL;
 	}
+	free(options->kms_context_json);
+	options->kms_context_json = NULL;
 	while (options->fuse_count) {
 		free(options->fuse[--options->fuse_count]);
 		options->fuse[options->fuse_count] = NULL;
 	}
 }
 
+static int check_kms(struct s3c_options *options, struct s3c_err *err)
+{
+	bool uses_kms = options->enc == S3C_ENC_SSE_KMS || options->enc == S3C_ENC_DSSE_KMS;
+
+	if (!uses_kms && (options->kms_key_id || options->kms_context))
+		return s3c_err_set(err, -EINVAL, "%s belongs to enc=sse-kms and dsse-kms",
+				   options->kms_key_id ? "kms_key_id" : "kms_context");
+	if (options->kms_key_id && !options->kms_key_id[0])
+		return s3c_err_set(err, -EINVAL,
+				   "kms_key_id is empty: leave it out for the account's "
+				   "own key");
+	if (options->bucket_key && options->enc != S3C_ENC_SSE_KMS)
+		return s3c_err_set(err, -EINVAL, "bucket_key=on belongs to enc=sse-kms");
+	free(options->kms_context_json);
+	options->kms_context_json = NULL;
+	return options->kms_context ? s3c_kms_context_parse(options->kms_context, err,
+							    &options->kms_context_json)
+				    : 0;
+}
+
 int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 {
 	bool http = options->endpoint && !strncasecmp(options->endpoint, "http://", 7);
+	bool cse = s3c_enc_family(options->enc) == S3C_FAMILY_CSE;
+	int r;
 
 	if (options->endpoint && !http && strncasecmp(options->endpoint, "https://", 8))
 		return s3c_err_set(err, -EINVAL,
@@ -490,16 +515,18 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 				   options->endpoint);
 	if (options->ssec_shared && options->enc != S3C_ENC_SSE_C)
 		return s3c_err_set(err, -EINVAL, "ssec_key=shared belongs to enc=sse-c");
-	/* sse-c and none write plain objects (for the client): that is what they read. */
+	r = check_kms(options, err);
+	if (r < 0)
+		return r;
+	/* sse modes and none write plain objects (for the client): that is what they read. */
 	if (!options->accept)
-		options->accept =
-			options->enc == S3C_ENC_CSE_KEY ? S3C_ACCEPT_SEALED : S3C_ACCEPT_PLAIN;
-	if (options->enc != S3C_ENC_CSE_KEY && (options->accept & S3C_ACCEPT_SEALED))
+		options->accept = cse ? S3C_ACCEPT_SEALED : S3C_ACCEPT_PLAIN;
+	if (!cse && (options->accept & S3C_ACCEPT_SEALED))
 		return s3c_err_set(
 			err, -EINVAL,
 			"accept=sealed needs enc=cse-key: enc=%s reads plain objects only",
 			options->enc_name);
-	if (options->enc != S3C_ENC_CSE_KEY && (options->accept & S3C_ACCEPT_FOREIGN))
+	if (!cse && (options->accept & S3C_ACCEPT_FOREIGN))
 		return s3c_err_set(err, -EINVAL,
 				   "accept=s3ec and s3ec-v1 need a keyring: use enc=cse-key (with "
 				   "ro where there is no volume) instead of enc=%s",
@@ -510,9 +537,8 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 			"writeback and commit=fsync contradict each other: with writeback "
 			"fsync waits for the local journal, with commit=fsync for the store");
 	if (options->cache_key < 0)
-		options->cache_key = options->enc == S3C_ENC_CSE_KEY ? S3C_CACHE_KEY_WRAPPED
-								     : S3C_CACHE_KEY_FILE;
-	if (options->cache_key == S3C_CACHE_KEY_WRAPPED && options->enc != S3C_ENC_CSE_KEY)
+		options->cache_key = cse ? S3C_CACHE_KEY_WRAPPED : S3C_CACHE_KEY_FILE;
+	if (options->cache_key == S3C_CACHE_KEY_WRAPPED && !cse)
 		return s3c_err_set(err, -EINVAL,
 				   "cache_key=wrapped needs the key of a volume, which only "
 				   "enc=cse-key has: use file or ephemeral");

@@ -12,11 +12,11 @@
 static const struct s3c_choice enc_choices[] = {
 	{ "cse-key", S3C_ENC_CSE_KEY, false },
 	{ "sse-c", S3C_ENC_SSE_C, false },
+	{ "sse-kms", S3C_ENC_SSE_KMS, false },
+	{ "dsse-kms", S3C_ENC_DSSE_KMS, false },
+	{ "sse-s3", S3C_ENC_SSE_S3, false },
 	{ "none", S3C_ENC_NONE, false },
 	{ "cse-kms", 0, true },
-	{ "sse-s3", 0, true },
-	{ "sse-kms", 0, true },
-	{ "dsse-kms", 0, true },
 	{ 0 },
 };
 static const struct s3c_choice accept_choices[] = {
@@ -45,6 +45,11 @@ static const struct s3c_choice rollback_choices[] = {
 static const struct s3c_choice ssec_key_choices[] = {
 	{ "per-object", 0, false },
 	{ "shared", 1, false },
+	{ 0 },
+};
+static const struct s3c_choice bucket_key_choices[] = {
+	{ "off", 0, false },
+	{ "on", 1, false },
 	{ 0 },
 };
 static const struct s3c_choice addressing_choices[] = {
@@ -121,7 +126,8 @@ const char *const s3c_option_group_titles[] = {
 const struct s3c_option s3c_option_table[] = {
 	{ "enc", S3C_GROUP_ENCRYPTION, S3C_OPTION_CHOICE, AT(enc), .metavar = "MODE",
 	  .help = "who encrypts: cse-key (this program, under a key of the keyring), sse-c (the "
-		  "store, with our key), none",
+		  "store, with our key), sse-kms, dsse-kms (the store, once or twice, under a KMS "
+		  "key), sse-s3 (the store, under a key of its own), none",
 	  .preset = "cse-key", .choices = enc_choices },
 	{ "accept", S3C_GROUP_ENCRYPTION, S3C_OPTION_SET, AT(accept), .metavar = "LIST",
 	  .help = "which objects are read, joined by ':': sealed, plain, s3ec (of the Amazon S3 "
@@ -154,20 +160,22 @@ const struct s3c_option s3c_option_table[] = {
 	  .metavar = "per-object|shared",
 	  .help = "sse-c: a key derived for each object, or the key marked use = sse-c as it is",
 	  .preset = "per-object", .choices = ssec_key_choices },
-	LATER("kms_key_id", S3C_GROUP_ENCRYPTION, "ID", "KMS key that encrypts",
-	      "there is no mode with KMS"),
+	{ "kms_key_id", S3C_GROUP_ENCRYPTION, S3C_OPTION_TEXT, AT(kms_key_id), .metavar = "ID",
+	  .help = "KMS key that encrypts: its id, ARN or alias",
+	  .shown = "for sse-kms and dsse-kms the account's aws/s3" },
 	LATER("kms_endpoint", S3C_GROUP_ENCRYPTION, "URL", "endpoint of the KMS",
 	      "there is no mode with KMS"),
-	LATER("kms_context", S3C_GROUP_ENCRYPTION, "PAIRS", "encryption context: k=v;k=v",
-	      "there is no mode with KMS"),
+	{ "kms_context", S3C_GROUP_ENCRYPTION, S3C_OPTION_TEXT, AT(kms_context), .metavar = "PAIRS",
+	  .help = "encryption context for the KMS key: NAME=VALUE;NAME=VALUE" },
 	LATER("kms_reuse", S3C_GROUP_ENCRYPTION, "N", "objects that share a KMS data key",
 	      "there is no mode with KMS"),
 	LATER("kms_read_keys", S3C_GROUP_ENCRYPTION, "ARNS", "further KMS keys that may decrypt",
 	      "there is no mode with KMS"),
 	LATER("kms_cache", S3C_GROUP_ENCRYPTION, "SECONDS", "how long unwrapped keys are kept",
 	      "there is no mode with KMS"),
-	LATER("bucket_key", S3C_GROUP_ENCRYPTION, "on|off", "S3 bucket keys for sse-kms",
-	      "there is no mode with KMS"),
+	{ "bucket_key", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(bucket_key),
+	  .metavar = "on|off", .help = "sse-kms: have S3 use the KMS key once for many objects",
+	  .preset = "off", .choices = bucket_key_choices },
 
 	{ "endpoint", S3C_GROUP_STORE, S3C_OPTION_TEXT, AT(endpoint), .metavar = "URL",
 	  .help = "URL of the S3 service", .shown = "AWS_ENDPOINT_URL_S3, the profile, or AWS" },

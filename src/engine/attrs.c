@@ -86,11 +86,6 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	rq.content_type = S3C_DIR_TYPE;
 	r = s3c_request(engine, &rq, NULL, reply);
 	version = reply->stat.version;
-	if (r == 0 && rq.ssec && !reply->stat.ssec) {
-		snprintf(reply->message, sizeof(reply->message),
-			 "the store did not confirm the encryption with the customer key");
-		return -EIO;
-	}
 	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
 	    marker_is_ours(engine, key, rq.ssec, &header, op_id, &version))
 		r = 0;

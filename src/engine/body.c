@@ -443,12 +443,6 @@ static int put(struct s3c_commit *c, uint8_t *body, size_t len)
 	s3c_meta_free(&meta);
 	c->version = reply.stat.version;
 	c->stored = len;
-	if (r == 0 && c->target->ssec && !reply.stat.ssec) {
-		s3c_error("object %s: the store did not confirm the encryption with the customer "
-			  "key",
-			  c->target->key);
-		return -EIO;
-	}
 	if (r < 0)
 		r = s3c_commit_resolve(c, r);
 	return r < 0 && r != S3C_AGAIN && r != -EEXIST

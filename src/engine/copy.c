@@ -50,15 +50,6 @@ static void copying_free(struct copying *c)
 	s3c_wipe(&c->to_ssec, sizeof(c->to_ssec));
 }
 
-/* A store that took the customer key and did not say so did not encrypt. */
-static int check_encrypted(const struct copying *c, const struct s3c_stat *st, const char *key)
-{
-	if (!c->to_key || st->ssec)
-		return 0;
-	s3c_error("object %s: the store did not confirm the encryption with the customer key", key);
-	return -EIO;
-}
-
 static int request(struct copying *c, struct s3c_store_request *rq, struct s3c_store_reply *reply,
 		   const char *what)
 {
@@ -574,8 +565,6 @@ static int copy_checked(struct copying *c, struct s3c_version *ret_version)
 	bool checked;
 	int r = transfer(c, &reply, &checked);
 
-	if (r == 0)
-		r = check_encrypted(c, &reply.stat, c->copy->to);
 	if (r == 0)
 		version = reply.stat.version;
 	else if ((s3c_result_lost(r) || r == -ESTALE || r == -EEXIST || r == -ENXIO) &&

@@ -644,6 +644,7 @@ bool s3c_failure_is_final(int result)
 	case -EACCES:
 	case -EPERM:
 	case -EROFS:
+	case -EBADE:
 	case -EFBIG:
 	case -ENAMETOOLONG:
 	case -EINVAL:

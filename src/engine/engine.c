@@ -39,8 +39,9 @@ static int config_check(const struct s3c_engine_config *config, struct s3c_err *
 {
 	const char *prefix = config->prefix ? config->prefix : "";
 	const char *above = config->volume_prefix;
-	bool needs_volume = config->enc == S3C_ENC_SSE_C ||
-			    (config->enc == S3C_ENC_CSE_KEY && !config->read_only);
+	enum s3c_family family = s3c_enc_family(config->enc);
+	bool needs_volume =
+		family == S3C_FAMILY_SSEC || (family == S3C_FAMILY_CSE && !config->read_only);
 
 	if (*prefix && prefix[strlen(prefix) - 1] != '/')
 		return s3c_err_set(err, -EINVAL, "the prefix %s does not end in a slash", prefix);
@@ -164,7 +165,8 @@ static const struct {
 	{ -ECANCELED, -EINTR, S3C_LOG_DEBUG },     { -ENAMETOOLONG, -ENAMETOOLONG, S3C_LOG_WARN },
 	{ -EFBIG, -EFBIG, S3C_LOG_ERROR },         { -ENOMEM, -ENOMEM, S3C_LOG_ERROR },
 	{ -ENOSPC, -ENOSPC, S3C_LOG_ERROR },       { -EDQUOT, -EDQUOT, S3C_LOG_ERROR },
-	{ -EROFS, -EROFS, S3C_LOG_ERROR },
+	{ -EROFS, -EROFS, S3C_LOG_ERROR },         { -EKEYREVOKED, -EKEYREVOKED, S3C_LOG_ERROR },
+	{ -ENOKEY, -ENOKEY, S3C_LOG_ERROR },       { -EKEYEXPIRED, -EKEYEXPIRED, S3C_LOG_ERROR },
 };
 
 int s3c_engine_fail(struct s3c_engine *engine, const char *what, const char *key, int result,

@@ -40,7 +40,16 @@ struct s3c_object;
 extern struct s3c_op s3c_op_nowait;
 #define S3C_NOWAIT (&s3c_op_nowait)
 
-enum s3c_enc { S3C_ENC_CSE_KEY, S3C_ENC_SSE_C, S3C_ENC_NONE };
+enum s3c_enc {
+	S3C_ENC_CSE_KEY,
+	S3C_ENC_SSE_C,
+	S3C_ENC_SSE_S3,
+	S3C_ENC_SSE_KMS,
+	S3C_ENC_DSSE_KMS,
+	S3C_ENC_NONE
+};
+/* What is common to modes: who has keys, and the kind of volume object; of PLAIN there is none. */
+enum s3c_family s3c_enc_family(enum s3c_enc enc);
 #define S3C_ACCEPT_SEALED 1u
 #define S3C_ACCEPT_PLAIN 2u
 /* Of other S3 encryption clients: authenticated formats, and legacy ones (read-only mounts). */
@@ -53,10 +62,10 @@ struct s3c_engine_config {
 	const char *prefix;      /* "" or ends in '/' */
 	enum s3c_enc enc;
 	unsigned accept;                   /* S3C_ACCEPT_* */
-	const struct s3c_keyring *keyring; /* borrowed; NULL in mode none */
+	const struct s3c_keyring *keyring; /* borrowed; NULL in modes without keys of ours */
 	const struct s3c_kms_unwrap *kms;  /* borrowed; for objects of other clients; NULL: none */
-	struct s3c_volume *volume; /* taken over; NULL in mode none. Opened by s3c_engine_volume */
-	const char *volume_prefix; /* prefix of the volume object: this one's or one above */
+	struct s3c_volume *volume;         /* taken over; NULL: none. Opened by s3c_engine_volume */
+	const char *volume_prefix;   /* prefix of the volume object: this one's or one above */
 	struct s3c_journal *journal; /* borrowed */
 	struct s3c_cache *cache;     /* borrowed; NULL: none */
 	const char *source;          /* names the store and prefix in the journal */
@@ -87,7 +96,7 @@ void s3c_engine_free(struct s3c_engine *engine);
  * create is set; checks the journal's pin and pins. force_init: also on a prefix that holds
  * objects (s3cryptfsctl init). expect_id: volume_id= or NULL. Sentences for: none found on a prefix
  * that holds objects, wrong key, other family or mode, another volume than the pinned one, older
- * serial. For mode none: *ret_volume NULL, and a volume that is found is a refusal.
+ * serial. For modes that have none: *ret_volume NULL, and a volume that is found is a refusal.
  */
 struct s3c_volume_request {
 	struct s3c_store *store;

@@ -105,12 +105,17 @@ int s3c_ssec_of(struct s3c_engine *engine, const char *key, struct s3c_ssec *ret
 
 bool s3c_sealed_mode(const struct s3c_engine *engine)
 {
-	return engine->config.enc == S3C_ENC_CSE_KEY;
+	return s3c_enc_family(engine->config.enc) == S3C_FAMILY_CSE;
+}
+
+bool s3c_read_only(const struct s3c_engine *engine)
+{
+	return engine->config.read_only || atomic_load(&engine->store->distrusted);
 }
 
 int s3c_writable(const struct s3c_engine *engine)
 {
-	if (engine->config.read_only)
+	if (s3c_read_only(engine))
 		return -EROFS;
 	/* Without a volume there is nothing to seal with: such mounts only read. */
 	return s3c_sealed_mode(engine) && !engine->volume ? -EROFS : 0;

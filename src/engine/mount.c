@@ -123,11 +123,16 @@ static int has_objects(const struct s3c_volume_request *rq, struct s3c_op *op, s
 	return found;
 }
 
-static enum s3c_family family_of(enum s3c_enc enc)
+enum s3c_family s3c_enc_family(enum s3c_enc enc)
 {
-	return enc == S3C_ENC_CSE_KEY ? S3C_FAMILY_CSE
-	       : enc == S3C_ENC_SSE_C ? S3C_FAMILY_SSEC
-				      : S3C_FAMILY_PLAIN;
+	switch (enc) {
+	case S3C_ENC_CSE_KEY:
+		return S3C_FAMILY_CSE;
+	case S3C_ENC_SSE_C:
+		return S3C_FAMILY_SSEC;
+	default:
+		return S3C_FAMILY_PLAIN;
+	}
 }
 
 static const char *enc_of(enum s3c_family family)
@@ -188,12 +193,12 @@ static int pin(const struct s3c_volume_request *rq, const struct s3c_volume *vol
 static int check_kind(const struct s3c_volume_request *rq, const struct s3c_volume *volume,
 		      const char *prefix, struct s3c_err *err)
 {
-	if (volume->family != family_of(rq->enc))
+	if (volume->family != s3c_enc_family(rq->enc))
 		return s3c_err_set(err, -EINVAL,
 				   "the volume at %s was made with enc=%s, not enc=%s: mount it "
 				   "with enc=%s",
 				   shown(prefix), enc_of(volume->family),
-				   enc_of(family_of(rq->enc)), enc_of(volume->family));
+				   enc_of(s3c_enc_family(rq->enc)), enc_of(volume->family));
 	if (volume->family == S3C_FAMILY_SSEC && volume->ssec_shared != rq->ssec_shared)
 		return s3c_err_set(err, -EINVAL,
 				   "the volume at %s was made with ssec_key=%s: mount it so",
@@ -306,8 +311,8 @@ static int create_volume(const struct s3c_volume_request *rq, struct s3c_op *op,
 {
 	cleanup_volume struct s3c_volume *volume = NULL;
 	cleanup_buf struct s3c_buf body = { 0 };
-	int r = s3c_volume_create(family_of(rq->enc), rq->ssec_shared, rq->keyring, err, &volume,
-				  &body);
+	int r = s3c_volume_create(s3c_enc_family(rq->enc), rq->ssec_shared, rq->keyring, err,
+				  &volume, &body);
 
 	if (r == 0)
 		r = put_body(rq, op, rq->prefix, &body, NULL, err);
@@ -377,7 +382,7 @@ static int settle(const struct s3c_volume_request *rq, struct s3c_op *op, struct
 
 	if (r < 0)
 		return r;
-	if (rq->enc == S3C_ENC_NONE)
+	if (s3c_enc_family(rq->enc) == S3C_FAMILY_PLAIN)
 		return !found->prefix
 			       ? 0
 			       : s3c_err_set(err, -EINVAL,

@@ -213,6 +213,7 @@ static bool is_final(int result)
 	case -EKEYREJECTED:
 	case -ENAMETOOLONG:
 	case -EROFS:
+	case -EBADE:
 	case -EINVAL:
 	case -E2BIG:
 	case -EOPNOTSUPP:
@@ -231,6 +232,9 @@ int s3c_pending_error(int result)
 	case -EACCES:
 	case -ENAMETOOLONG:
 	case -EROFS:
+	case -EKEYREVOKED:
+	case -EKEYEXPIRED:
+	case -ENOKEY:
 	case -ETIMEDOUT:
 	case -ENOSPC:
 	case -EDQUOT:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
 libs3cryptfs_a_SOURCES += \
+	src/key/context.c \
+	src/key/context.h \
 	src/key/keyring.c \
 	src/key/keyring.h \
 	src/key/keyring_edit.c \

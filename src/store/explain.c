@@ -12,6 +12,12 @@ static const struct {
 	int result;       /* 0: any */
 	const char *text; /* %s: the place */
 } causes[] = {
+	{ "kms-keyid", -ENOKEY, "%s does not find the KMS key: check kms_key_id=" },
+	{ "requires HTTP header x-amz-server-side-encryption-aws-kms-key-id", 0,
+	  "%s has no KMS key of its own: give kms_key_id=" },
+	{ "requires HTTP header x-amz-server-side-encryption", 0,
+	  "%s does not know the encryption that enc= asks for: use another mode, such as "
+	  "enc=cse-key" },
 	{ "InvalidAccessKeyId", 0,
 	  "%s does not know the access key id: check AWS_ACCESS_KEY_ID or the profile" },
 	{ "provided access key ID", 0,
@@ -30,9 +36,35 @@ static const struct {
 	{ "IllegalLocationConstraint", 0, "%s is in another region: give region=" },
 	{ "InvalidBucketName", 0, "%s is not a name that a bucket can have" },
 	{ "InvalidRequest", -EOPNOTSUPP, "%s does not take this request" },
-	{ "does not confirm", -EOPNOTSUPP,
+	{ "confirm the customer key", -EBADE,
 	  "the store does not encrypt with customer keys (SSE-C): it ignores the key, at %s; use "
 	  "enc=cse-key" },
+	{ NULL, -EBADE,
+	  "the store does not encrypt as enc= asks it to, at %s: use another mode, such as "
+	  "enc=cse-key" },
+	{ NULL, -EKEYREVOKED,
+	  "the KMS key is disabled, says %s: enable it (aws kms enable-key), or give another with "
+	  "kms_key_id=" },
+	{ "KMSInvalidState", -EKEYEXPIRED,
+	  "the KMS key is about to be deleted or not in use, says %s: cancel its deletion (aws kms "
+	  "cancel-key-deletion, then enable-key), or give another with kms_key_id=" },
+	{ NULL, -ENOKEY,
+	  "the KMS key is not found, says %s: check kms_key_id=, which has to name a key of the "
+	  "bucket's region (of another account: by its ARN)" },
+	{ "KMS.Throttling", -EAGAIN,
+	  "the key service of %s is asked too often: try again later, raise its quota, or use "
+	  "bucket_key=on" },
+	{ "KMS.", -EAGAIN, "the key service of %s is not available now: try again later" },
+	{ "KMS.", -EACCES,
+	  "the key service of %s refuses the KMS key: check that it is a symmetric key that "
+	  "encrypts, and its policy" },
+	{ "kms:", -EACCES,
+	  "%s denies the use of the KMS key: the credentials need kms:GenerateDataKey and "
+	  "kms:Decrypt on it, by their policy and by the key's" },
+	{ "BlockedEncryptionTypes", -EACCES,
+	  "%s denies writing with customer keys (SSE-C): buckets of AWS block them unless that is "
+	  "changed (BlockedEncryptionTypes in their encryption settings, with EncryptionType NONE: "
+	  "aws s3api put-bucket-encryption), or the credentials lack s3:PutObject" },
 	{ "certificate is not trusted", -EPROTO,
 	  "the certificate of %s is not trusted: give its authority with ca_file=" },
 	{ "customer keys", -EOPNOTSUPP,

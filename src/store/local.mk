@@ -17,5 +17,6 @@ libs3cryptfs_a_SOURCES += \
 	src/store/s3_private.h \
 	src/store/s3_reply.c \
 	src/store/s3_request.c \
+	src/store/s3_sse.c \
 	src/store/store.c \
 	src/store/store.h

@@ -13,9 +13,9 @@
  *   4  PUT target if it has the right ETag; COPY onto copy if it has the right ETag, and onto a new
  *      key if absent
  *   5  complete A if absent; complete B with a wrong ETag; DELETE source with a wrong ETag
- *   6  complete B if target is absent; DELETE source with the right ETag
- *   7  complete B with the right ETag (by another upload, where step 6 completed B)
- *   8  everything is removed
+ *   6  complete B if target is absent; DELETE source with the right ETag; HEAD of what was
+ * completed where the store is to encrypt by itself 7  complete B with the right ETag (by another
+ * upload, where step 6 completed B) 8  everything is removed
  *
  * A condition counts as honoured when the right one succeeds and the wrong one gives the error of
  * the contract. Nothing later depends on an object that an ignored condition may have changed,
@@ -62,6 +62,7 @@ struct probe {
 	char copy_etag[S3C_STORE_ETAG_MAX];
 	char source_etag[S3C_STORE_ETAG_MAX];
 	char target_etag[S3C_STORE_ETAG_MAX];
+	bool written;         /* there is something to remove */
 	struct s3c_meta meta; /* of the copy: tells whether REPLACE was heard */
 	struct iovec body;
 	struct upload a;
@@ -181,6 +182,29 @@ static int last_of(const struct step *step)
 	return (int)step->count - 1;
 }
 
+/* Denied: because of the customer key? Then the same object without one is taken. */
+static int explain_denied(struct probe *p, int result, const char *message, struct s3c_err *err)
+{
+	struct step step = { 0 };
+	bool blocked;
+
+	add(p, &step, S3C_STORE_PUT, p->source)->ssec = NULL;
+	step_run(p, &step);
+	blocked = step.replies[0].result == 0;
+	step_clear(&step);
+	p->written = p->written || blocked;
+	if (!blocked)
+		return s3c_store_explain(p->store, result, "Access Denied", err);
+	return s3c_err_set(
+		err, result,
+		"the bucket takes objects, but none with customer keys (SSE-C): new buckets of AWS "
+		"block them; allow them by its encryption settings (BlockedEncryptionTypes with "
+		"EncryptionType NONE: aws s3api put-bucket-encryption), or use another mode, such "
+		"as "
+		"enc=cse-key (%s)",
+		message);
+}
+
 static int probe_source(struct probe *p, struct s3c_err *err)
 {
 	struct step step = { 0 };
@@ -192,7 +216,10 @@ static int probe_source(struct probe *p, struct s3c_err *err)
 	rq->checksum = S3C_CHECKSUM_CRC32C;
 	step_run(p, &step);
 	r = step.replies[0].result;
-	if (r < 0) {
+	p->written = r == 0 || r == -EBADE;
+	if (r == -EACCES && p->ssec && strstr(step.replies[0].message, "AccessDenied")) {
+		explain_denied(p, r, step.replies[0].message, err);
+	} else if (r < 0) {
 		s3c_store_explain(p->store, r, step.replies[0].message, err);
 	} else {
 		p->caps.crc32c = step.replies[0].checksum_confirmed;
@@ -249,6 +276,24 @@ static void take_target(struct probe *p, const struct step *step, int index)
 		memcpy(p->target_etag, step->replies[index].stat.version.etag, S3C_STORE_ETAG_MAX);
 }
 
+/* What the store says of an object that it was to encrypt. A HEAD that failed says nothing. */
+static int check_sse(const struct probe *p, const struct step *step, int index, const char *what,
+		     struct s3c_err *err)
+{
+	const char *word = s3c_sse_word(p->store->sse);
+
+	if (!p->store->sse || result_of(step, index) < 0 ||
+	    strcmp(step->replies[index].stat.sse, word) == 0)
+		return 0;
+	return s3c_err_set(
+		err, -EBADE,
+		"the store confirms that it encrypts (%s), and the object that it has of "
+		"%s says %s: use another mode, such as enc=cse-key",
+		word, what,
+		step->replies[index].stat.sse[0] ? step->replies[index].stat.sse
+						 : "that it is not encrypted");
+}
+
 static int probe_reading(struct probe *p, struct s3c_err *err)
 {
 	struct step step = { 0 };
@@ -289,6 +334,8 @@ static int probe_reading(struct probe *p, struct s3c_err *err)
 		r = s3c_err_set(err, -EPROTO, "the store gave back other bytes than were written");
 	else
 		r = check_customer_keys(&step, without, wrong, err);
+	if (r == 0)
+		r = check_sse(p, &step, 0, "a write", err);
 	p->caps.put_if_none_match = result_of(&step, put) == 0;
 	p->caps.crc64nvme = put >= 0 && step.replies[put].checksum_confirmed;
 	take_target(p, &step, put);
@@ -301,12 +348,13 @@ static int probe_reading(struct probe *p, struct s3c_err *err)
 	return r;
 }
 
-static void probe_parts(struct probe *p)
+static int probe_parts(struct probe *p, struct s3c_err *err)
 {
 	struct step step = { 0 };
 	int put_absent = -1, put_wrong = -1, part = -1, copied = -1, copied_wrong = -1, head = -1;
 	int onto = -1, onto_wrong = -1;
 	struct s3c_store_request *rq;
+	int r;
 
 	if (p->target_etag[0]) {
 		add(p, &step, S3C_STORE_PUT, p->target)->condition.if_none_match = true;
@@ -357,7 +405,9 @@ static void probe_parts(struct probe *p)
 			p->caps.copy = p->caps.copy_source_if_match = p->caps.copy_if_match =
 				p->caps.copy_if_none_match = false;
 	}
+	r = check_sse(p, &step, head, "a copy", err);
 	step_clear(&step);
+	return r;
 }
 
 static void probe_replace(struct probe *p)
@@ -415,10 +465,10 @@ static struct s3c_store_request *add_complete(struct probe *p, struct step *step
 	return rq;
 }
 
-static void probe_complete(struct probe *p)
+static int probe_complete(struct probe *p, struct s3c_err *err)
 {
 	struct step step = { 0 };
-	int absent = -1, wrong = -1;
+	int absent = -1, wrong = -1, head = -1, r;
 	struct s3c_store_request *rq;
 
 	rq = add_complete(p, &step, p->fresh, &p->a);
@@ -450,13 +500,19 @@ static void probe_complete(struct probe *p)
 		add(p, &step, S3C_STORE_DELETE, p->source)->condition.if_match = p->source_etag;
 		wrong = last_of(&step);
 	}
+	if (p->store->sse && (p->a.gone || p->b.gone)) {
+		add(p, &step, S3C_STORE_HEAD, p->a.gone ? p->fresh : p->target);
+		head = last_of(&step);
+	}
 	if (step.count)
 		step_run(p, &step);
 	p->caps.complete_if_none_match = result_of(&step, absent) == -EEXIST;
 	p->b.gone = p->b.gone || result_of(&step, absent) == 0;
 	take_target(p, &step, absent);
 	p->caps.delete_if_match = result_of(&step, wrong) == 0;
+	r = check_sse(p, &step, head, "an upload", err);
 	step_clear(&step);
+	return r;
 }
 
 /* Gives b a new upload with a part, when an ignored condition has completed the former. */
@@ -558,20 +614,19 @@ int s3c_store_probe(struct s3c_store *store, const char *prefix, const struct s3
 	if (r < 0)
 		return r;
 	r = probe_source(&p, err);
-	/* A store that ignored the customer key has the object all the same. */
-	if (r < 0 && r != -EOPNOTSUPP) {
-		s3c_meta_free(&p.meta);
-		return r;
-	}
 	if (r == 0)
 		r = probe_reading(&p, err);
+	if (r == 0)
+		r = probe_parts(&p, err);
 	if (r == 0) {
-		probe_parts(&p);
 		probe_replace(&p);
-		probe_complete(&p);
-		probe_complete_right(&p);
+		r = probe_complete(&p, err);
 	}
-	clean_up(&p);
+	if (r == 0)
+		probe_complete_right(&p);
+	/* A store that ignored the encryption has the object all the same. */
+	if (p.written)
+		clean_up(&p);
 	if (r == 0)
 		store->caps = p.caps;
 	free(p.a.id);

@@ -6,7 +6,8 @@
  * A call is one HTTP request in almost all cases; enum s3c_s3_step has the exceptions. Repeats
  * after faults are the HTTP engine's; only conflicts (409), which it takes as final, are repeated
  * here. Customer keys: every reply to a write must confirm the algorithm and the key's MD5, since
- * there are stores that take the headers and do not encrypt; so must every reply to a read.
+ * there are stores that take the headers and do not encrypt; so must every reply to a read. Replies
+ * to writes that ask the store to encrypt by itself must confirm that likewise.
  */
 #include "store/s3_private.h"
 
@@ -252,13 +253,34 @@ static int finish_get(struct s3c_s3_call *call)
  * What the reply does not confirm is not encrypted. Completions say nothing; copies to a part say
  * nothing on Ceph, where the upload's start has confirmed the key for all parts.
  */
-static bool confirms_write(const struct s3c_s3_call *call, const struct s3c_http_reply *http)
+static bool confirms_key(const struct s3c_s3_call *call, const struct s3c_http_reply *http)
 {
-	if (!call->rq.ssec || call->reply.stat.ssec || call->rq.op == S3C_STORE_UPLOAD_COMPLETE)
+	if (call->reply.stat.ssec || call->rq.op == S3C_STORE_UPLOAD_COMPLETE)
 		return true;
 	return call->rq.op == S3C_STORE_UPLOAD_PART_COPY &&
 	       !s3c_http_headers_get(&http->headers, S3C_S3_SSEC_ALGORITHM) &&
 	       !s3c_http_headers_get(&http->headers, S3C_S3_SSEC_MD5);
+}
+
+/* 0, or -EBADE with the reason in call->fault. */
+static int check_write_echo(struct s3c_s3_call *call, const struct s3c_http_reply *http)
+{
+	char why[256] = "";
+
+	if (call->rq.ssec) {
+		if (confirms_key(call, http))
+			return 0;
+		snprintf(call->fault, sizeof(call->fault),
+			 "the store does not confirm the customer key (SSE-C): it did not encrypt "
+			 "with it");
+	} else {
+		if (s3c_s3_sse_confirms(&call->store->sse, call->rq.op, &http->headers, why,
+					sizeof(why)))
+			return 0;
+		snprintf(call->fault, sizeof(call->fault),
+			 "the store does not confirm the encryption: it says %s", why);
+	}
+	return -EBADE;
 }
 
 static int finish_write(struct s3c_s3_call *call, const struct s3c_http_reply *http)
@@ -291,13 +313,7 @@ static int finish_write(struct s3c_s3_call *call, const struct s3c_http_reply *h
 		break;
 	}
 	reply->part.number = call->rq.part_number;
-	if (r == 0 && !confirms_write(call, http)) {
-		snprintf(call->fault, sizeof(call->fault),
-			 "the store does not confirm the customer key (SSE-C): it did not encrypt "
-			 "with it");
-		return -EOPNOTSUPP;
-	}
-	return r;
+	return r == 0 ? check_write_echo(call, http) : r;
 }
 
 /* Of a reply with a 2xx status. */
@@ -546,6 +562,7 @@ static void s3_free(struct s3c_store *store)
 	free(s3->bucket);
 	free(s3->identity);
 	free(s3->storage_class);
+	s3c_s3_sse_free(&s3->sse);
 	free(s3);
 }
 
@@ -670,6 +687,7 @@ int s3c_store_s3_new(const struct s3c_store_s3_config *config, struct s3c_err *e
 	if (!s3)
 		return -ENOMEM;
 	s3->base.ops = &s3_ops;
+	s3->base.sse = config->sse;
 	s3->bucket = strdup(config->bucket);
 	s3->checksum = config->checksum;
 	s3->requester_pays = config->requester_pays;
@@ -678,6 +696,8 @@ int s3c_store_s3_new(const struct s3c_store_s3_config *config, struct s3c_err *e
 		s3->storage_class = strdup(config->storage_class);
 		r = s3->storage_class ? 0 : -ENOMEM;
 	}
+	if (r == 0)
+		r = s3c_s3_sse_init(&s3->sse, config);
 	if (r == 0)
 		r = connect_service(s3, config, err);
 	if (r < 0) {

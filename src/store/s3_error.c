@@ -34,14 +34,29 @@ static const struct {
 	{ "EntityTooLarge", -EFBIG },
 	{ "InvalidRange", -ERANGE },
 	{ "QuotaExceeded", -ENOSPC },
+	/* What S3 passes on of its key service. */
+	{ "KMS.DisabledException", -EKEYREVOKED },
+	{ "KMS.KMSInvalidStateException", -EKEYEXPIRED },
+	{ "KMS.NotFoundException", -ENOKEY },
+	{ "KMS.ThrottlingException", -EAGAIN },
+	{ "KMS.LimitExceededException", -EAGAIN },
+	{ "KMS.KMSInternalException", -EAGAIN },
+	{ "KMS.KeyUnavailableException", -EAGAIN },
+	{ "KMS.DependencyTimeoutException", -EAGAIN },
 };
+
+static bool is_of_kms(const char *code)
+{
+	return strncmp(code, "KMS.", 4) == 0;
+}
 
 int s3c_s3_code_error(const char *code)
 {
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
 		if (strcmp(code, codes[i].code) == 0)
 			return codes[i].error;
-	return 0;
+	/* Whatever else it says: somebody has to change the key or its policy. */
+	return is_of_kms(code) ? -EACCES : 0;
 }
 
 static bool reads_object(enum s3c_store_opcode op)
@@ -60,7 +75,8 @@ static bool is_about_customer_key(const struct s3c_s3_call *call, const struct s
 		"encryption key",         "SSE-C",
 	};
 
-	if (!reads_object(call->rq.op) || (http->status != 400 && http->status != 403))
+	if (!reads_object(call->rq.op) || (http->status != 400 && http->status != 403) ||
+	    is_of_kms(http->error_code))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		if (strstr(http->error_message, words[i]))
@@ -140,6 +156,9 @@ int s3c_s3_error(const struct s3c_s3_call *call, const struct s3c_http_reply *ht
 		return -EKEYREJECTED;
 	if (http->status == 409 && call->rq.op == S3C_STORE_UPLOAD_COMPLETE)
 		return -ESTALE;
+	/* Of Ceph, which has no code for it. */
+	if (strstr(http->error_message, "kms-keyid"))
+		return -ENOKEY;
 	r = s3c_s3_code_error(http->error_code);
 	return r ? r : status_error(call, http);
 }
@@ -183,6 +202,18 @@ void s3c_s3_fault(struct s3c_s3_call *call, const struct s3c_http_reply *http, i
 		 http->error_message[0] ? ": " : "", http->error_message);
 }
 
+/* Amazon refuses SSE-C in new buckets, and its reply does not say that this is the reason. */
+static const char *hint(const struct s3c_s3_call *call, const struct s3c_http_reply *http)
+{
+	bool writes = call->rq.op == S3C_STORE_PUT || call->rq.op == S3C_STORE_COPY ||
+		      call->rq.op == S3C_STORE_UPLOAD_CREATE;
+
+	return call->rq.ssec && writes && http->status == 403 &&
+			       strcmp(http->error_code, "AccessDenied") == 0
+		       ? " (BlockedEncryptionTypes of the bucket may block SSE-C)"
+		       : "";
+}
+
 void s3c_s3_describe(const struct s3c_s3_call *call, const struct s3c_http_reply *http, int result,
 		     char *ret_text, size_t size)
 {
@@ -205,8 +236,8 @@ void s3c_s3_describe(const struct s3c_s3_call *call, const struct s3c_http_reply
 		snprintf(ret_text, size, "%s %s%s: %s%s%s", name, dots, key, strerror(-result),
 			 http->detail[0] ? ": " : "", http->detail);
 	else
-		snprintf(ret_text, size, "%s %s%s: %d %s%s%s (request id %s)", name, dots, key,
+		snprintf(ret_text, size, "%s %s%s: %d %s%s%s%s (request id %s)", name, dots, key,
 			 http->status, http->error_code[0] ? http->error_code : strerror(-result),
-			 http->error_message[0] ? ": " : "", http->error_message,
+			 http->error_message[0] ? ": " : "", http->error_message, hint(call, http),
 			 http->request_id[0] ? http->request_id : "none");
 }

@@ -5,12 +5,11 @@
  *
  *   s3.c          instances; calls from submission to callback, with their steps
  *   s3_request.c  the HTTP request of an operation
+ *   s3_sse.c      server-side encryption: asked for, and confirmed
  *   s3_reply.c    headers and XML of a reply into the contract's structs
  *   s3_error.c    errors into the contract's errnos and words
  */
 #pragma once
-
-#include <stdatomic.h>
 
 #include "http/credentials.h"
 #include "http/http.h"
@@ -18,6 +17,14 @@
 
 #define S3C_S3_SSEC_ALGORITHM "x-amz-server-side-encryption-customer-algorithm"
 #define S3C_S3_SSEC_MD5 "x-amz-server-side-encryption-customer-key-MD5"
+
+struct s3c_s3_sse {
+	enum s3c_sse mode;
+	char *key_id;  /* as given; NULL: the account's own */
+	char *context; /* base64 of the JSON; NULL: none */
+	bool bucket_key;
+	char *seen_key; /* that of the first reply, for an alias; belongs to the engine's thread */
+};
 
 struct s3c_s3_store {
 	struct s3c_store base;
@@ -27,6 +34,7 @@ struct s3c_s3_store {
 	char *bucket;
 	char *identity;
 	char *storage_class;
+	struct s3c_s3_sse sse;
 	bool virtual_host;
 	bool requester_pays;
 	enum s3c_checksum checksum;
@@ -100,6 +108,14 @@ int s3c_s3_key_md5(const struct s3c_ssec *ssec, char ret_md5[static 25]);
 const char *s3c_s3_upload_id(const char *upload_id, enum s3c_checksum *ret_checksum);
 const char *s3c_s3_checksum_prefix(enum s3c_checksum checksum);
 const char *s3c_s3_checksum_header(enum s3c_checksum checksum);
+
+/* Server-side encryption. What init leaves when it fails is freed by free. */
+int s3c_s3_sse_init(struct s3c_s3_sse *sse, const struct s3c_store_s3_config *config);
+void s3c_s3_sse_free(struct s3c_s3_sse *sse);
+int s3c_s3_sse_add(const struct s3c_s3_sse *sse, struct s3c_http_headers *headers);
+/* Of the reply to a write. When it does not: what it says instead, in ret_why. Engine's thread. */
+bool s3c_s3_sse_confirms(struct s3c_s3_sse *sse, enum s3c_store_opcode op,
+			 const struct s3c_http_headers *headers, char *ret_why, size_t size);
 
 /* Replies. */
 int s3c_s3_parse_time(const char *text, int64_t *ret_ns);

@@ -214,6 +214,7 @@ int s3c_s3_read_stat(const struct s3c_ssec *ssec, const struct s3c_http_headers 
 	const char *length = s3c_http_headers_get(headers, "Content-Length");
 	const char *modified = s3c_http_headers_get(headers, "Last-Modified");
 	const char *type = s3c_http_headers_get(headers, "Content-Type");
+	const char *key;
 	struct s3c_stat st = { 0 };
 	int r = 0;
 
@@ -230,6 +231,8 @@ int s3c_s3_read_stat(const struct s3c_ssec *ssec, const struct s3c_http_headers 
 	if (r == 0)
 		r = take(s3c_http_headers_get(headers, "x-amz-server-side-encryption"), st.sse,
 			 sizeof(st.sse));
+	key = s3c_http_headers_get(headers, "x-amz-server-side-encryption-aws-kms-key-id");
+	snprintf(st.sse_key, sizeof(st.sse_key), "%s", key ? key : "");
 	/* Other tools may set any; nothing depends on the end of a long one. */
 	snprintf(st.content_type, sizeof(st.content_type), "%s", type ? type : "");
 	if (r == 0)

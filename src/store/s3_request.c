@@ -145,7 +145,11 @@ static int add_object_headers(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	}
 	if (r == 0 && call->store->storage_class)
 		r = add(b, "x-amz-storage-class", call->store->storage_class);
-	return r == 0 ? add_customer_key(b, SSEC_HEADER, rq->ssec) : r;
+	if (r < 0)
+		return r;
+	/* One excludes the other. */
+	return rq->ssec ? add_customer_key(b, SSEC_HEADER, rq->ssec)
+			: s3c_s3_sse_add(&call->store->sse, &b->http.headers);
 }
 
 static int add_range(struct s3c_s3_built *b, const struct s3c_store_request *rq)

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+
 static struct s3c_meta_item *meta_find(const struct s3c_meta *meta, const char *name)
 {
 	for (size_t i = 0; i < meta->count; i++)
@@ -297,6 +299,30 @@ static void perform_done(void *arg, struct s3c_store_reply *reply)
 	s3c_mutex_unlock(&w->lock);
 }
 
+static bool changes_objects(enum s3c_store_opcode op)
+{
+	switch (op) {
+	case S3C_STORE_GET:
+	case S3C_STORE_HEAD:
+	case S3C_STORE_LIST:
+	case S3C_STORE_UPLOAD_PARTS:
+	case S3C_STORE_UPLOAD_ABORT: /* what it has of us goes */
+		return false;
+	default:
+		return true;
+	}
+}
+
+static void distrust(struct s3c_store *store, const char *message)
+{
+	if (atomic_exchange(&store->distrusted, true))
+		return;
+	s3c_error("%s: what it stored may not be encrypted: nothing more is written, this mount is "
+		  "read-only from now on; check the store and what it has under that key, then "
+		  "mount again",
+		  message);
+}
+
 int s3c_store_perform(struct s3c_store *store, const struct s3c_store_request *request,
 		      struct s3c_op *op, struct s3c_store_reply *ret_reply)
 {
@@ -311,7 +337,9 @@ int s3c_store_perform(struct s3c_store *store, const struct s3c_store_request *r
 		rq.deadline_ns = op->deadline_ns;
 	s3c_mutex_init(&w.lock);
 	s3c_waitq_init(&w.woken);
-	r = s3c_store_submit(store, &rq, perform_done, &w, &call);
+	r = atomic_load(&store->distrusted) && changes_objects(rq.op)
+		    ? -EROFS
+		    : s3c_store_submit(store, &rq, perform_done, &w, &call);
 	if (r < 0) {
 		ret_reply->result = r;
 		snprintf(ret_reply->message, sizeof(ret_reply->message), "%s: refused: %s",
@@ -333,6 +361,8 @@ int s3c_store_perform(struct s3c_store *store, const struct s3c_store_request *r
 	if (ended && ret_reply->result == -ECANCELED)
 		ret_reply->result = ended;
 	r = ret_reply->result;
+	if (r == -EBADE)
+		distrust(store, ret_reply->message);
 out:
 	s3c_store_call_put(store, call);
 	s3c_mutex_destroy(&w.lock);

@@ -14,11 +14,15 @@
  * -EAGAIN throttled or unavailable to the end of all repeats; -ETIMEDOUT the
  * deadline; -ECONNREFUSED, -EHOSTUNREACH, -ECONNRESET transport; -EACCES denied;
  * -EINTR/-ECANCELED cancelled; -EOPNOTSUPP the store cannot do this;
- * -EKEYREJECTED wrong or missing customer key; -EPROTO nonsense; -EIO the rest.
+ * -EKEYREJECTED wrong or missing customer key; of the store's KMS key: -EKEYREVOKED
+ * disabled, -EKEYEXPIRED about to be deleted or otherwise not in use, -ENOKEY not found;
+ * -EBADE a write was done, and its reply does not confirm the encryption that was asked
+ * for; -EPROTO nonsense; -EIO the rest.
  * A message with the request id is in the reply for the log.
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,6 +65,11 @@ struct s3c_ssec {
 	uint8_t key[32];
 };
 
+/* Encryption by the store itself, asked for with every object that is written. */
+enum s3c_sse { S3C_SSE_NONE, S3C_SSE_S3, S3C_SSE_KMS, S3C_SSE_DSSE };
+/* Its value of x-amz-server-side-encryption: "AES256", "aws:kms", "aws:kms:dsse"; none: "". */
+const char *s3c_sse_word(enum s3c_sse sse);
+
 /* What identifies one version of an object; see "version token" in doc/. */
 struct s3c_version {
 	char etag[S3C_STORE_ETAG_MAX]; /* with quotes as sent; "" unknown */
@@ -76,8 +85,9 @@ struct s3c_stat {
 	   nothing (application/octet-stream). */
 	struct s3c_meta props;
 	char content_type[64];
-	char sse[16]; /* x-amz-server-side-encryption of the reply, "" none */
-	bool ssec;    /* the reply confirmed customer-key encryption with our key's MD5 */
+	char sse[16];      /* x-amz-server-side-encryption of the reply, "" none */
+	char sse_key[128]; /* its KMS key, cut when it is longer; "" none */
+	bool ssec;         /* the reply confirmed customer-key encryption with our key's MD5 */
 };
 void s3c_stat_free(struct s3c_stat *st);
 
@@ -251,7 +261,10 @@ struct s3c_store_ops {
 struct s3c_store {
 	const struct s3c_store_ops *ops;
 	struct s3c_store_caps caps; /* conservative until probed; constant while requests run */
-	bool tls; /* the way to the store is encrypted (true for a local folder) */
+	bool tls;         /* the way to the store is encrypted (true for a local folder) */
+	enum s3c_sse sse; /* what it is asked to encrypt with; constant */
+	/* A write was not confirmed to be encrypted (-EBADE), see s3c_store_perform. */
+	atomic_bool distrusted;
 	const char
 		*identity; /* endpoint|bucket: names the store in local state; owned by the store */
 };
@@ -271,6 +284,10 @@ void s3c_store_free(struct s3c_store *store);
 /*
  * Blocking form. An interruption of op cancels the request: -EINTR. op may be NULL. The caller
  * frees ret_reply in every case. Returns its result.
+ *
+ * The first -EBADE makes the store distrusted, with one line in the log: it may have replaced an
+ * object by one that is not encrypted as asked for, and would do so with the next. From then on
+ * whatever changes objects is -EROFS here; reading goes on.
  */
 int s3c_store_perform(struct s3c_store *store, const struct s3c_store_request *request,
 		      struct s3c_op *op, struct s3c_store_reply *ret_reply);
@@ -298,7 +315,11 @@ struct s3c_store_s3_config {
 	bool allow_http;
 	bool requester_pays;
 	const char *storage_class;
-	unsigned parallel; /* content transfers at once */
+	enum s3c_sse sse;
+	const char *sse_key_id;  /* KMS modes: id, ARN or alias; NULL: the account's key for S3 */
+	const char *sse_context; /* KMS modes: the encryption context, a JSON object; NULL: none */
+	bool sse_bucket_key;     /* S3C_SSE_KMS */
+	unsigned parallel;       /* content transfers at once */
 	unsigned retries;
 };
 int s3c_store_s3_new(const struct s3c_store_s3_config *config, struct s3c_err *err,
@@ -312,9 +333,10 @@ int s3c_store_s3_new(const struct s3c_store_s3_config *config, struct s3c_err *e
  * Finds out what the store honours by writing, copying and deleting objects under
  * PREFIX.s3cryptfs/probe-RANDOM..., encrypted with ssec when given; removes them again; stores the
  * result in store->caps. Each condition is tried with a right and a wrong ETag. With ssec it also
- * reads its object back without a key and with a wrong one and wants to be refused: -EOPNOTSUPP
+ * reads its object back without a key and with a wrong one and wants to be refused; with store->sse
+ * the replies of reading, of a copy and of an upload have to name it, too: -EOPNOTSUPP or -EBADE
  * with a sentence when the store does not really encrypt. Other errors: the first request's, as a
- * sentence (credentials, bucket, region, network, certificate) with its remedy.
+ * sentence (credentials, bucket, region, network, certificate, keys) with its remedy.
  */
 int s3c_store_probe(struct s3c_store *store, const char *prefix, const struct s3c_ssec *ssec,
 		    int64_t deadline_ns, struct s3c_err *err);

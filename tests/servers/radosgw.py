@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
-"""Ceph's radosgw: one monitor, one memory-backed OSD, one gateway. Really does SSE-C."""
+"""Ceph's radosgw: one monitor, one memory-backed OSD, one gateway. Really does SSE-C and SSE-KMS (two keys)."""
+import base64
 import os
 import shutil
 import subprocess
@@ -41,6 +42,8 @@ osd scrub load threshold = 0
 rgw data = {d}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{http} ssl_endpoint=127.0.0.1:{https} ssl_certificate={d}/tls/both.pem tcp_nodelay=1
 rgw crypt require ssl = true
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = {kms}
 rgw trust forwarded https = true
 rgw dns name = localhost
 rgw enable usage log = false
@@ -55,6 +58,7 @@ rgw gc processor max time = 10
 class Radosgw:
     name = "radosgw"
     access_key, secret_key = "test", "testsecret"
+    kms_keys = ("key-one", "key-two")
 
     def __init__(self, folder, memory=8 << 30):
         for program in ("radosgw", "ceph-mon", "ceph-osd", "radosgw-admin"):
@@ -79,7 +83,8 @@ class Radosgw:
         conf = os.path.join(folder, "ceph.conf")
         with open(conf, "w") as f:
             f.write(CONF.format(fsid=fsid, d=folder, mon=self.mon_port, http=self.http_port, https=self.https_port,
-                                bytes=memory))
+                                bytes=memory, kms=" ".join(
+                                    "%s=%s" % (name, base64.b64encode(os.urandom(32)).decode()) for name in self.kms_keys)))
         open(os.path.join(folder, "keyring"), "w").close()
         self.env = dict(os.environ, CEPH_CONF=conf)
         self._start(fsid)

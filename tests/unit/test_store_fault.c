@@ -199,6 +199,47 @@ static void test_stall(void **state)
 	assert_int_equal(finish(&a), -ECANCELED);
 }
 
+/* A write that was not confirmed to be encrypted is the last one. */
+static void test_distrust(void **state)
+{
+	static const char *const keys[] = { "old" };
+	static const enum s3c_store_opcode changes[] = {
+		S3C_STORE_PUT,           S3C_STORE_COPY,
+		S3C_STORE_DELETE,        S3C_STORE_DELETE_MANY,
+		S3C_STORE_UPLOAD_PART,   S3C_STORE_UPLOAD_PART_COPY,
+		S3C_STORE_UPLOAD_CREATE, S3C_STORE_UPLOAD_COMPLETE,
+	};
+	static const struct s3c_store_part part = { .number = 1, .etag = "\"e\"" };
+	char text[11];
+
+	(void)state;
+	assert_int_equal(put("old"), 0);
+	add(&(struct s3c_fault_rule){
+		.op = S3C_STORE_PUT, .kind = S3C_FAULT_LOST, .result = -EBADE, .times = 1 });
+	assert_int_equal(put("new"), -EBADE);
+	assert_true(store->distrusted);
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		struct s3c_store_request rq = {
+			.op = changes[i],
+			.key = "old",
+			.source_key = "old",
+			.length = 1,
+			.keys = keys,
+			.key_count = 1,
+			.upload_id = "x",
+			.part_number = 1,
+			.parts = &part,
+			.part_count = 1,
+		};
+		struct s3c_store_reply reply;
+
+		assert_int_equal(s3c_store_perform(store, &rq, NULL, &reply), -EROFS);
+		s3c_store_reply_free(&reply);
+	}
+	assert_int_equal(get("old", text), 0);
+	assert_int_equal(get("new", text), 0); /* it was stored, as it is */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +247,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bodies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stall, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_distrust, set_up, tear_down),
 	};
 
 	if (s3c_secret_init() < 0)

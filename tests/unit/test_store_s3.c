@@ -578,7 +578,7 @@ static void test_explain(void **state)
 		{ -ENODEV, "PUT x: 404 NoSuchBucket: y", "bucket does not exist" },
 		{ -EIO, "PUT x: 301 PermanentRedirect: y", "region=" },
 		{ -EIO, "PUT x: 400 AuthorizationHeaderMalformed: y", "region=" },
-		{ -EOPNOTSUPP, "PUT x: the store does not confirm the customer key (SSE-C)",
+		{ -EBADE, "PUT x: the store does not confirm the customer key (SSE-C)",
 		  "enc=cse-key" },
 	};
 	struct s3c_store base = { .identity = "https://host:1|bucket" };
