@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "db/records.h"
+#include "engine/private.h"
 #include "fuse/session.h"
 
 #define CAPS_MAX_AGE_S 86400 /* what a store honours is asked again after a day */
@@ -250,11 +251,11 @@ int s3c_access_state(struct s3c_access *access, struct s3c_err *err)
 {
 	int r = choose_dirs(access, err);
 
-	if (r == 0 && access->existing)
+	if (r == 0 && access->existing && !access->beside)
 		r = find_journal(access, err);
 	if (r < 0)
 		return r;
-	if (access->look) {
+	if (access->look || access->beside) {
 		r = s3c_journal_open_readonly(access->state_dir, err, &access->journal);
 	} else {
 		r = make_dirs(access, access->cache_dir, err);
@@ -329,16 +330,16 @@ int s3c_access_probe(struct s3c_access *access, struct s3c_err *err)
 	return r < 0 ? r : check_caps(access, err);
 }
 
-int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err)
+static struct s3c_volume_request volume_request(const struct s3c_access *access)
 {
 	const struct s3c_options *o = access->options;
-	const struct s3c_volume_request request = {
-		.store = access->store,
+
+	return (struct s3c_volume_request){
+		.store = access->store ? access->store : access->engine->store,
 		.prefix = access->from->prefix,
 		.enc = o->enc,
 		.ssec_shared = o->ssec_shared,
 		.create = !access->read_only && !access->existing,
-		.force_init = force_init,
 		.read_only = access->read_only,
 		.accept_plain = o->accept & (S3C_ACCEPT_PLAIN | S3C_ACCEPT_FOREIGN),
 		.keyring = access->keyring,
@@ -347,11 +348,25 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 		.expect_id = o->has_volume_id ? o->volume_id : NULL,
 		.deadline_ns = deadline_of(access),
 	};
-	int r = s3c_engine_volume(&request, err, &access->volume, &access->volume_prefix);
+}
 
+int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err)
+{
+	struct s3c_volume_request request = volume_request(access);
+	int r;
+
+	request.force_init = force_init;
+	r = s3c_engine_volume(&request, err, &access->volume, &access->volume_prefix);
 	if (r == 0) /* from here on there is something to remember */
 		access->keep = true;
 	return r;
+}
+
+int s3c_access_drop_key(struct s3c_access *access, const char *key_id, struct s3c_err *err)
+{
+	const struct s3c_volume_request request = volume_request(access);
+
+	return s3c_engine_volume_drop_key(&request, key_id, err);
 }
 
 /* Derived from the volume's key; NULL in *ret_key: the mode has none. The caller frees. */
@@ -459,7 +474,7 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.writeback = access->unlocked && o->writeback,
 		.commit_fsync = o->commit_fsync,
 		.cache = access->cache,
-		.cache_dir = access->look ? "/tmp" : access->cache_dir,
+		.cache_dir = access->look || access->beside ? "/tmp" : access->cache_dir,
 		.memory = o->memory,
 		.cache_size = o->cache_size,
 		.parallel = o->parallel,

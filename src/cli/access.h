@@ -30,6 +30,7 @@ struct s3c_access {
 	const struct s3c_source *from;     /* borrowed */
 	bool read_only;
 	bool look;     /* a command that looks: no lock, no local folder, no spill kept */
+	bool beside;   /* a command that writes to the store beside a mount: the same */
 	bool existing; /* set after init: journal and volume have to be there, none is made */
 	struct s3c_keyring *keyring;
 	struct s3c_store *store; /* the engine's, once there is one */
@@ -68,6 +69,8 @@ int s3c_access_cache(struct s3c_access *access, struct s3c_err *err);
 int s3c_access_engine(struct s3c_access *access, struct s3c_err *err);
 /* Takes up what is in the journal, with a log line; before the engine's first other call. */
 int s3c_access_recover(struct s3c_access *access, struct s3c_err *err);
+/* The volume has no slot for this key any more; it must not be the active one. */
+int s3c_access_drop_key(struct s3c_access *access, const char *key_id, struct s3c_err *err);
 /* Frees what there is, the engine (which commits) first. */
 void s3c_access_close(struct s3c_access *access);
 #define cleanup_access __attribute__((cleanup(s3c_access_close)))

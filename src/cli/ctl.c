@@ -15,6 +15,7 @@
 #define TAKES_JSON 2u
 #define TAKES_DRY_RUN 4u
 #define TAKES_PASSPHRASE 8u
+#define TAKES_TO 16u
 
 struct command {
 	const char *name;
@@ -35,10 +36,15 @@ static const struct command commands[] = {
 	  "mode, key id, content version, sizes and ETag of objects", true, 1, -1, 0 },
 	{ "cat", s3c_ctl_cat, "[-o OPTION,...] SOURCE PATH...",
 	  "decrypt objects to standard output", true, 1, -1, 0 },
-	{ "key", s3c_ctl_key, "new|list|rotate [-o keyring=FILE] [--passphrase] [ID]",
+	{ "key", s3c_ctl_key,
+	  "new|list|rotate|retire [-o OPTION,...] [--passphrase] [ID] [SOURCE...]",
 	  "make a keyring with one key (new; --passphrase: protected by one), list its keys, make "
-	  "a new key the active one (rotate)",
-	  false, 1, 2, TAKES_PASSPHRASE },
+	  "a new key the active one (rotate), take one out that nothing in the sources needs "
+	  "(retire)",
+	  false, 1, -1, TAKES_PASSPHRASE },
+	{ "rekey", s3c_ctl_rekey, "[--to KEY] [-o OPTION,...] SOURCE [PATH...]",
+	  "wrap the data keys of what is stored under the active key, or KEY; beside mounts", true,
+	  0, -1, TAKES_TO },
 	{ "recover", s3c_ctl_recover, "[-o OPTION,...] SOURCE [--dry-run]",
 	  "send what a mount that ended left in the journal, or only list it", true, 0, 0,
 	  TAKES_DRY_RUN },
@@ -55,7 +61,6 @@ static const struct command commands[] = {
 	{ .name = "du" },
 	{ .name = "fsck" },
 	{ .name = "adopt" },
-	{ .name = "rekey" },
 	{ .name = "volume" },
 };
 
@@ -130,11 +135,9 @@ static int unknown_command(const char *name)
 static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "dry-run", no_argument, NULL, 'n' },
-		{ "passphrase", no_argument, NULL, 'p' },
-		{ 0 },
+		{ "help", no_argument, NULL, 'h' },     { "json", no_argument, NULL, 'j' },
+		{ "dry-run", no_argument, NULL, 'n' },  { "passphrase", no_argument, NULL, 'p' },
+		{ "to", required_argument, NULL, 't' }, { 0 },
 	};
 	struct s3c_err err = { 0 };
 	int c, r;
@@ -153,6 +156,8 @@ static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, c
 			ctl->dry_run = true;
 		else if (c == 'p' && (command->takes & TAKES_PASSPHRASE))
 			ctl->protect = true;
+		else if (c == 't' && (command->takes & TAKES_TO))
+			ctl->to = optarg;
 		else
 			return usage_error(command, "wrong usage");
 	}

@@ -16,6 +16,7 @@ struct s3c_ctl {
 	bool json;      /* --json */
 	bool dry_run;   /* --dry-run */
 	bool protect;   /* --passphrase */
+	const char *to; /* --to; NULL: not given */
 };
 
 /* Prints "s3cryptfsctl: COMMAND: SENTENCE". */
@@ -24,7 +25,13 @@ void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int 
 /* To standard output, escaped: control characters of names would be commands to a terminal. */
 void s3c_ctl_print_name(const char *name);
 
+/* "/a/b/" and "a/b" name the same. The caller frees. */
+char *s3c_ctl_clean_path(const char *text);
+
 int s3c_ctl_key(struct s3c_ctl *ctl);
+/* key retire ID SOURCE... */
+int s3c_ctl_retire(struct s3c_ctl *ctl);
+int s3c_ctl_rekey(struct s3c_ctl *ctl);
 int s3c_ctl_init(struct s3c_ctl *ctl);
 int s3c_ctl_ls(struct s3c_ctl *ctl);
 int s3c_ctl_stat(struct s3c_ctl *ctl);

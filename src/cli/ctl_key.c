@@ -84,15 +84,23 @@ static int key_rotate(struct s3c_ctl *ctl, const struct s3c_keyring_source *sour
 	return S3C_EXIT_OK;
 }
 
+static int key_retire(struct s3c_ctl *ctl, const struct s3c_keyring_source *source)
+{
+	(void)source;
+	return s3c_ctl_retire(ctl);
+}
+
 int s3c_ctl_key(struct s3c_ctl *ctl)
 {
 	static const struct {
 		const char *verb;
 		int (*run)(struct s3c_ctl *ctl, const struct s3c_keyring_source *source);
+		int min, max; /* arguments after it; max -1: any number */
 	} verbs[] = {
-		{ "new", key_new },
-		{ "list", key_list },
-		{ "rotate", key_rotate },
+		{ "new", key_new, 0, 1 },
+		{ "list", key_list, 0, 1 },
+		{ "rotate", key_rotate, 0, 1 },
+		{ "retire", key_retire, 2, -1 },
 	};
 	const struct s3c_keyring_source source = s3c_options_keyring(&ctl->options);
 	const char *verb = ctl->args[0];
@@ -102,14 +110,12 @@ int s3c_ctl_key(struct s3c_ctl *ctl)
 		return S3C_EXIT_USAGE;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		if (strcmp(verb, verbs[i].verb) == 0)
+		if (strcmp(verb, verbs[i].verb) == 0 && ctl->arg_count > verbs[i].min &&
+		    (verbs[i].max < 0 || ctl->arg_count <= verbs[i].max + 1))
 			return verbs[i].run(ctl, &source);
-	if (!strcmp(verb, "retire"))
-		fprintf(stderr, "s3cryptfsctl: key retire is not in this version\n");
-	else
-		fprintf(stderr,
-			"s3cryptfsctl: key %s is unknown; usage: s3cryptfsctl key new|list|rotate "
-			"[-o keyring=FILE] [ID]\n",
-			verb);
+	fprintf(stderr,
+		"s3cryptfsctl: key %s: wrong usage; usage: s3cryptfsctl key new|list|rotate "
+		"[-o keyring=FILE] [ID], or key retire [-o OPTION,...] ID SOURCE...\n",
+		verb);
 	return S3C_EXIT_USAGE;
 }

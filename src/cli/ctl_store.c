@@ -54,8 +54,7 @@ static void begin_op(struct s3c_ctl *ctl, struct s3c_op *op)
 	s3c_op_init(op, s3c_deadline_after((double)ctl->options.timeout_s));
 }
 
-/* "/a/b/" and "a/b" name the same. The caller frees. */
-static char *clean_path(const char *text)
+char *s3c_ctl_clean_path(const char *text)
 {
 	size_t len;
 
@@ -223,7 +222,7 @@ int s3c_ctl_ls(struct s3c_ctl *ctl)
 	if (ctl->arg_count == 0)
 		return list_path(ctl, access.engine, "");
 	for (int i = 0; i < ctl->arg_count; i++) {
-		cleanup_free char *path = clean_path(ctl->args[i]);
+		cleanup_free char *path = s3c_ctl_clean_path(ctl->args[i]);
 
 		if (!path)
 			return S3C_EXIT_FAILED;
@@ -297,7 +296,7 @@ int s3c_ctl_stat(struct s3c_ctl *ctl)
 	if (open_engine(ctl, &access) < 0)
 		return S3C_EXIT_FAILED;
 	for (int i = 0; i < ctl->arg_count; i++) {
-		cleanup_free char *path = clean_path(ctl->args[i]);
+		cleanup_free char *path = s3c_ctl_clean_path(ctl->args[i]);
 		struct s3c_entry *entry = NULL;
 		struct s3c_info info;
 		struct s3c_op op;
@@ -357,7 +356,7 @@ int s3c_ctl_cat(struct s3c_ctl *ctl)
 	if (open_engine(ctl, &access) < 0)
 		return S3C_EXIT_FAILED;
 	for (int i = 0; i < ctl->arg_count; i++) {
-		cleanup_free char *path = clean_path(ctl->args[i]);
+		cleanup_free char *path = s3c_ctl_clean_path(ctl->args[i]);
 		struct s3c_object *object = NULL;
 		struct s3c_info info;
 		struct s3c_op op;

@@ -15,6 +15,8 @@ libs3cryptfs_a_SOURCES += \
 	src/cli/ctl_key.c \
 	src/cli/ctl_mount.c \
 	src/cli/ctl_recover.c \
+	src/cli/ctl_rekey.c \
+	src/cli/ctl_rekey.h \
 	src/cli/ctl_store.c \
 	src/cli/mount.c \
 	src/cli/options.c \

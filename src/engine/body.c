@@ -20,10 +20,9 @@ static int rewrap(struct s3c_commit *c)
 {
 	const struct s3c_master_key *active = s3c_keyring_active(c->object->engine->config.keyring);
 
-	if (strcmp(c->header.key_id, active->id) == 0)
-		return 0;
-	memcpy(c->header.key_id, active->id, sizeof(c->header.key_id));
-	return s3c_wrap_seal(active, S3C_CEK_ALG, c->header.file_id, c->key, c->header.wrapped);
+	return strcmp(c->header.key_id, active->id) == 0
+		       ? 0
+		       : s3c_header_rewrap(&c->header, active, c->key);
 }
 
 static struct s3c_attempt *find_attempt(struct s3c_object *object,

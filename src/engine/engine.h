@@ -113,6 +113,11 @@ struct s3c_volume_request {
 int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *err,
 		      struct s3c_volume **ret_volume, char **ret_volume_prefix);
 
+/* Takes the slot (or check) of a key out of the volume object, when it has one: conditionally, and
+   read back. The key must not be the active one. A sentence. */
+int s3c_engine_volume_drop_key(const struct s3c_volume_request *request, const char *key_id,
+			       struct s3c_err *err);
+
 /* What stat needs. */
 struct s3c_info {
 	mode_t mode; /* with type */

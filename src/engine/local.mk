@@ -43,6 +43,8 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/record.c \
 	src/engine/record.h \
 	src/engine/recover.c \
+	src/engine/rekey.c \
+	src/engine/rekey.h \
 	src/engine/rename.c \
 	src/engine/rename_dir.c \
 	src/engine/rename_journal.c \

@@ -259,12 +259,28 @@ static int put_body(const struct s3c_volume_request *rq, struct s3c_op *op, cons
 	return r;
 }
 
+/* Stores a changed body and reads it back. found: in, what was read; out, what stands there. */
+static int replace_body(const struct s3c_volume_request *rq, struct s3c_op *op, struct found *found,
+			const struct s3c_buf *body, struct s3c_err *err)
+{
+	cleanup_free char *prefix = strdup(found->prefix);
+	int r;
+
+	if (!prefix)
+		return s3c_err_set(err, -ENOMEM, "no memory");
+	r = put_body(rq, op, prefix, body, found->st.version.etag, err);
+	if (r == 0)
+		r = read_volume(rq, op, prefix, err, found);
+	return r == -ENOENT
+		       ? s3c_err_set(err, r, "the volume object at %s has vanished", shown(prefix))
+		       : r;
+}
+
 /* The keyring has a new active key: it gets a slot before anything is written under it. */
 static int add_keys(const struct s3c_volume_request *rq, struct s3c_op *op, struct found *found,
 		    struct s3c_err *err, struct s3c_volume **volume)
 {
 	cleanup_buf struct s3c_buf body = { 0 };
-	cleanup_free char *prefix = strdup(found->prefix);
 	size_t added = 0;
 	int r;
 
@@ -280,20 +296,14 @@ static int add_keys(const struct s3c_volume_request *rq, struct s3c_op *op, stru
 				   shown(found->prefix));
 	if (rq->read_only)
 		return 0;
-	if (!prefix)
-		return s3c_err_set(err, -ENOMEM, "no memory");
 	r = s3c_volume_add_keys(found->body.data, found->body.len, rq->keyring, err, &added, &body);
 	if (r < 0)
 		return r;
 	if (!added)
 		return 0;
-	r = put_body(rq, op, prefix, &body, found->st.version.etag, err);
-	if (r == 0)
-		r = read_volume(rq, op, prefix, err, found);
+	r = replace_body(rq, op, found, &body, err);
 	if (r < 0)
-		return r == -ENOENT ? s3c_err_set(err, r, "the volume object at %s has vanished",
-						  shown(prefix))
-				    : r;
+		return r;
 	s3c_volume_free(steal_ptr(*volume));
 	r = open_body(rq, found, err, volume);
 	/* Somebody else changed the volume at the same moment, and ours was not stored. */
@@ -302,7 +312,7 @@ static int add_keys(const struct s3c_volume_request *rq, struct s3c_op *op, stru
 			err, -EAGAIN,
 			"the volume at %s was changed by another machine while the active "
 			"key was added to it: mount again",
-			shown(prefix));
+			shown(found->prefix));
 	return r;
 }
 
@@ -423,4 +433,47 @@ int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *
 	*ret_volume = steal_ptr(volume);
 	*ret_volume_prefix = steal_ptr(prefix);
 	return 0;
+}
+
+static int drop_key(const struct s3c_volume_request *rq, struct s3c_op *op, const char *key_id,
+		    struct s3c_err *err, struct found *found)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	cleanup_buf struct s3c_buf body = { 0 }, more = { 0 };
+	size_t removed = 0;
+	int r = find_volume(rq, op, err, found);
+
+	if (r == 0 && !found->prefix)
+		r = -ENOENT;
+	if (r == 0)
+		r = open_body(rq, found, err, &volume);
+	if (r == 0)
+		r = s3c_volume_remove_key(found->body.data, found->body.len, rq->keyring, key_id,
+					  err, &removed, &body);
+	if (r < 0 || !removed)
+		return r;
+	r = replace_body(rq, op, found, &body, err);
+	if (r == 0)
+		r = s3c_volume_remove_key(found->body.data, found->body.len, rq->keyring, key_id,
+					  err, &removed, &more);
+	if (r == 0 && removed)
+		return s3c_err_set(err, -EAGAIN,
+				   "the volume at %s was changed by another machine at the same "
+				   "time: try again",
+				   shown(found->prefix));
+	return r;
+}
+
+int s3c_engine_volume_drop_key(const struct s3c_volume_request *request, const char *key_id,
+			       struct s3c_err *err)
+{
+	__attribute__((cleanup(found_free))) struct found found = { 0 };
+	struct s3c_op op;
+	int r;
+
+	s3c_op_init(&op, request->deadline_ns ? request->deadline_ns : INT64_MAX);
+	r = drop_key(request, &op, key_id, err, &found);
+	s3c_op_destroy(&op);
+	return r < 0 ? s3c_err_set(err, r, "the volume object cannot be changed: %s", strerror(-r))
+		     : 0;
 }

@@ -20,7 +20,6 @@
 #include "base/secret.h"
 #include "object/chunks.h"
 
-#define META_PACKED "s3cryptfs"
 #define META_KEY "x-amz-key-v2"
 #define META_MATDESC "x-amz-matdesc"
 #define META_WRAP_ALG "x-amz-wrap-alg"
@@ -234,7 +233,7 @@ int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring 
 	if (r < 0)
 		return r;
 	s3c_base64_encode(packed, len + S3C_SHA256_LEN, text);
-	return s3c_meta_set(meta, META_PACKED, text);
+	return s3c_meta_set(meta, S3C_META_PACKED, text);
 }
 
 /*
@@ -249,7 +248,7 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 	const uint8_t *p = packed + FIXED_LEN;
 
 	if (s3c_base64_decode(text, strlen(text), packed, PACKED_MAX, &len) < 0 || len < want)
-		return say(why, why_size, -EBADMSG, "its item " META_PACKED " is damaged");
+		return say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
 	if (packed[0] != PACKED_VERSION)
 		return say(why, why_size, -EPROTO,
 			   "format version %u, which this program does not know", packed[0]);
@@ -270,7 +269,7 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 			   packed[1]);
 	}
 	if (len != want)
-		return say(why, why_size, -EBADMSG, "its item " META_PACKED " is damaged");
+		return say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
 	*ret_flags = s3c_get_be16(packed + 2);
 	h->epoch = s3c_get_be32(packed + 4);
 	if (h->epoch != volume->epoch)
@@ -337,7 +336,7 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 		      const char *rel_key, uint64_t stored_size, struct s3c_header *ret_header,
 		      char *why, size_t why_size)
 {
-	const char *text = s3c_meta_get(meta, META_PACKED);
+	const char *text = s3c_meta_get(meta, S3C_META_PACKED);
 	const char *cek_alg = s3c_meta_get(meta, META_CEK_ALG);
 	uint8_t packed[PACKED_MAX], seal[S3C_SHA256_LEN];
 	struct s3c_header h = { 0 };
@@ -406,6 +405,19 @@ int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring 
 		memcpy(ret_data_key, data_key, sizeof(data_key));
 	s3c_wipe(data_key, sizeof(data_key));
 	return r;
+}
+
+int s3c_header_rewrap(struct s3c_header *header, const struct s3c_master_key *key,
+		      const uint8_t data_key[static S3C_KEY_LEN])
+{
+	uint8_t wrapped[S3C_WRAP_LEN];
+	int r = s3c_wrap_seal(key, S3C_CEK_ALG, header->file_id, data_key, wrapped);
+
+	if (r < 0)
+		return r;
+	memcpy(header->wrapped, wrapped, sizeof(wrapped));
+	memcpy(header->key_id, key->id, sizeof(header->key_id));
+	return 0;
 }
 
 uint64_t s3c_generation_next(uint64_t seen)

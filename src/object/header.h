@@ -14,7 +14,8 @@
 #include "object/volume.h"
 
 #define S3C_CEK_ALG "s3cryptfs/AES256-GCM-64K/v1"
-#define S3C_CONTENT_ID_LEN 16 /* content version id: new with every new content */
+#define S3C_META_PACKED "s3cryptfs" /* the item that every sealed object has */
+#define S3C_CONTENT_ID_LEN 16       /* content version id: new with every new content */
 #define S3C_OP_ID_LEN 16
 #define S3C_COMMITMENT_LEN 32
 
@@ -77,6 +78,9 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
  */
 int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring *keyring,
 		      uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size);
+/* The data key under another master key; all else stays. -EINVAL: a key that cannot wrap. */
+int s3c_header_rewrap(struct s3c_header *header, const struct s3c_master_key *key,
+		      const uint8_t data_key[static S3C_KEY_LEN]);
 /*
  * The seal over a packed value (without its seal), the metadata as stored, the key and, where size
  * is not NULL, the plaintext size. For tools that check or make seals; the two above use it.

@@ -467,6 +467,13 @@ static int find_volume_key(const json_t *epoch, const struct s3c_keyring *keyrin
 			   "with (its slots are for other key ids than these)");
 }
 
+static bool is_entry_of(const json_t *item, const char *key_id)
+{
+	const char *id = get_string(item, "key_id"), *type = get_string(item, "type");
+
+	return id && strcmp(id, key_id) == 0 && (!type || strcmp(type, "master-key") == 0);
+}
+
 static bool has_entry(const json_t *array, const char *key_id)
 {
 	const json_t *item;
@@ -474,9 +481,7 @@ static bool has_entry(const json_t *array, const char *key_id)
 
 	json_array_foreach(array, i, item)
 	{
-		const char *id = get_string(item, "key_id"), *type = get_string(item, "type");
-
-		if (id && strcmp(id, key_id) == 0 && (!type || strcmp(type, "master-key") == 0))
+		if (is_entry_of(item, key_id))
 			return true;
 	}
 	return false;
@@ -629,6 +634,26 @@ int s3c_volume_open(const void *body, size_t len, const struct s3c_keyring *keyr
 	return r;
 }
 
+/* The slots of the newest epoch, or the checks. */
+static json_t *entries_of(const struct parsed *p)
+{
+	if (p->family == S3C_FAMILY_CSE)
+		return json_object_get(json_array_get(json_object_get(p->root, "epochs"), 0),
+				       "slots");
+	return json_object_get(p->root, "checks");
+}
+
+/* A changed body: the serial number rises with it. */
+static int write_changed(const struct parsed *p, const struct s3c_volume *volume,
+			 struct s3c_buf *ret_body)
+{
+	if (p->serial == INT64_MAX)
+		return -EOVERFLOW;
+	if (json_object_set_new(p->root, "serial", json_integer((json_int_t)p->serial + 1)) < 0)
+		return -ENOMEM;
+	return body_write(p->root, volume->keys, volume->id, ret_body);
+}
+
 int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *keyring,
 			struct s3c_err *err, size_t *ret_added, struct s3c_buf *ret_body)
 {
@@ -645,11 +670,7 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 	root = p.root;
 	if (!writing_key(p.family, volume->ssec_shared, keyring, err))
 		return -EKEYREJECTED;
-	if (p.family == S3C_FAMILY_CSE)
-		entries = json_object_get(json_array_get(json_object_get(root, "epochs"), 0),
-					  "slots");
-	else
-		entries = json_object_get(root, "checks");
+	entries = entries_of(&p);
 	for (size_t i = 0; r == 0 && i < keyring->count; i++) {
 		const struct s3c_master_key *key = &keyring->keys[i];
 
@@ -659,14 +680,48 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 					       : append_check(entries, key, p.id);
 		added++;
 	}
-	if (r == 0 && added) {
-		if (p.serial == INT64_MAX)
-			return -EOVERFLOW;
-		if (json_object_set_new(root, "serial", json_integer((json_int_t)p.serial + 1)) < 0)
-			return -ENOMEM;
-		r = body_write(root, volume->keys, volume->id, ret_body);
-	}
+	if (r == 0 && added)
+		r = write_changed(&p, volume, ret_body);
 	if (r == 0)
 		*ret_added = added;
+	return r;
+}
+
+int s3c_volume_remove_key(const void *body, size_t len, const struct s3c_keyring *keyring,
+			  const char *key_id, struct s3c_err *err, size_t *ret_removed,
+			  struct s3c_buf *ret_body)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	const struct s3c_master_key *writer;
+	json_auto_t *root = NULL;
+	struct parsed p;
+	json_t *entries;
+	size_t removed = 0;
+	int r;
+
+	r = open_body(body, len, keyring, err, &p, &volume);
+	if (r < 0)
+		return r;
+	root = p.root;
+	writer = writing_key(p.family, volume->ssec_shared, keyring, err);
+	if (!writer)
+		return -EKEYREJECTED;
+	entries = entries_of(&p);
+	/* Whoever has that key alone could not open the volume any more. */
+	if (strcmp(writer->id, key_id) == 0 || !has_entry(entries, writer->id))
+		return s3c_err_set(err, -EBUSY,
+				   "the volume object is opened by the key %s alone: mount it "
+				   "writable once with the new active key",
+				   key_id);
+	for (size_t i = json_array_size(entries); i-- > 0;) {
+		if (!is_entry_of(json_array_get(entries, i), key_id))
+			continue;
+		json_array_remove(entries, i);
+		removed++;
+	}
+	if (removed)
+		r = write_changed(&p, volume, ret_body);
+	if (r == 0)
+		*ret_removed = removed;
 	return r;
 }

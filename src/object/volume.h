@@ -51,6 +51,12 @@ void s3c_volume_free(struct s3c_volume *volume);
 int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *keyring,
 			struct s3c_err *err, size_t *ret_added, struct s3c_buf *ret_body);
 
+/* The same, with the slot (or check) of one key taken out. ret_removed 0: there is none. -EBUSY: it
+   is the key that writes. */
+int s3c_volume_remove_key(const void *body, size_t len, const struct s3c_keyring *keyring,
+			  const char *key_id, struct s3c_err *err, size_t *ret_removed,
+			  struct s3c_buf *ret_body);
+
 /*
  * A key for what this machine keeps of the volume, of cse only (-EINVAL otherwise), at most 32
  * bytes of label: HKDF(volume key, volume id, "s3cryptfs local " label), doc/format.md. Labels in

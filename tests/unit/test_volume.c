@@ -343,6 +343,55 @@ static void test_add_keys(void **state)
 }
 
 /* The active key can have no slot: reading is possible, writing is refused before it begins. */
+/* The slot of an old key goes; not that of the key which writes, nor the last one. */
+static void test_remove_key(void **state)
+{
+	cleanup_keyring struct s3c_keyring *both =
+		keyring_of("[b]\nsecret = " KEY_B "\nstate = active\n[a]\nsecret = " KEY_A "\n");
+	cleanup_keyring struct s3c_keyring *only_a =
+		keyring_of("[a]\nsecret = " KEY_A "\nstate = active\n");
+	cleanup_keyring struct s3c_keyring *only_b =
+		keyring_of("[b]\nsecret = " KEY_B "\nstate = active\n");
+	static const enum s3c_family families[] = { S3C_FAMILY_CSE, S3C_FAMILY_SSEC };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+		cleanup_buf struct s3c_buf body = { 0 }, less = { 0 }, old = { 0 };
+		cleanup_volume struct s3c_volume *volume = NULL, *again = NULL, *none = NULL;
+		struct s3c_err err = { 0 };
+		size_t removed = 9;
+
+		assert_int_equal(s3c_volume_create(families[i], false, both, NULL, &volume, &body),
+				 0);
+		assert_int_equal(s3c_volume_remove_key(body.data, body.len, both, "b", &err,
+						       &removed, &less),
+				 -EBUSY);
+		assert_int_equal(s3c_volume_remove_key(body.data, body.len, both, "c", NULL,
+						       &removed, &less),
+				 0);
+		assert_int_equal(removed, 0);
+		assert_int_equal(less.len, 0);
+		assert_int_equal(s3c_volume_remove_key(body.data, body.len, both, "a", NULL,
+						       &removed, &less),
+				 0);
+		assert_int_equal(removed, 1);
+		assert_int_equal(s3c_volume_open(less.data, less.len, only_b, NULL, &again), 0);
+		assert_int_equal(again->serial, volume->serial + 1);
+		assert_true(again->active_slot);
+		assert_int_equal(s3c_volume_open(less.data, less.len, only_a, NULL, &none),
+				 -EKEYREJECTED);
+		/* A keyring whose active key the volume does not know yet. */
+		s3c_volume_free(steal_ptr(volume));
+		assert_int_equal(s3c_volume_create(families[i], false, only_a, NULL, &volume, &old),
+				 0);
+		s3c_buf_reset(&less);
+		assert_int_equal(
+			s3c_volume_remove_key(old.data, old.len, both, "a", &err, &removed, &less),
+			-EBUSY);
+		assert_int_equal(less.len, 0);
+	}
+}
+
 static void test_add_unfit(void **state)
 {
 	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, NULL), more = { 0 };
@@ -424,8 +473,9 @@ int main(void)
 		cmocka_unit_test(test_check),         cmocka_unit_test(test_active_liar),
 		cmocka_unit_test(test_swapped_slots), cmocka_unit_test(test_ssec),
 		cmocka_unit_test(test_ssec_key_used), cmocka_unit_test(test_create_refuses),
-		cmocka_unit_test(test_add_keys),      cmocka_unit_test(test_add_unfit),
-		cmocka_unit_test(test_local_key),     cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_add_keys),      cmocka_unit_test(test_remove_key),
+		cmocka_unit_test(test_add_unfit),     cmocka_unit_test(test_local_key),
+		cmocka_unit_test(test_garbage),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Bringing what is stored under another key, beside live mounts, and counting what needs a key.
+ *
+ *	rewrap		HEAD, unwrap, wrap, a copy of the object onto itself (copy.c)
+ *	count		HEAD
+ *
+ * Nothing about it is kept: what is under the new key already tells that by itself, so that one
+ * which was killed is begun again and goes on. An object that is changed by somebody else in
+ * between is looked at again.
+ */
+#pragma once
+
+#include "engine/engine.h"
+
+enum s3c_rekey_what { S3C_REKEY_REWRAP, S3C_REKEY_COUNT };
+
+struct s3c_rekey_counts {
+	uint64_t found; /* objects that were listed so far */
+	bool all_found; /* that was all */
+	uint64_t done;  /* of them: the sum of those below */
+	uint64_t changed;
+	uint64_t current; /* COUNT: under other keys */
+	uint64_t keyless; /* folders and the like have no data key */
+	uint64_t plain;   /* not sealed by this program */
+	uint64_t foreign; /* of another S3 encryption client */
+	uint64_t gone;    /* deleted meanwhile */
+	uint64_t skipped; /* each was told */
+	uint64_t needing; /* COUNT: under the key */
+};
+
+struct s3c_rekey_request {
+	enum s3c_rekey_what what;
+	const char *key_id;       /* REWRAP: the key that is to wrap; COUNT: the one asked for */
+	const char *const *paths; /* of files or directories, at or below which; NULL ends them */
+	unsigned parallel;        /* objects at once */
+	/* Both from any thread, one at a time, and neither may call the engine. */
+	void (*progress)(void *arg, const struct s3c_rekey_counts *counts);
+	void (*skip)(void *arg, const char *key, const char *why);
+	void *arg;
+};
+
+/*
+ * 0 also when objects were skipped: the counts tell. Errors: the key is not in the keyring
+ * (-ENOKEY), or cannot wrap (-EINVAL); a listing failed; op.
+ */
+int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,
+		     const struct s3c_rekey_request *request, struct s3c_rekey_counts *ret_counts);

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The s3cryptfs authors
+"""s3cryptfsctl rekey and key retire: what is stored comes under another key, beside mounts, and nothing is lost."""
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import CTL, blob, read_file, run, wait_for, write_file
+
+SEGMENT = 8 << 20
+
+
+class Source:
+    """Commands on the source of a store."""
+
+    def __init__(self, store, keyring, **options):
+        options = dict(store.options(), keyring=keyring.path, **options)
+        self.env = dict(os.environ, **options.pop("env", {}))
+        self.words = ["-o", ",".join("%s=%s" % (k, v) if v is not True else k for k, v in options.items())]
+        self.source = store.source
+
+    def command(self, *command):
+        return [CTL, *command, *self.words]
+
+    def run(self, command, *args, expect=0, tail=(), **kw):
+        result = run(CTL, command, *args, *self.words, self.source, *tail, check=False, env=self.env, **kw)
+        assert result.returncode == expect, "%s: exit %d\n%s%s" % (command, result.returncode, result.stdout, result.stderr)
+        return result
+
+    def rekey(self, *args, paths=(), **kw):
+        return self.run("rekey", *args, tail=paths, **kw)
+
+    def retire(self, key_id, expect=0):
+        result = run(CTL, "key", "retire", *self.words, key_id, self.source, check=False, env=self.env)
+        assert result.returncode == expect, result.stdout + result.stderr
+        return result
+
+
+def rotate(keyring, key_id):
+    run(CTL, "key", "rotate", "-o", "keyring=" + keyring.path, key_id)
+    keyring.key_id = key_id
+
+
+def masters(store, keyring):
+    """Which key each file is under, each object wholly verified."""
+    return {k: o.master_id for k, o in store.decode_all(keyring).items() if not k.endswith("/")}
+
+
+def fill(m):
+    """A tree with small, empty and large files; {path: content}."""
+    os.makedirs(m / "d/e")
+    files = {"small": b"x", "empty": b"", "d/one": blob(70000, 1), "d/e/two": b"2" * 100, "dir": b"no folder", "d/large": blob(2 * SEGMENT + 12345, 2)}
+    for name, data in files.items():
+        write_file(m / name, data)
+    os.symlink("d/one", m / "link")
+    os.utime(m / "small", ns=(1, 1500000000123456789))
+    os.utime(m / "d/large", ns=(1, 1500000000987654321))
+    os.chmod(m / "d/e/two", 0o640)
+    return files
+
+
+@pytest.fixture(params=["file", "versity", "rgw"])
+def any_store(request):
+    return request.getfixturevalue(request.param + "_store")
+
+
+def test_rewrap(any_store, mount, keyring):
+    """Every object comes under the new key and keeps content and attributes; then the old key can go."""
+    source = Source(any_store, keyring)
+    m = mount(any_store.source, **any_store.options())
+    files = fill(m)
+    stats = {n: os.lstat(m / n) for n in [*files, "link"]}
+    m.umount()
+    before = any_store.decode_all(keyring)
+    rotate(keyring, "second")
+    assert "still need" in source.retire("test-key", expect=1).stderr
+    told = source.rekey().stdout
+    assert re.search(r"^9 objects: 7 brought under second, 2 have no data key;", told, re.M), told
+    assert set(masters(any_store, keyring).values()) == {"second"}
+    after = any_store.decode_all(keyring)
+    for name, o in before.items():
+        assert (after[name].file_id, after[name].content_id, after[name].attrs) == (o.file_id, o.content_id, o.attrs), name
+        assert after[name].body == o.body
+    told = source.rekey().stdout
+    assert "0 brought under second, 7 were already" in told
+    assert "none of 9 objects needs" in source.retire("test-key").stdout
+    assert "[test-key]" not in read_file(keyring.path).decode()
+    assert [s["key_id"] for s in any_store.volume(keyring).members["epochs"][0]["slots"]] == ["second"]
+    m = mount(any_store.source, **any_store.options())
+    for name, data in files.items():
+        assert read_file(m / name) == data
+    for name, st in stats.items():
+        now = os.lstat(m / name)
+        assert (now.st_mode, now.st_size, now.st_mtime_ns) == (st.st_mode, st.st_size, st.st_mtime_ns), name
+
+
+def test_paths_and_target(file_store, mount, keyring):
+    """Only what is named, and to the key that is named; nothing that only begins with the name."""
+    source = Source(file_store, keyring)
+    m = mount(file_store.source, **file_store.options())
+    fill(m)
+    m.umount()
+    rotate(keyring, "second")
+    source.rekey(paths=["d/"])
+    assert {k for k, v in masters(file_store, keyring).items() if v == "second"} == {"d/one", "d/e/two", "d/large"}
+    source.rekey("--to", "test-key", paths=["/d/one", "small"])
+    assert {k for k, v in masters(file_store, keyring).items() if v == "second"} == {"d/e/two", "d/large"}
+    assert "has no key other" in source.rekey("--to", "other", expect=1).stderr
+    assert "active key" in source.retire("second", expect=1).stderr
+    assert "has no key other" in source.retire("other", expect=1).stderr
+    assert "leave out ro" in run(CTL, "rekey", "-o", source.words[1] + ",ro", source.source, check=False).stderr
+
+
+def test_skipped(file_store, mount, keyring, tmp_path):
+    """What cannot be brought over is named with its reason, the rest is; a key that may be needed stays."""
+    source = Source(file_store, keyring)
+    m = mount(file_store.source, **file_store.options())
+    for name in ("a", "b", "c"):
+        write_file(m / name, b"data of " + name.encode())
+    m.umount()
+    meta = file_store.meta_of("a")
+    file_store.set_meta("a", dict(meta, mode="33279"))
+    write_file(os.path.join(file_store.folder, "plain"), b"not ours")
+    rotate(keyring, "second")
+    told = source.rekey(expect=1).stdout
+    assert re.search(r"skipped a: its seal does not fit", told), told
+    assert "4 objects: 2 brought under second, 1 is not encrypted by s3cryptfs, 1 was skipped" in told
+    assert "could not be looked at" in source.retire("test-key", expect=1).stderr
+    assert "[test-key]" in read_file(keyring.path).decode()
+    # An object whose key is missing.
+    file_store.set_meta("a", meta)
+    text = read_file(keyring.path).decode()
+    write_file(keyring.path, text[text.index("[second]"):].encode())
+    told = source.rekey(expect=1).stdout
+    assert "skipped a: needs the master key test-key, which the keyring does not have" in told
+
+
+def test_killed(versity_store, mount, keyring):
+    """kill -9 in the middle, several times; the next one goes on, and at each moment every object is whole."""
+    source = Source(versity_store, keyring)
+    m = mount(versity_store.source, **versity_store.options())
+    names = ["f%03d" % i for i in range(150)]
+    for name in names:
+        write_file(m / name, name.encode())
+    m.umount()
+    rotate(keyring, "second")
+    versity_store.proxy.latency(20)
+    counts = []
+    for _ in range(3):
+        process = subprocess.Popen(source.command("rekey") + [source.source], env=source.env, stdout=subprocess.DEVNULL)
+        target = (counts[-1] if counts else 0) + 20
+        wait_for(lambda: process.poll() is not None or versity_store.proxy.counts().get("COPY", 0) >= target, what="copies")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        counts.append(versity_store.proxy.counts().get("COPY", 0))
+    versity_store.proxy.latency(0)
+    found = masters(versity_store, keyring)
+    assert sorted(found) == names and set(found.values()) <= {"test-key", "second"}
+    told = source.rekey().stdout
+    assert "150 objects:" in told
+    assert set(masters(versity_store, keyring).values()) == {"second"}
+    assert {k: o.plaintext() for k, o in versity_store.decode_all(keyring).items()} == {n: n.encode() for n in names}
+
+
+class Load(threading.Thread):
+    """Repeats one piece of work until it is told to stop; what went wrong."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.work, self.stopping, self.error, self.rounds = work, False, None, 0
+        self.start()
+
+    def run(self):
+        try:
+            while not self.stopping:
+                self.work(self.rounds)
+                self.rounds += 1
+        except BaseException as e:
+            self.error = e
+
+    def stop(self):
+        self.stopping = True
+        self.join()
+        if self.error:
+            raise self.error
+        return self.rounds
+
+
+def under_load(m, names, big, work):
+    """work() while a writer and two readers use the mount: not one read may fail or be wrong."""
+    handle = os.open(m / "big", os.O_RDONLY)
+    written = {}
+
+    def write(i):
+        name = names[i % len(names)]
+        written[name] = b"%s written %d" % (name.encode(), i)
+        write_file(m / (name + ".own"), written[name])
+
+    def read(i):
+        name = names[i * 7 % len(names)]
+        assert read_file(m / name) == b"content of " + name.encode()
+
+    def read_big(i):
+        at = i * 104729 * 13 % (len(big) - 5000)
+        assert os.pread(handle, 5000, at) == big[at:at + 5000]
+        if i % 20 == 0:
+            assert read_file(m / "big") == big
+
+    loads = [Load(write), Load(read), Load(read_big)]
+    try:
+        time.sleep(0.3)
+        work()
+        time.sleep(0.3)
+    finally:
+        rounds = []
+        for load in loads:
+            load.stopping = True
+        for load in loads:
+            rounds.append(load.stop())
+        os.close(handle)
+    assert all(n > 3 for n in rounds), rounds
+    return written
+
+
+def test_under_load(versity_store, mount, keyring, tmp_path):
+    """Rotation beside a live mount that writes and reads, tiny files and a large one, with cold caches."""
+    names = ["f%02d" % i for i in range(40)]
+    big = blob(3 * SEGMENT + 777, 5)
+    m = mount(versity_store.source, **versity_store.options())
+    for name in names:
+        write_file(m / name, b"content of " + name.encode())
+    write_file(m / "big", big)
+    m.umount()
+    rotate(keyring, "second")
+    source = Source(versity_store, keyring)
+    m = mount(versity_store.source, **versity_store.options(ttl=1, cache_size="16M"))
+    told = []
+    written = under_load(m, names, big, lambda: told.append(source.rekey().stdout))
+    assert "were skipped" not in told[0] and "was skipped" not in told[0], told
+    m.umount()
+    source.rekey()
+    found = versity_store.decode_all(keyring)
+    assert {o.master_id for o in found.values()} == {"second"}
+    assert found["big"].plaintext() == big
+    for name, data in written.items():
+        assert found[name + ".own"].plaintext() == data
+    source.retire("test-key")
+
+
+def test_requests(versity_store, mount, keyring):
+    """A HEAD and a copy for each object, many at a time."""
+    m = mount(versity_store.source, **versity_store.options())
+    os.mkdir(m / "d")
+    for i in range(200):
+        write_file(m / ("d/f%d" % i), b"x")
+    m.umount()
+    rotate(keyring, "second")
+    source = Source(versity_store, keyring)
+    versity_store.proxy.reset()
+    versity_store.proxy.latency(50)
+    start = time.monotonic()
+    told = source.rekey(paths=["d"]).stdout
+    spent = time.monotonic() - start
+    versity_store.proxy.latency(0)
+    assert "201 objects: 200 brought under second" in told
+    counts = versity_store.proxy.counts()
+    print(spent, counts)
+    assert counts["COPY"] <= 200 + 20
+    # One at a time would be 20 s.
+    assert spent < 15
