@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "engine/private.h" /* the volume's key in use */
 
 #define OBJECTS_AT_ONCE 64u /* one has a request or two under way, of some tens of ms */
 
@@ -107,12 +108,20 @@ static void free_paths(char **paths)
 static int choose_key(struct s3c_ctl *ctl, const struct s3c_access *access, struct s3c_err *err,
 		      const char **ret_id)
 {
-	const struct s3c_master_key *key = ctl->to ? s3c_keyring_find(access->keyring, ctl->to)
-						   : s3c_keyring_active(access->keyring);
+	const struct s3c_master_key *in_use = access->engine->volume->ssec_key, *key;
+
+	key = ctl->to  ? s3c_keyring_find(access->keyring, ctl->to)
+	      : in_use ? in_use
+		       : s3c_keyring_active(access->keyring);
 
 	if (!key)
 		return s3c_err_set(err, -ENOKEY, "the keyring has no key %s", ctl->to);
-	if (key->secret_len != S3C_KEY_LEN || key->ssec_shared)
+	if (in_use && key != in_use)
+		return s3c_err_set(err, -EINVAL,
+				   "with enc=sse-c objects come under the key in use, which is %s: "
+				   "make %s the active one",
+				   in_use->id, key->id);
+	if (!in_use && (key->secret_len != S3C_KEY_LEN || key->ssec_shared))
 		return s3c_err_set(err, -EINVAL,
 				   "the key %s cannot wrap: that takes a key of 32 bytes without "
 				   "'use = sse-c'",
@@ -123,11 +132,9 @@ static int choose_key(struct s3c_ctl *ctl, const struct s3c_access *access, stru
 
 static int check_mode(struct s3c_ctl *ctl, struct s3c_err *err)
 {
-	return ctl->options.enc == S3C_ENC_CSE_KEY
+	return s3c_enc_family(ctl->options.enc) != S3C_FAMILY_PLAIN
 		       ? 0
-		       : s3c_err_set(err, -EOPNOTSUPP,
-				     "rekey is for enc=cse-key: with enc=%s no data keys are "
-				     "stored",
+		       : s3c_err_set(err, -EOPNOTSUPP, "with enc=%s there are no keys of ours",
 				     ctl->options.enc_name);
 }
 

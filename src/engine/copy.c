@@ -6,7 +6,7 @@
  *
  *	the store copies, up to 5 GiB	COPY
  *	larger, or it copies parts only	multipart with part copies
- *	neither				read and written again, whole or in parts
+ *	neither, or not between keys	read and written again, whole or in parts
  *
  * A sealed header over the bytes of another version would destroy that version
  * for good. So the source carries a condition; where the store ignores it, what
@@ -399,7 +399,12 @@ static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_
 	*reply = (struct s3c_store_reply){ 0 };
 	if (caps->part_copy && size > WHOLE_MAX) {
 		*ret_checked = caps->part_copy_source_if_match && c->source_etag;
-		return copy_parts(c, true, reply);
+		r = copy_parts(c, true, reply);
+		/* Ceph decrypts what a part copies with the key of the target. */
+		if (r != -EKEYREJECTED)
+			return r;
+		s3c_store_reply_free(reply);
+		*reply = (struct s3c_store_reply){ 0 };
 	}
 	*ret_checked = c->source_etag;
 	return size <= WHOLE_MAX ? rewrite_whole(c, reply) : copy_parts(c, false, reply);

@@ -3,6 +3,7 @@
 /* The engine as a whole: made, ended, and what all its parts say about a failed request. */
 #include "engine/durable.h"
 #include "engine/names.h"
+#include "engine/ssec_store.h"
 
 #include <errno.h>
 #include <string.h>
@@ -125,8 +126,13 @@ int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
 		strcpy(engine->host, "localhost");
 	engine->store = config->store;
 	engine->volume = config->volume;
-	r = parts_new(engine);
+	r = engine->volume && (engine->volume->ssec_key_count > 1 || engine->volume->ssec_missing)
+		    ? s3c_ssec_store_new(config->store, engine->volume, &engine->store)
+		    : 0;
+	if (r == 0)
+		r = parts_new(engine);
 	if (r < 0) {
+		s3c_ssec_store_unwrap(engine->store); /* config->store stays the caller's */
 		parts_free(engine);
 		return s3c_err_set(err, r, "cannot start: %s", strerror(-r));
 	}

@@ -52,6 +52,8 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/room.c \
 	src/engine/slots.c \
 	src/engine/spill.c \
+	src/engine/ssec_store.c \
+	src/engine/ssec_store.h \
 	src/engine/spill.h \
 	src/engine/sync.c \
 	src/engine/upload.c \

@@ -286,14 +286,6 @@ static int add_keys(const struct s3c_volume_request *rq, struct s3c_op *op, stru
 
 	if ((*volume)->active_slot)
 		return 0;
-	/* Objects are tried with one key only, so far: better no mount than files without access.
-	 */
-	if ((*volume)->family == S3C_FAMILY_SSEC)
-		return s3c_err_set(err, -EKEYREJECTED,
-				   "the objects at %s are encrypted under another key than the "
-				   "keyring's active one: make that key active again (one key is "
-				   "used for all objects of an SSE-C volume in this version)",
-				   shown(found->prefix));
 	if (rq->read_only)
 		return 0;
 	r = s3c_volume_add_keys(found->body.data, found->body.len, rq->keyring, err, &added, &body);

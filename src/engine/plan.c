@@ -14,6 +14,7 @@
  */
 #include "engine/upload_journal.h"
 #include "engine/names.h"
+#include "engine/ssec_store.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -226,6 +227,9 @@ static bool keeps(const struct s3c_commit *c)
 
 	if (!c->base || !c->base_visible || !c->crypt ||
 	    !c->object->engine->store->caps.part_copy || objects->no_part_copy)
+		return false;
+	/* Ceph decrypts what a part copies with the key of the target. */
+	if (s3c_ssec_store_index(c->object->engine->store, c->target->key))
 		return false;
 	layout = c->base->header.layout;
 	if (!c->sealed)

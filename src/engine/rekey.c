@@ -8,6 +8,7 @@
 
 #include "base/secret.h"
 #include "engine/names.h"
+#include "engine/ssec_store.h"
 
 #define TRIES_MAX 4u          /* of an object that others change */
 #define QUEUED_PER_THREAD 64u /* the listing is that far ahead */
@@ -93,6 +94,85 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 	return r < 0 ? r : s3c_copy_object(rk->engine, &copy, &version);
 }
 
+static void extra_putp(struct s3c_extra **p)
+{
+	s3c_extra_put(*p);
+}
+
+/* The store encrypted it under another key: a copy from that one to the key in use. */
+static int recopy(struct rekey *rk, const char *key, const struct s3c_stat *st)
+{
+	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
+	struct s3c_version version;
+	struct s3c_header header;
+	struct s3c_copy copy = {
+		.from = key,
+		.to = key,
+		.old = &header,
+		.source = &st->version,
+		.stored_size = st->size,
+	};
+	int r = s3c_header_of(rk->engine, key, st, &header);
+
+	if (r == 0)
+		r = s3c_extra_make(&header, key[strlen(key) - 1] == '/', st, &extra);
+	if (r < 0)
+		return r;
+	copy.header = header;
+	copy.extra = extra;
+	return s3c_copy_object(rk->engine, &copy, &version);
+}
+
+/* SSE-C: which key it was, the HEAD has found out. */
+static int handle_ssec(struct rekey *rk, const char *key, const struct s3c_stat *st,
+		       enum outcome *ret_outcome)
+{
+	const struct s3c_volume *volume = rk->engine->volume;
+	unsigned index = s3c_ssec_store_index(rk->engine->store, key);
+	int r = 0;
+
+	if (rk->rq->what == S3C_REKEY_COUNT)
+		*ret_outcome = strcmp(volume->ssec_keys[index]->id, rk->rq->key_id) == 0 ? NEEDING
+											 : CURRENT;
+	else if (!index)
+		*ret_outcome = CURRENT;
+	else
+		r = recopy(rk, key, st);
+	if (r == 0 && index && rk->rq->what == S3C_REKEY_REWRAP)
+		*ret_outcome = CHANGED;
+	return r;
+}
+
+static int handle_sealed(struct rekey *rk, const char *key, const struct s3c_stat *st,
+			 enum outcome *ret_outcome, char *why, size_t why_size)
+{
+	bool count = rk->rq->what == S3C_REKEY_COUNT, named;
+	struct s3c_header header;
+	int r;
+
+	if (!s3c_meta_get(&st->meta, S3C_META_PACKED)) {
+		*ret_outcome = class_of_others(&st->meta);
+		return 0;
+	}
+	r = s3c_header_decode(&st->meta, rk->engine->volume, s3c_rel_key(rk->engine, key), st->size,
+			      &header, why, why_size);
+	if (r < 0)
+		return r;
+	named = strcmp(header.key_id, rk->rq->key_id) == 0;
+	if (header.layout == S3C_LAYOUT_NONE) {
+		*ret_outcome = KEYLESS;
+	} else if (named) {
+		*ret_outcome = count ? NEEDING : CURRENT;
+	} else if (count) {
+		*ret_outcome = CURRENT;
+	} else {
+		r = rewrap(rk, key, st, &header, why, why_size);
+		if (r == 0)
+			*ret_outcome = CHANGED;
+	}
+	return r;
+}
+
 /* Looks at one object and does what is to be done. -ESTALE: once more. */
 static int handle(struct rekey *rk, const char *key, enum outcome *ret_outcome, char *why,
 		  size_t why_size)
@@ -100,9 +180,6 @@ static int handle(struct rekey *rk, const char *key, enum outcome *ret_outcome, 
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_ssec struct s3c_ssec ssec;
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key };
-	bool count = rk->rq->what == S3C_REKEY_COUNT;
-	struct s3c_header header;
-	bool named;
 	int r = s3c_ssec_of(rk->engine, key, &ssec, &rq.ssec);
 
 	if (r == 0)
@@ -115,26 +192,8 @@ static int handle(struct rekey *rk, const char *key, enum outcome *ret_outcome, 
 		snprintf(why, why_size, "%s", reply.message);
 		return r;
 	}
-	if (!s3c_meta_get(&reply.stat.meta, S3C_META_PACKED)) {
-		*ret_outcome = class_of_others(&reply.stat.meta);
-		return 0;
-	}
-	r = s3c_header_decode(&reply.stat.meta, rk->engine->volume, s3c_rel_key(rk->engine, key),
-			      reply.stat.size, &header, why, why_size);
-	if (r < 0)
-		return r;
-	named = strcmp(header.key_id, rk->rq->key_id) == 0;
-	if (header.layout == S3C_LAYOUT_NONE)
-		*ret_outcome = KEYLESS;
-	else if (named)
-		*ret_outcome = count ? NEEDING : CURRENT;
-	else if (count)
-		*ret_outcome = CURRENT;
-	else
-		r = rewrap(rk, key, &reply.stat, &header, why, why_size);
-	if (r == 0 && !count && !named && header.layout != S3C_LAYOUT_NONE)
-		*ret_outcome = CHANGED;
-	return r;
+	return rq.ssec ? handle_ssec(rk, key, &reply.stat, ret_outcome)
+		       : handle_sealed(rk, key, &reply.stat, ret_outcome, why, why_size);
 }
 
 static void tell_skip(struct rekey *rk, const char *key, int result, const char *why)
@@ -294,6 +353,21 @@ static int run(struct rekey *rk, struct s3c_op *op)
 	return r;
 }
 
+static int check_key(struct rekey *rk)
+{
+	const struct s3c_volume *volume = rk->engine->volume;
+	int r = s3c_writable(rk->engine);
+
+	if (r < 0)
+		return r;
+	rk->key = s3c_keyring_find(rk->engine->config.keyring, rk->rq->key_id);
+	if (!rk->key)
+		return -ENOKEY;
+	if (volume->family == S3C_FAMILY_SSEC)
+		return rk->key == volume->ssec_key ? 0 : -EINVAL;
+	return rk->key->secret_len == S3C_KEY_LEN && !rk->key->ssec_shared ? 0 : -EINVAL;
+}
+
 int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,
 		     const struct s3c_rekey_request *request, struct s3c_rekey_counts *ret_counts)
 {
@@ -302,16 +376,9 @@ int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,
 
 	if (!request->parallel || request->parallel > PARALLEL_MAX)
 		return -EINVAL;
-	if (request->what == S3C_REKEY_REWRAP) {
-		r = s3c_writable(engine);
-		if (r < 0)
-			return r;
-		rk.key = s3c_keyring_find(engine->config.keyring, request->key_id);
-		if (!rk.key)
-			return -ENOKEY;
-		if (rk.key->secret_len != S3C_KEY_LEN || rk.key->ssec_shared)
-			return -EINVAL;
-	}
+	r = request->what == S3C_REKEY_REWRAP ? check_key(&rk) : 0;
+	if (r < 0)
+		return r;
 	r = s3c_pool_new("rekey", 1, request->parallel, &rk.pool);
 	if (r < 0)
 		return r;

@@ -4,6 +4,8 @@
  * Bringing what is stored under another key, beside live mounts, and counting what needs a key.
  *
  *	rewrap		HEAD, unwrap, wrap, a copy of the object onto itself (copy.c)
+ *	SSE-C		HEAD, under each key that it may be; a copy of the object onto itself,
+ *			from that key to the one in use (or it is read and written)
  *	count		HEAD
  *
  * Nothing about it is kept: what is under the new key already tells that by itself, so that one
@@ -43,7 +45,7 @@ struct s3c_rekey_request {
 
 /*
  * 0 also when objects were skipped: the counts tell. Errors: the key is not in the keyring
- * (-ENOKEY), or cannot wrap (-EINVAL); a listing failed; op.
+ * (-ENOKEY), or cannot wrap, or is not the one in use for SSE-C (-EINVAL); a listing failed; op.
  */
 int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,
 		     const struct s3c_rekey_request *request, struct s3c_rekey_counts *ret_counts);

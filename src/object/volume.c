@@ -45,6 +45,8 @@ void s3c_volume_free(struct s3c_volume *volume)
 	if (!volume)
 		return;
 	s3c_secret_free(volume->keys);
+	free(volume->ssec_keys);
+	free(volume->ssec_missing);
 	free(volume);
 }
 
@@ -262,6 +264,16 @@ static const struct s3c_master_key *writing_key(enum s3c_family family, bool sse
 	return NULL;
 }
 
+/* Room for all keys that may read, with the one in use. */
+static int readers_begin(struct s3c_volume *volume, const struct s3c_keyring *keyring)
+{
+	volume->ssec_keys = calloc(keyring->count, sizeof(*volume->ssec_keys));
+	if (!volume->ssec_keys)
+		return -ENOMEM;
+	volume->ssec_keys[volume->ssec_key_count++] = volume->ssec_key;
+	return 0;
+}
+
 int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c_keyring *keyring,
 		      struct s3c_err *err, struct s3c_volume **ret_volume, struct s3c_buf *ret_body)
 {
@@ -281,8 +293,12 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
 	s3c_random(volume->id, sizeof(volume->id));
 	volume->serial = 1;
 	volume->active_slot = true;
-	if (family == S3C_FAMILY_SSEC)
+	if (family == S3C_FAMILY_SSEC) {
 		volume->ssec_key = key;
+		r = readers_begin(volume, keyring);
+		if (r < 0)
+			return r;
+	}
 	r = family == S3C_FAMILY_CSE ? create_cse(volume, keyring, ret_body)
 				     : create_ssec(volume, keyring, ret_body);
 	if (r < 0)
@@ -554,12 +570,33 @@ static int ssec_check(const json_t *checks, const struct s3c_master_key *key, co
 	return -ENOENT;
 }
 
+/* The ids of checks for which the keyring has no key, for people. */
+static int list_missing(const json_t *checks, const struct s3c_keyring *keyring, char **ret_missing)
+{
+	cleanup_buf struct s3c_buf text = { 0 };
+	const json_t *item;
+	int r = 0;
+	size_t i;
+
+	json_array_foreach(checks, i, item)
+	{
+		const char *id = get_string(item, "key_id");
+
+		if (r == 0 && id && s3c_key_id_valid(id) && !s3c_keyring_find(keyring, id))
+			r = s3c_buf_printf(&text, "%s%s", text.len ? ", " : "", id);
+	}
+	if (r == 0 && text.len)
+		*ret_missing = s3c_buf_steal(&text);
+	return r;
+}
+
 static int open_ssec(const struct parsed *p, const struct s3c_keyring *keyring, struct s3c_err *err,
 		     struct s3c_volume *volume)
 {
 	const json_t *checks = json_object_get(p->root, "checks");
 	const char *ssec_key = get_string(p->root, "ssec_key");
 	bool opened = false;
+	int r;
 
 	if (!ssec_key || !json_is_array(checks))
 		return damaged(err, "no checks");
@@ -569,9 +606,11 @@ static int open_ssec(const struct parsed *p, const struct s3c_keyring *keyring, 
 	volume->ssec_key = writing_key(p->family, volume->ssec_shared, keyring, err);
 	if (!volume->ssec_key)
 		return -EKEYREJECTED;
+	r = readers_begin(volume, keyring);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < keyring->count; i++) {
 		const struct s3c_master_key *key = &keyring->keys[i];
-		int r;
 
 		if (!key_serves(key, p->family, volume->ssec_shared))
 			continue;
@@ -586,13 +625,15 @@ static int open_ssec(const struct parsed *p, const struct s3c_keyring *keyring, 
 			return r;
 		opened |= r == 0;
 		volume->active_slot |= r == 0 && key == volume->ssec_key;
+		if (r == 0 && key != volume->ssec_key)
+			volume->ssec_keys[volume->ssec_key_count++] = key;
 	}
 	if (!opened)
 		return s3c_err_set(
 			err, -EKEYREJECTED,
 			"no key of the keyring is known to this volume; add the key that "
 			"it was made with");
-	return 0;
+	return list_missing(checks, keyring, &volume->ssec_missing);
 }
 
 /* The volume; ret_parsed (the caller's to release) is filled in success only. */

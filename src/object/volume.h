@@ -28,6 +28,11 @@ struct s3c_volume {
 	const uint8_t *seal_key; /* 32 bytes, cse only */
 	const struct s3c_master_key
 		*ssec_key; /* sse-c: the key in use; borrowed from the keyring */
+	/* sse-c: all keys that may read, the one in use first, then those that the volume knows, in
+	   the order of the file. The array is the volume's. */
+	const struct s3c_master_key **ssec_keys;
+	unsigned ssec_key_count;
+	char *ssec_missing; /* ids that the volume knows and the keyring does not; NULL: none */
 };
 
 /* A new volume for family under the keyring's keys (a slot each). */

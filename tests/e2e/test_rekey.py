@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
 """s3cryptfsctl rekey and key retire: what is stored comes under another key, beside mounts, and nothing is lost."""
+import errno
 import os
 import re
 import signal
@@ -9,8 +10,10 @@ import threading
 import time
 
 import pytest
+from botocore.exceptions import ClientError
 
-from harness import CTL, blob, read_file, run, wait_for, write_file
+import decoder
+from harness import CTL, blob, fails, read_file, run, wait_for, write_file
 
 SEGMENT = 8 << 20
 
@@ -273,3 +276,103 @@ def test_requests(versity_store, mount, keyring):
     assert counts["COPY"] <= 200 + 20
     # One at a time would be 20 s.
     assert spent < 15
+
+
+class Ssec:
+    """Looks at an SSE-C bucket with the keys of its keyring, as any client could."""
+
+    def __init__(self, store, keyring):
+        self.store, self.keyring = store, keyring
+
+    def secrets(self):
+        return decoder.Keyring(self.keyring.path).secrets
+
+    def under(self, key):
+        """The ids of the keys that open an object, by their derived customer keys."""
+        volume, found = self.store.volume(self.keyring), []
+        for key_id, secret in self.secrets().items():
+            customer, _ = decoder.ssec_key(secret, volume.id, key)
+            try:
+                self.store.head(key, SSECustomerAlgorithm="AES256", SSECustomerKey=customer)
+            except ClientError:
+                continue
+            found.append(key_id)
+        assert len(found) == 1, (key, found)
+        return found[0]
+
+    def all(self):
+        return {key: self.under(key) for key in self.store.keys() if not key.endswith("/")}
+
+
+def test_ssec(rgw_store, mount, keyring):
+    """SSE-C objects under an old key are read, changed, renamed and brought under the new one; without the old key
+    they alone are refused, and the log names it."""
+    options = {"enc": "sse-c"}
+    source, look = Source(rgw_store, keyring, **options), Ssec(rgw_store, keyring)
+    m = mount(rgw_store.source, **rgw_store.options(**options))
+    files = fill(m)
+    m.umount()
+    assert set(look.all().values()) == {"test-key"}
+    rotate(keyring, "second")
+    m = mount(rgw_store.source, **rgw_store.options(ttl=1, **options))
+    assert {n: read_file(m / n) for n in files} == files
+    write_file(m / "new", b"new")
+    write_file(m / "small", b"overwritten")
+    os.chmod(m / "d/one", 0o600)
+    os.rename(m / "d/e/two", m / "d/e/three")
+    with open(m / "d/large", "r+b") as f:
+        f.seek(SEGMENT + 5)
+        f.write(b"changed")
+    files["d/e/three"] = files.pop("d/e/two")
+    files["small"], files["new"] = b"overwritten", b"new"
+    files["d/large"] = files["d/large"][:SEGMENT + 5] + b"changed" + files["d/large"][SEGMENT + 12:]
+    assert {n: read_file(m / n) for n in files} == files
+    m.umount()
+    found = look.all()
+    assert {k for k, v in found.items() if v == "second"} == {"new", "small", "d/one", "d/e/three", "d/large"}
+    assert "still need" in source.retire("test-key", expect=1).stderr
+    assert "brought under second" in source.rekey().stdout
+    assert set(look.all().values()) == {"second"}
+    source.retire("test-key")
+    m = mount(rgw_store.source, **rgw_store.options(**options))
+    assert {n: read_file(m / n) for n in files} == files
+    assert os.stat(m / "d/one").st_mode & 0o777 == 0o600
+    m.umount()
+
+
+def test_ssec_key_missing(rgw_store, mount, keyring):
+    """Two keys are known to the volume, the keyring has one: the other's files are refused by name."""
+    options = {"enc": "sse-c"}
+    m = mount(rgw_store.source, **rgw_store.options(**options))
+    write_file(m / "old", b"old")
+    m.umount()
+    rotate(keyring, "second")
+    m = mount(rgw_store.source, **rgw_store.options(**options))
+    write_file(m / "new", b"new")
+    m.umount()
+    text = read_file(keyring.path).decode()
+    write_file(keyring.path, text[text.index("[second]"):].encode())
+    m = mount(rgw_store.source, **rgw_store.options(**options))
+    assert read_file(m / "new") == b"new"
+    with fails(errno.EACCES):
+        read_file(m / "old")
+    assert "keys that the keyring does not have: test-key" in m.text()
+
+
+def test_ssec_under_load(rgw_store, mount, keyring):
+    """The customer key of every object changes under a live mount, and no read fails."""
+    options = {"enc": "sse-c"}
+    names = ["f%02d" % i for i in range(20)]
+    big = blob(2 * SEGMENT + 777, 5)
+    m = mount(rgw_store.source, **rgw_store.options(**options))
+    for name in names:
+        write_file(m / name, b"content of " + name.encode())
+    write_file(m / "big", big)
+    m.umount()
+    rotate(keyring, "second")
+    source = Source(rgw_store, keyring, **options)
+    m = mount(rgw_store.source, **rgw_store.options(ttl=1, cache_size="16M", **options))
+    under_load(m, names, big, source.rekey)
+    m.umount()
+    source.rekey()
+    assert set(Ssec(rgw_store, keyring).all().values()) == {"second"}

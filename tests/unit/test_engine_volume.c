@@ -193,6 +193,54 @@ static void test_ssec(void **state)
 	}
 }
 
+/* What is under an old key is read, with one request more the first time, and written under the new
+   one; what is under a key that is not here is refused. */
+static void test_ssec_rotated(void **state)
+{
+	static const char both[] = "[a]\nsecret = " KEY_A "\n" RING_2;
+	struct fx_options options = { .prefix = "p/", .enc = S3C_ENC_SSE_C, .wrap = locker_new };
+	struct fx_options rotated = options, only_new = options;
+	struct s3c_info info;
+	struct fx fx;
+	char dir[64];
+
+	(void)state;
+	rotated.ring = both;
+	only_new.ring = RING_2;
+	fx_new(&fx, &options);
+	for (const char *name = "abcd"; *name; name++)
+		make_file(&fx, (char[]){ *name, '\0' }, "hello");
+	strcpy(dir, fx.dir);
+	fx_stop(&fx);
+	options.dir = rotated.dir = only_new.dir = dir;
+
+	fx_new(&fx, &rotated);
+	assert_int_equal(fx.engine->volume->ssec_key_count, 2);
+	assert_string_equal(fx.engine->volume->ssec_keys[0]->id, "b");
+	assert_string_equal(fx.engine->volume->ssec_keys[1]->id, "a");
+	list(&fx, "");
+	fx_requests(&fx);
+	assert_reads(&fx, "a", "hello");
+	assert_string_equal(fx_requests(&fx), "GET 2");
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "b"), 0);
+	make_file(&fx, "b", "again");
+	assert_int_equal(move(&fx, "c", "moved"), 0);
+	s3c_names_invalidate(fx.engine, "", true);
+	assert_reads(&fx, "a", "hello");
+	assert_reads(&fx, "b", "again");
+	assert_reads(&fx, "moved", "hello");
+	fx_stop(&fx);
+
+	fx_new(&fx, &only_new);
+	assert_string_equal(fx.engine->volume->ssec_missing, "a");
+	assert_reads(&fx, "b", "again");
+	assert_reads(&fx, "moved", "hello");
+	assert_int_equal(look(&fx, "a", &info), -EACCES);
+	assert_int_equal(look(&fx, "d", &info), -EACCES);
+	assert_int_equal(look(&fx, "c", &info), -ENOENT);
+	fx_end(&fx);
+}
+
 static void test_swapped(void **state)
 {
 	struct s3c_buf body = { .max = 1 << 20 };
@@ -500,11 +548,11 @@ static void test_new_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ssec),     cmocka_unit_test(test_swapped),
-		cmocka_unit_test(test_accept),   cmocka_unit_test(test_plain),
-		cmocka_unit_test(test_rollback), cmocka_unit_test(test_read_only),
-		cmocka_unit_test(test_volume),   cmocka_unit_test(test_volume_race),
-		cmocka_unit_test(test_new_key),
+		cmocka_unit_test(test_ssec),        cmocka_unit_test(test_ssec_rotated),
+		cmocka_unit_test(test_swapped),     cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_plain),       cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_read_only),   cmocka_unit_test(test_volume),
+		cmocka_unit_test(test_volume_race), cmocka_unit_test(test_new_key),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
