@@ -22,6 +22,7 @@ unit_tests = \
 	tests/unit/test_engine_kill \
 	tests/unit/test_engine_moved \
 	tests/unit/test_engine_names \
+	tests/unit/test_engine_opening \
 	tests/unit/test_engine_pending \
 	tests/unit/test_engine_rename \
 	tests/unit/test_engine_s3ec \
@@ -179,6 +180,7 @@ EXTRA_DIST += \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_large.py \
 	tests/e2e/test_machines.py \
+	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/test_s3ec.py \
 	tests/e2e/test_user.py \

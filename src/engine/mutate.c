@@ -370,7 +370,7 @@ static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char 
 
 int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path)
 {
-	struct s3c_hold hold = { .path = path };
+	struct s3c_hold hold = { .path = path, .removes = true };
 	int r = begin(engine, op, path);
 
 	if (r == -EBUSY)

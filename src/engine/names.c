@@ -554,6 +554,45 @@ static const char *find_unsettled(struct s3c_names *names, const struct s3c_hold
 	return NULL;
 }
 
+static void overtake(struct s3c_names *names, const struct s3c_hold *hold)
+{
+	struct s3c_opening *opening;
+
+	TAILQ_FOREACH (opening, &names->openings, link)
+		opening->overtaken |= hold->removes && strcmp(opening->path, hold->path) == 0;
+}
+
+static bool being_removed(const struct s3c_names *names, const char *path)
+{
+	const struct s3c_hold *hold;
+
+	TAILQ_FOREACH (hold, &names->holds, link)
+		if (hold->removes && strcmp(hold->path, path) == 0)
+			return true;
+	return false;
+}
+
+int s3c_opening_begin(struct s3c_names *names, struct s3c_op *op, struct s3c_opening *opening)
+{
+	while (being_removed(names, opening->path)) {
+		int r = op == S3C_NOWAIT
+				? -EINPROGRESS
+				: s3c_waitq_wait(&names->holds_free, &names->engine->lock, op);
+
+		if (r < 0)
+			return r;
+	}
+	opening->overtaken = false;
+	TAILQ_INSERT_TAIL(&names->openings, opening, link);
+	return 0;
+}
+
+bool s3c_opening_end(struct s3c_names *names, struct s3c_opening *opening)
+{
+	TAILQ_REMOVE(&names->openings, opening, link);
+	return opening->overtaken;
+}
+
 int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
 		   unsigned count)
 {
@@ -574,9 +613,10 @@ int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold
 		else
 			break;
 	}
-	if (r == 0)
-		for (unsigned i = 0; i < count; i++)
-			TAILQ_INSERT_TAIL(&names->holds, &holds[i], link);
+	for (unsigned i = 0; r == 0 && i < count; i++) {
+		TAILQ_INSERT_TAIL(&names->holds, &holds[i], link);
+		overtake(names, &holds[i]);
+	}
 	s3c_mutex_unlock(&engine->lock);
 	return r;
 }
@@ -605,6 +645,7 @@ int s3c_names_new(struct s3c_engine *engine, struct s3c_names **ret_names)
 	TAILQ_INIT(&names->tails);
 	TAILQ_INIT(&names->dir_lru);
 	TAILQ_INIT(&names->holds);
+	TAILQ_INIT(&names->openings);
 	TAILQ_INIT(&names->flights);
 	s3c_pending_init(names);
 	s3c_waitq_init(&names->holds_free);

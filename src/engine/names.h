@@ -145,9 +145,17 @@ TAILQ_HEAD(s3c_node_list, s3c_node);
 /* Paths that an operation on names has for itself; see s3c_hold_begin. */
 struct s3c_hold {
 	const char *path;
-	bool below; /* and all below it */
-	bool ahead; /* what is pending there is not in its way */
+	bool below;   /* and all below it */
+	bool ahead;   /* what is pending there is not in its way */
+	bool removes; /* the file of that name may go: who opens it waits for the outcome */
 	TAILQ_ENTRY(s3c_hold) link;
+};
+
+/* An open between its look at the name and its object: see s3c_opening_begin. */
+struct s3c_opening {
+	const char *path;
+	bool overtaken;
+	TAILQ_ENTRY(s3c_opening) link;
 };
 
 struct s3c_names {
@@ -161,6 +169,7 @@ struct s3c_names {
 	int64_t born_ns; /* wall clock: times of directories that have no object */
 
 	TAILQ_HEAD(, s3c_hold) holds;
+	TAILQ_HEAD(, s3c_opening) openings;
 	struct s3c_waitq holds_free;
 
 	struct s3c_waitq lookups; /* a flight ended */
@@ -226,6 +235,14 @@ const char *s3c_path_name(const char *path);
 int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
 		   unsigned count);
 void s3c_hold_end(struct s3c_engine *engine, struct s3c_hold *holds, unsigned count);
+/*
+ * Before the look of an open: waits while an operation removes the file of that name. One that
+ * begins between this and s3c_opening_end has overtaken it: what was looked at may be gone, and
+ * nobody kept its bytes for this open. Lock held; released by begin, which waits like
+ * s3c_hold_begin. end: true when the look has to be made again.
+ */
+int s3c_opening_begin(struct s3c_names *names, struct s3c_op *op, struct s3c_opening *opening);
+bool s3c_opening_end(struct s3c_names *names, struct s3c_opening *opening);
 
 /* listing.c */
 

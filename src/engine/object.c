@@ -314,34 +314,51 @@ int s3c_object_restore(struct s3c_engine *engine, const char *path, struct s3c_t
 	return 0;
 }
 
-int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *path,
-		    struct s3c_object **ret_object)
+/* 1: the file that was looked at may be gone: once more. */
+static int open_once(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     struct s3c_object **ret_object)
 {
+	struct s3c_opening opening = { .path = path };
 	struct s3c_target *target = NULL;
 	struct s3c_object *object;
-	struct s3c_entry *entry;
-	int r;
+	struct s3c_entry *entry = NULL;
+	int r = 0;
 
 	s3c_mutex_lock(&engine->lock);
 	object = find_current(engine->objects, path);
 	if (object)
 		object_use(object);
+	else
+		r = s3c_opening_begin(engine->names, op, &opening);
 	s3c_mutex_unlock(&engine->lock);
 	if (object) {
 		*ret_object = object;
 		return 0;
 	}
-	r = s3c_names_lookup(engine, op, path, engine->config.consistency_open, &entry);
 	if (r < 0)
 		return r;
-	r = entry->is_dir ? -EISDIR : s3c_target_new(engine, path, &target);
-	if (r == 0) {
-		s3c_mutex_lock(&engine->lock);
+	r = s3c_names_lookup(engine, op, path, engine->config.consistency_open, &entry);
+	if (r == 0)
+		r = entry->is_dir ? -EISDIR : s3c_target_new(engine, path, &target);
+	s3c_mutex_lock(&engine->lock);
+	if (s3c_opening_end(engine->names, &opening) && r == 0)
+		r = 1;
+	if (r == 0)
 		r = open_entry(engine, path, entry, target, ret_object);
-		s3c_mutex_unlock(&engine->lock);
-	}
+	s3c_mutex_unlock(&engine->lock);
 	s3c_target_put(target);
 	s3c_entry_put(entry);
+	return r;
+}
+
+int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		    struct s3c_object **ret_object)
+{
+	int r;
+
+	do
+		r = open_once(engine, op, path, ret_object);
+	while (r > 0);
 	return r;
 }
 

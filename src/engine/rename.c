@@ -473,7 +473,7 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 {
 	struct s3c_hold holds[] = {
 		{ .path = from, .below = true },
-		{ .path = to, .below = true },
+		{ .path = to, .below = true, .removes = true },
 	};
 	struct rename rn = {
 		.engine = engine,
