@@ -162,13 +162,16 @@ enum s3c_gone_state {
 	S3C_GONE_STANDS,
 	S3C_GONE_DONE,
 };
-/* A key that is to be deleted in the version base. */
+/* A key that is to be deleted in the version base. NULL: whatever stands there is undecided. */
 struct s3c_gone {
 	const char *key;
 	const struct s3c_entry *base;
 	void *owner;
 	enum s3c_gone_state state;
 };
+/* Which of them stand, by as few LISTs as that takes; sorts them. DONE: nothing stands there. Those
+   that the LISTs do not reach stay undecided. Without the lock. */
+int s3c_keys_look(struct s3c_engine *engine, struct s3c_gone *items, size_t count);
 /* Deletes up to S3C_GONE_BATCH keys, which are sorted. 0 with the state of each; or what kept all
    of them from being told, in the request named in ret_what: those that are gone show it the next
    time. Without the lock. */

@@ -58,22 +58,22 @@ static void look_at_page(const struct s3c_list *list, struct s3c_gone *items, si
 		}
 		if (order > 0)
 			continue;
-		if (s3c_etag_equal(items[*at].base->version.etag, found->etag))
+		if (items[*at].base && s3c_etag_equal(items[*at].base->version.etag, found->etag))
 			items[*at].state = S3C_GONE_STANDS;
 		++*at;
 	}
 }
 
-/* Those that the LISTs do not reach stay undecided. */
-static int look(struct s3c_engine *engine, struct s3c_gone *items, size_t count, const char **what)
+int s3c_keys_look(struct s3c_engine *engine, struct s3c_gone *items, size_t count)
 {
 	unsigned pages = PAGES_LEAST + (unsigned)(count / LOOKS_A_PAGE);
-	cleanup_free char *prefix = common_prefix(items, count);
+	cleanup_free char *prefix = NULL;
 	size_t at = 0;
 
+	qsort(items, count, sizeof(*items), by_key);
+	prefix = common_prefix(items, count);
 	if (!prefix)
 		return -ENOMEM;
-	*what = "list";
 	while (at < count && pages--) {
 		cleanup_free char *place = head_of(items[at].key, strlen(items[at].key) - 1);
 		cleanup_reply struct s3c_store_reply reply = { 0 };
@@ -129,8 +129,8 @@ int s3c_gone_batch(struct s3c_engine *engine, struct s3c_gone *items, size_t cou
 {
 	int r;
 
-	qsort(items, count, sizeof(*items), by_key);
-	r = look(engine, items, count, ret_what);
+	*ret_what = "list";
+	r = s3c_keys_look(engine, items, count);
 	if (r < 0)
 		return r;
 	*ret_what = "delete";

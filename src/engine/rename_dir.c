@@ -15,6 +15,10 @@
  * and a log line says so. Objects are handled by key: names that the mount does
  * not show move as well.
  *
+ * The new keys have to be free, as another machine may have made the target since it was looked at:
+ * by a condition of the copy where the store honours one, else by a LIST right before each batch of
+ * copies. What stands there is never replaced; the rename ends with ENOTEMPTY.
+ *
  * Where there is a journal it knows of it meanwhile (rename_journal.c). What a daemon that died has
  * left is moved by the next one: copies that are there already are taken for what they are, and
  * what another machine has written since, in the old tree or the new one, stays where it is.
@@ -30,6 +34,7 @@
 #define COPIES_MAX 32u
 #define BATCH 1000u
 #define ENTRIES_KEPT 50000u
+#define FRESH_NS (5 * S3C_NSEC_PER_SEC)          /* so long a look at a free key counts */
 #define CLOCKS_APART_NS (300 * S3C_NSEC_PER_SEC) /* of the store and of this machine */
 
 /* One object of the tree. */
@@ -39,6 +44,7 @@ struct item {
 	uint64_t size, etag_hash;
 	uint64_t copied_etag;          /* etag_hash of the version that was copied */
 	char *copy_etag;               /* of the copy; NULL: unknown */
+	int64_t free_ns;               /* when nothing was seen at the new key; 0: never */
 	bool stays;                    /* resumed: it is not part of the rename */
 	bool listed, copied, doubtful; /* doubtful: it was in a DELETE whose reply was lost */
 	enum s3c_layout layout;        /* of the source as copied, for the journal */
@@ -284,6 +290,61 @@ static int stays(struct item *item, const char *to)
 	return 0;
 }
 
+/* Not a copy of ours, nor the target itself, whose attributes are replaced. */
+static bool wants_free(const struct tree *tree, const struct item *item)
+{
+	return !item->copied && !tree->resumed && item->key[strlen(tree->from_prefix)];
+}
+
+/* Which of the new keys are free. Those that this does not find free are asked for alone. */
+static int look_at_targets(struct tree *tree, struct item **items, size_t count)
+{
+	cleanup_free struct s3c_gone *looks = calloc(count, sizeof(*looks));
+	int64_t now = s3c_clock_monotonic_ns();
+	size_t wanted = 0;
+	int r = looks ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < count && r == 0; i++) {
+		if (!wants_free(tree, items[i]))
+			continue;
+		looks[wanted].owner = items[i];
+		looks[wanted].key = new_key(tree, items[i]->key);
+		r = looks[wanted++].key ? 0 : -ENOMEM;
+	}
+	if (r == 0 && wanted)
+		r = s3c_keys_look(tree->engine, looks, wanted);
+	for (size_t i = 0; i < wanted; i++) {
+		struct item *item = looks[i].owner;
+
+		if (r == 0 && looks[i].state == S3C_GONE_DONE)
+			item->free_ns = now;
+		free((char *)looks[i].key);
+	}
+	return r < 0 ? s3c_engine_fail(tree->engine, "list", tree->to_prefix, r, "") : 0;
+}
+
+/* What may be replaced at the new key: nothing, or what was copied there before. */
+static void guard(struct tree *tree, struct item *item, struct s3c_version *replaces,
+		  struct s3c_copy *copy)
+{
+	if (wants_free(tree, item)) {
+		copy->guard = true;
+		copy->looked = item->free_ns && s3c_clock_monotonic_ns() - item->free_ns < FRESH_NS;
+	} else if (item->copied && item->copy_etag &&
+		   strlen(item->copy_etag) < sizeof(replaces->etag)) {
+		strcpy(replaces->etag, item->copy_etag);
+		copy->guard = true;
+		copy->replaces = replaces;
+	}
+}
+
+static int taken(const struct tree *tree, const char *key)
+{
+	s3c_error("%s is not renamed to %s: another machine has written %s", tree->from, tree->to,
+		  key);
+	return -ENOTEMPTY;
+}
+
 static void copied_is(struct item *item, const struct s3c_header *header,
 		      const struct s3c_version *version)
 {
@@ -298,7 +359,7 @@ static int copy_item(struct tree *tree, struct item *item)
 	cleanup_entry struct s3c_entry *source = cached_entry(tree, item);
 	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
 	cleanup_free char *to = new_key(tree, item->key);
-	struct s3c_version version, copied;
+	struct s3c_version version, copied, replaces = { 0 };
 	struct s3c_copy copy = { .from = item->key, .to = to, .source = &version };
 	struct s3c_header header;
 	int r = 0;
@@ -328,6 +389,8 @@ static int copy_item(struct tree *tree, struct item *item)
 		if (r)
 			return r == -EEXIST ? stays(item, to) : S3C_MIN(r, 0);
 		copy.guard = copy.looked = true;
+	} else {
+		guard(tree, item, &replaces, &copy);
 	}
 	/* Without the footer the copy's mtime stays the footer's. */
 	if (source)
@@ -337,6 +400,8 @@ static int copy_item(struct tree *tree, struct item *item)
 		return 0; /* changed meanwhile: the next round copies what it is then */
 	if (r == -EEXIST && tree->resumed)
 		return stays(item, to);
+	if (r == -EEXIST || r == -EREMCHG)
+		return taken(tree, to);
 	if (r < 0)
 		return r;
 	copied_is(item, &header, &version);
@@ -439,18 +504,38 @@ static bool needs_copy(const struct item *item)
 	       (!item->copied || item->copied_etag != item->etag_hash);
 }
 
+static int copy_batch(struct tree *tree, struct item **batch, size_t count)
+{
+	struct item **items = calloc(count, sizeof(struct item *));
+	int r = items ? 0 : -ENOMEM;
+
+	if (r == 0 && !tree->engine->store->caps.copy_if_none_match)
+		r = look_at_targets(tree, batch, count);
+	if (r < 0) {
+		free(items);
+		return r;
+	}
+	memcpy(items, batch, count * sizeof(struct item *));
+	return copy_items(tree, items, count);
+}
+
 static int copy_round(struct tree *tree)
 {
-	struct item **items = calloc(tree->count + 1, sizeof(struct item *));
-	struct item *item, *next;
+	struct item *batch[BATCH], *item, *next;
 	size_t count = 0;
+	int r = 0;
 
-	if (!items)
-		return -ENOMEM;
-	HASH_ITER (hh, tree->by_key, item, next)
+	HASH_ITER (hh, tree->by_key, item, next) {
 		if (needs_copy(item))
-			items[count++] = item;
-	return copy_items(tree, items, count);
+			batch[count++] = item;
+		if (count == BATCH) {
+			r = copy_batch(tree, batch, count);
+			count = 0;
+		}
+		if (r < 0)
+			return r;
+	}
+	return count ? copy_batch(tree, batch, count) : 0;
 }
 
 /* Not before it is gone: what is still there would count as a deleted object that came back. */
@@ -515,6 +600,17 @@ static int delete_round(struct tree *tree)
 	return count ? delete_batch(tree, batch, count) : 0;
 }
 
+/* May be deleted by a condition, or by a look where the store honours none. */
+static bool is_copy(struct tree *tree, const char *key, const char *etag)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+
+	if (tree->engine->store->caps.delete_if_match)
+		return true;
+	return s3c_key_head(tree->engine, key, &reply) == 0 && etag &&
+	       s3c_etag_equal(reply.stat.version.etag, etag);
+}
+
 /* Takes the copies back: nothing was deleted yet, and the target held no names. */
 static void undo(struct tree *tree)
 {
@@ -524,7 +620,8 @@ static void undo(struct tree *tree)
 		cleanup_free char *key = item->copied ? new_key(tree, item->key) : NULL;
 
 		/* What another machine wrote over a copy is its file, and stays. */
-		if (key && (item->key[strlen(tree->from_prefix)] || !tree->target_marker))
+		if (key && (item->key[strlen(tree->from_prefix)] || !tree->target_marker) &&
+		    is_copy(tree, key, item->copy_etag))
 			s3c_delete_key(tree->engine, key, item->copy_etag);
 	}
 }

@@ -219,6 +219,48 @@ static void test_rename_dir_fails(void **state)
 	fx_end(&fx);
 }
 
+/* What another machine has written at the new place since it was looked at is not replaced. */
+static void test_rename_dir_taken(void **state)
+{
+	char path[64];
+	struct fx fx;
+
+	(void)state;
+	for (int caps = 0; caps < 2; caps++) {
+		struct fx_options options = { .prefix = "p/", .no_caps = !caps };
+
+		fx_new(&fx, &options);
+		hand_seal(&fx, "p/d/", S_IFDIR | 0711, NULL, -1);
+		for (int i = 0; i < 8; i++) {
+			snprintf(path, sizeof(path), "p/d/f%d", i);
+			hand_file(&fx, path, "hello");
+		}
+		hand_file(&fx, "p/d/sub/x", "hello");
+		hand_file(&fx, "p/a", "x");
+		assert_string_equal(list(&fx, ""), "a d/");
+		assert_int_equal(look(&fx, "e", NULL), -ENOENT);
+		hand_file(&fx, "p/e/f3", "theirs");
+		assert_int_equal(move(&fx, "d", "e"), -ENOTEMPTY);
+		assert_content(&fx, "p/e/f3", "theirs");
+		assert_content(&fx, "p/d/f3", "hello");
+		assert_content(&fx, "p/d/f7", "hello");
+		assert_false(hand_exists(&fx, "p/e/f0"));
+		assert_false(hand_exists(&fx, "p/e/sub/x"));
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_string_equal(list(&fx, "e"), "f3");
+		/* Free, the look costs one LIST for all, where no condition can tell. */
+		list(&fx, "");
+		assert_int_equal(look(&fx, "d", NULL), 0);
+		fx_requests(&fx);
+		assert_int_equal(move(&fx, "d", "g"), 0);
+		assert_requests(&fx, caps ? "HEAD 9 PUT 1 LIST 3 COPY 9 MANY 1"
+					  : "HEAD 18 PUT 1 LIST 4 COPY 9 MANY 1");
+		assert_content(&fx, "p/g/f3", "hello");
+		assert_content(&fx, "p/g/sub/x", "hello");
+		fx_end(&fx);
+	}
+}
+
 /* A file of two segments: its size and mtime stand in the trailer. */
 static void test_large(void **state)
 {
@@ -939,6 +981,7 @@ int main(void)
 		cmocka_unit_test(test_rename_rules),
 		cmocka_unit_test(test_rename_dir),
 		cmocka_unit_test(test_rename_dir_fails),
+		cmocka_unit_test(test_rename_dir_taken),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_no_copy),
 		cmocka_unit_test(test_lost_answers),
