@@ -392,7 +392,9 @@ int s3c_upload_resume(struct s3c_commit *c, struct s3c_upload **ret_upload)
 		*ret_upload = re.upload;
 		return 0;
 	}
-	if (r == 1 || r == -ENXIO)
+	/* A completed one is aborted too: a folder store whose process died right then has its
+	 * parts. */
+	if (r == -ENXIO)
 		s3c_paused_forget(re.paused);
 	else
 		s3c_paused_abort(re.paused);

@@ -333,11 +333,20 @@ int s3c_file_upload_parts(struct s3c_file_call *call, struct s3c_store_reply *re
 
 int s3c_file_upload_abort(struct s3c_file_call *call, struct s3c_store_reply *reply)
 {
+	struct s3c_file_store *fs = call->fs;
 	cleanup_close int dir_fd = -1;
 	int r = open_upload(call, &dir_fd, NULL);
 
 	(void)reply;
+	/* One whose removal was begun by a process that died: only its parts are left. */
+	if (r == -ENXIO && fs->uploads_fd >= 0 && is_token(call->rq.upload_id)) {
+		dir_fd = openat(fs->uploads_fd, call->rq.upload_id,
+				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (dir_fd >= 0 && faccessat(dir_fd, "meta", F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno == ENOENT)
+			remove_upload(fs, call->rq.upload_id, dir_fd);
+	}
 	if (r == 0)
-		remove_upload(call->fs, call->rq.upload_id, dir_fd);
+		remove_upload(fs, call->rq.upload_id, dir_fd);
 	return r;
 }

@@ -343,10 +343,8 @@ static void die_after_complete(struct fx *fx, struct fx_options *o)
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
 	fault_after(fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0);
 	s3c_object_close(object);
-	for (unsigned i = 0;
-	     i < 20000 && !s3c_store_fault_count(fx->store, S3C_STORE_UPLOAD_COMPLETE); i++)
+	for (unsigned i = 0; i < 20000 && !hand_exists(fx, "f"); i++)
 		usleep(1000);
-	usleep(300000);
 }
 
 /* It was completed, and only that it was is not known. */
