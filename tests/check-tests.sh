@@ -21,4 +21,7 @@ for file in tests/unit/test_*.c tests/contract/test_*.c tests/fuzz/fuzz_*.c; do
 	[ -e "$file" ] || continue
 	grep -qE "${file%.c}( |\$)" tests/local.mk || complain "$file: not named in tests/local.mk"
 done
+for file in tests/unit/*.h tests/e2e/*.py tests/bench/*.py tests/servers/*.py; do
+	grep -qE "^[[:space:]]*$file( \\\\)?\$" tests/local.mk || complain "$file: not shipped by tests/local.mk"
+done
 exit $status

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import signal
 import subprocess
 import time
 import uuid
@@ -311,6 +312,18 @@ class Mount:
         self.process.wait()
         run("fusermount3", "-u", "-z", self.path, check=False)
         self.ended = True
+
+    def stop(self):
+        """Stops every thread; a call that one of them has made of the kernel is over, or has not been answered, then."""
+        self.process.send_signal(signal.SIGSTOP)
+
+        def stopped():
+            states = []
+            for task in os.listdir("/proc/%d/task" % self.process.pid):
+                with open("/proc/%d/task/%s/stat" % (self.process.pid, task)) as f:
+                    states.append(f.read().rpartition(")")[2].split()[0])
+            return set(states) == {"T"}
+        wait_for(stopped, 30, "stop of the daemon")
 
     def memory_peak(self):
         """Peak resident bytes of the daemon."""
