@@ -171,6 +171,7 @@ EXTRA_DIST += \
 	tests/e2e/test_bad_input.py \
 	tests/e2e/test_budget.py \
 	tests/e2e/test_cache.py \
+	tests/e2e/test_contract.py \
 	tests/e2e/test_crash.py \
 	tests/e2e/test_credentials.py \
 	tests/e2e/test_ctl.py \
