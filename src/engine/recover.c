@@ -10,8 +10,9 @@
  * there is looked at, and its operation id says whether it is ours (s3c_commit_resolve). Where the
  * store honours no conditions, or a later view was being published, it is looked at first.
  *
- * Chunks go through memory into the spill file when there are many. While one object is loaded it
- * is frozen: half of it must not be sent.
+ * Chunks go through memory into the spill file when there are many, past cache_size if need be:
+ * what was acknowledged has to be seen, and the journal, which has it too, shrinks as it is sent.
+ * While one object is loaded it is frozen: half of it must not be sent.
  */
 #include "engine/durable.h"
 
@@ -297,6 +298,13 @@ static int take_up(struct s3c_engine *engine, struct s3c_record *record, struct 
 	return r;
 }
 
+static void set_spill_limit(struct s3c_engine *engine, uint64_t limit)
+{
+	s3c_mutex_lock(&engine->lock);
+	s3c_spill_limit(engine->objects->spill, limit);
+	s3c_mutex_unlock(&engine->lock);
+}
+
 static int load_objects(struct recovering *all)
 {
 	struct s3c_engine *engine = all->engine;
@@ -304,6 +312,7 @@ static int load_objects(struct recovering *all)
 
 	if (r == 0)
 		drop_orphans(all);
+	set_spill_limit(engine, UINT64_MAX);
 	for (size_t i = 0; i < all->count; i++) {
 		struct s3c_record *record = &all->records[i];
 		int result = r < 0 ? r : take_up(engine, record, &all->found);
@@ -316,6 +325,7 @@ static int load_objects(struct recovering *all)
 		s3c_record_clear(record);
 	}
 	free(all->records);
+	set_spill_limit(engine, engine->config.cache_size);
 	return r;
 }
 

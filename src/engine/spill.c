@@ -35,6 +35,11 @@ struct s3c_spill {
 	int fd; /* guarded by file_lock while it is made; -1: not yet */
 };
 
+void s3c_spill_limit(struct s3c_spill *spill, uint64_t limit)
+{
+	spill->limit = (uint32_t)S3C_MIN(limit / S3C_CHUNK_STRIDE, (uint64_t)UINT32_MAX - 1);
+}
+
 int s3c_spill_new(const char *dir, uint64_t limit, struct s3c_spill **ret_spill)
 {
 	struct s3c_spill *spill = calloc(1, sizeof(*spill));
@@ -43,7 +48,7 @@ int s3c_spill_new(const char *dir, uint64_t limit, struct s3c_spill **ret_spill)
 		return -ENOMEM;
 	spill->fd = -1;
 	spill->free_head = UINT32_MAX;
-	spill->limit = (uint32_t)S3C_MIN(limit / S3C_CHUNK_STRIDE, (uint64_t)UINT32_MAX - 1);
+	s3c_spill_limit(spill, limit);
 	pthread_mutex_init(&spill->file_lock, NULL);
 	spill->dir = strdup(dir);
 	spill->key = s3c_secret_alloc(S3C_KEY_LEN);

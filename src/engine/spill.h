@@ -23,6 +23,8 @@ struct s3c_spill;
 /* limit: bytes of the file at most. The file is made with the first write. */
 int s3c_spill_new(const char *dir, uint64_t limit, struct s3c_spill **ret_spill);
 void s3c_spill_free(struct s3c_spill *spill);
+/* Another limit. What is above it already stays until it is given back. */
+void s3c_spill_limit(struct s3c_spill *spill, uint64_t limit);
 /* A slot and the nonce of the write that must follow. -ENOSPC: full; -EAGAIN: being shrunk. */
 int s3c_spill_take(struct s3c_spill *spill, uint32_t *ret_slot, uint64_t *ret_nonce);
 void s3c_spill_give(struct s3c_spill *spill, uint32_t slot);

@@ -480,6 +480,44 @@ static void test_replace_large(void **state)
 	fx_end(&fx);
 }
 
+static void die_with_much(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	fault(fx, S3C_STORE_PUT, S3C_FAULT_FAIL, -ETIMEDOUT);
+	fault(fx, S3C_STORE_UPLOAD_CREATE, S3C_FAULT_FAIL, -ETIMEDOUT);
+	create_close(fx, "large", 3 * SEG, 1);
+	create_close(fx, "small", 5000, 2);
+}
+
+/* More than memory and cache_size have room for, with the store away: all of it is there, before
+   the store has any of it. */
+static void test_larger_than_memory(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .writeback = true };
+	cleanup_free uint8_t *large = pattern(3 * SEG, 1);
+	cleanup_free uint8_t *small = pattern(5000, 2);
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	killed(die_with_much, &o);
+	o.memory = 16u << 20;
+	o.cache_size = 1u << 20;
+	fx_open(&fx, &o);
+	fault(&fx, S3C_STORE_PUT, S3C_FAULT_FAIL, -ETIMEDOUT);
+	fault(&fx, S3C_STORE_UPLOAD_CREATE, S3C_FAULT_FAIL, -ETIMEDOUT);
+	fx_start(&fx, &o);
+	assert_int_equal(fx.recovery.failed, 0);
+	assert_int_equal(fx.recovery.objects, 2);
+	path_equal(&fx, "large", large, 3 * SEG);
+	path_equal(&fx, "small", small, 5000);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	path_equal(&fx, "large", large, 3 * SEG);
+	fx_end(&fx);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -488,7 +526,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_conflict),      cmocka_unit_test(test_stale_chunks),
 		cmocka_unit_test(test_refused),       cmocka_unit_test(test_orphans),
 		cmocka_unit_test(test_later_view),    cmocka_unit_test(test_outage),
-		cmocka_unit_test(test_replace_large),
+		cmocka_unit_test(test_replace_large), cmocka_unit_test(test_larger_than_memory),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
