@@ -428,6 +428,7 @@ static int put(struct s3c_commit *c, uint8_t *body, size_t len)
 		.body = &iov,
 		.body_count = len ? 1 : 0,
 		.meta = &meta,
+		.props = c->entry->extra ? &c->entry->extra->props : NULL,
 		.condition = condition,
 	};
 	int r = s3c_commit_guard(c, &condition);

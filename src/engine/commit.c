@@ -32,6 +32,7 @@
 static int commit_snapshot(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
+	int r;
 
 	c->size = object->size;
 	c->base_visible = object->base_visible;
@@ -43,8 +44,11 @@ static int commit_snapshot(struct s3c_commit *c)
 	c->crypt = s3c_crypt_ref(object->crypt);
 	c->target = s3c_target_ref(object->target);
 	c->sealed = s3c_sealed_mode(object->engine);
-	return s3c_entry_local(object->engine, object->path, false, &(struct s3c_header){ 0 },
-			       &(struct s3c_version){ 0 }, 0, NULL, &c->entry);
+	r = s3c_entry_local(object->engine, object->path, false, &(struct s3c_header){ 0 },
+			    &(struct s3c_version){ 0 }, 0, NULL, &c->entry);
+	if (r == 0 && c->content && !c->sealed && c->base)
+		c->entry->extra = s3c_extra_of_content(c->base->extra);
+	return r;
 }
 
 static void commit_clear(struct s3c_commit *c)

@@ -93,6 +93,21 @@ int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3
 	return 0;
 }
 
+struct s3c_extra *s3c_extra_of_content(const struct s3c_extra *extra)
+{
+	struct s3c_extra *kept = extra && extra->props.count ? calloc(1, sizeof(*kept)) : NULL;
+
+	if (!kept)
+		return NULL;
+	kept->refs = 1;
+	kept->bytes = sizeof(*kept);
+	if (take_items(kept, &extra->props, &kept->props) < 0) {
+		s3c_extra_put(kept);
+		return NULL;
+	}
+	return kept;
+}
+
 int s3c_extra_apply(const struct s3c_extra *extra, const char *key, bool change,
 		    struct s3c_meta *meta)
 {

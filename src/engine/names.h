@@ -378,6 +378,9 @@ int s3c_foreign_take(struct s3c_engine *engine, const char *key, const struct s3
 /* What others set on an object with that header; NULL when there is nothing. */
 int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3c_stat *st,
 		   struct s3c_extra **ret_extra);
+/* What of it goes with new content: type, caching and the like. Metadata that another program made
+   up may describe the bytes that go. NULL: nothing, or no memory. */
+struct s3c_extra *s3c_extra_of_content(const struct s3c_extra *extra);
 /*
  * Adds what others set to the metadata of a copy of key. Where both do not fit into what a store
  * takes: theirs alone, 1, or, when attributes are what is to be changed, -ENOSPC. Logs that.

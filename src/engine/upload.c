@@ -397,6 +397,7 @@ int s3c_upload_create(struct s3c_upload *upload)
 		.sealed = upload->key != NULL,
 	};
 	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_extra *extra = NULL;
 	struct s3c_meta meta;
 	struct s3c_store_request rq = {
 		.op = S3C_STORE_UPLOAD_CREATE,
@@ -407,7 +408,14 @@ int s3c_upload_create(struct s3c_upload *upload)
 
 	if (r < 0)
 		return r;
+	s3c_mutex_lock(&object->engine->lock);
+	if (!c.sealed && object->base)
+		extra = s3c_extra_of_content(object->base->extra);
+	s3c_mutex_unlock(&object->engine->lock);
+	if (extra)
+		rq.props = &extra->props;
 	r = s3c_commit_request(&c, &rq, "begin to upload", &reply);
+	s3c_extra_put(extra);
 	s3c_meta_free(&meta);
 	if (r == 0 && !reply.upload_id)
 		r = -EPROTO;

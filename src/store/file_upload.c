@@ -309,7 +309,7 @@ int s3c_file_upload_parts(struct s3c_file_call *call, struct s3c_store_reply *re
 	cleanup_free struct found_part *found = NULL;
 	struct s3c_part_list *list = &reply->parts;
 	cleanup_close int dir_fd = -1;
-	size_t count;
+	size_t count = 0;
 	int r = open_upload(call, &dir_fd, NULL);
 
 	if (r == 0)

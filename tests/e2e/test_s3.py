@@ -122,6 +122,17 @@ def test_foreign_metadata(site, mode):
     site.remount()
     os.rename(site / "moved/page", site / "again")
     check("again", mode_of)
+    # New content keeps what says how it is served; what may describe the former content goes.
+    for data in (b"new", blob(SEGMENT + 5000), b"small again"):
+        write_file(site / "again", data)
+        os.rename(site / "again", site / "renewed")
+        os.rename(site / "renewed", site / "again")
+        run(CTL, "sync", site.path)
+        head = mode.store.head("again", **mode.headers("again"))
+        for name in headers:
+            assert head.get(name) == before.get(name), (len(data), name, head)
+        assert not set(theirs) & set(head["Metadata"])
+        assert mode.plain("again") == data
     # There is no room for both.
     with fails(errno.ENOSPC):
         os.chmod(site / "full", 0o600)
