@@ -309,7 +309,9 @@ int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	struct s3c_inode *parent, *inode = NULL;
 	struct s3c_object *object;
 	struct s3c_attrs attrs;
+	struct s3c_use use;
 	char path[S3C_PATH_MAX];
+	bool used;
 	int r;
 
 	r = s3c_fs_check_name(parent_id, name, -EACCES);
@@ -318,7 +320,8 @@ int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	parent = s3c_fs_inode(fs, parent_id);
 	if (!parent)
 		return -ESTALE;
-	r = s3c_fs_path(fs, parent, name, path);
+	r = s3c_use_begin(fs, op, parent, name, &use, path);
+	used = r == 0;
 	if (r == 0) {
 		/* Beforehand: what the engine has made cannot be taken back quietly. */
 		file = calloc(1, sizeof(*file));
@@ -339,6 +342,8 @@ int s3c_fs_create(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	} else {
 		s3c_inode_discard(inode);
 	}
+	if (used)
+		s3c_use_end(fs, &use);
 	s3c_fs_put(fs, parent);
 	/* Made elsewhere since the kernel looked. */
 	if (r == -EEXIST && !(flags & O_EXCL))

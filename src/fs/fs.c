@@ -25,6 +25,8 @@ int s3c_fs_new(struct s3c_engine *engine, double ttl_s, struct s3c_fs **ret_fs)
 	fs->ttl_s = ttl_s;
 	LIST_INIT(&fs->files);
 	LIST_INIT(&fs->dirs);
+	LIST_INIT(&fs->uses);
+	s3c_waitq_init(&fs->use_wait);
 	r = s3c_inodes_init(&fs->inodes);
 	if (r < 0) {
 		free(fs);
@@ -251,8 +253,21 @@ static struct s3c_inode *settle_locked(struct s3c_fs *fs, struct s3c_inode *pare
 	return inode;
 }
 
-int s3c_fs_lookup(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
-		  struct s3c_fs_entry *ret_entry)
+/* Nothing has the path: is it still the name's? 1: no more. Lock held, released. */
+static int path_moved(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_inode *parent,
+		      const char *name, const char *path)
+{
+	char now[S3C_PATH_MAX];
+	int r = s3c_use_wait_locked(fs, op, parent);
+
+	if (r == 0)
+		r = s3c_inode_path_locked(parent, name, now);
+	return r < 0 ? r : strcmp(now, path) != 0;
+}
+
+/* 1: once more, a directory above has another name now. */
+static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		       struct s3c_fs_entry *ret_entry)
 {
 	struct s3c_inode *parent = NULL, *inode, *spare;
 	char path[S3C_PATH_MAX];
@@ -285,16 +300,29 @@ int s3c_fs_lookup(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 		if (!spare)
 			s3c_inode_put_locked(&fs->inodes, inode, 0);
 	} else if (r == -ENOENT) {
-		inode = s3c_inode_child_locked(&fs->inodes, parent, name);
-		if (inode && inode == sight.inode)
-			s3c_inode_detach_locked(&fs->inodes, inode);
-		memset(ret_entry, 0, sizeof(*ret_entry));
-		ret_entry->entry_timeout_s = S3C_MIN(fs->ttl_s, NEGATIVE_TTL_S);
-		r = 0;
+		r = path_moved(fs, op, parent, name, path);
+		if (r == 0) {
+			inode = s3c_inode_child_locked(&fs->inodes, parent, name);
+			if (inode && inode == sight.inode)
+				s3c_inode_detach_locked(&fs->inodes, inode);
+			memset(ret_entry, 0, sizeof(*ret_entry));
+			ret_entry->entry_timeout_s = S3C_MIN(fs->ttl_s, NEGATIVE_TTL_S);
+		}
 	}
 	s3c_inode_put_locked(&fs->inodes, parent, 0);
 	s3c_mutex_unlock(&fs->inodes.lock);
 	s3c_inode_discard(spare);
+	return r;
+}
+
+int s3c_fs_lookup(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
+		  struct s3c_fs_entry *ret_entry)
+{
+	int r;
+
+	do
+		r = lookup_once(fs, op, parent, name, ret_entry);
+	while (r > 0);
 	return r;
 }
 

@@ -9,4 +9,5 @@ libs3cryptfs_a_SOURCES += \
 	src/fs/inode.c \
 	src/fs/inode.h \
 	src/fs/names.c \
-	src/fs/private.h
+	src/fs/private.h \
+	src/fs/use.c

@@ -11,9 +11,9 @@
 #include "base/util.h"
 #include "fs/private.h"
 
-/* The parent with a reference and the path of a new name in it. */
-static int begin(struct s3c_fs *fs, uint64_t parent_id, const char *name, int hidden,
-		 struct s3c_inode **ret_parent, char ret_path[static S3C_PATH_MAX])
+/* The parent with a reference, for a name in it. */
+static int find_parent(struct s3c_fs *fs, uint64_t parent_id, const char *name, int hidden,
+		       struct s3c_inode **ret_parent)
 {
 	struct s3c_inode *parent;
 	int r;
@@ -24,7 +24,21 @@ static int begin(struct s3c_fs *fs, uint64_t parent_id, const char *name, int hi
 	parent = s3c_fs_inode(fs, parent_id);
 	if (!parent)
 		return -ESTALE;
-	r = s3c_fs_path(fs, parent, name, ret_path);
+	*ret_parent = parent;
+	return 0;
+}
+
+/* And the path of the name, which stays what it is until s3c_use_end. */
+static int begin(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		 int hidden, struct s3c_inode **ret_parent, struct s3c_use *use,
+		 char ret_path[static S3C_PATH_MAX])
+{
+	struct s3c_inode *parent;
+	int r = find_parent(fs, parent_id, name, hidden, &parent);
+
+	if (r < 0)
+		return r;
+	r = s3c_use_begin(fs, op, parent, name, use, ret_path);
 	if (r < 0) {
 		s3c_fs_put(fs, parent);
 		return r;
@@ -63,16 +77,18 @@ int s3c_fs_mkdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const
 {
 	struct s3c_inode *parent;
 	struct s3c_attrs attrs;
+	struct s3c_use use;
 	char path[S3C_PATH_MAX];
 	int r;
 
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	r = begin(fs, parent_id, name, -EACCES, &parent, path);
+	r = begin(fs, op, parent_id, name, -EACCES, &parent, &use, path);
 	if (r < 0)
 		return r;
 	s3c_fs_new_attrs(fs, parent, S_IFDIR | (mode & 07777), caller, &attrs);
 	r = s3c_engine_mkdir(fs->engine, op, path, &attrs);
+	s3c_use_end(fs, &use);
 	if (r < 0) {
 		s3c_fs_put(fs, parent);
 		return r;
@@ -86,16 +102,18 @@ int s3c_fs_symlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, con
 {
 	struct s3c_inode *parent;
 	struct s3c_attrs attrs;
+	struct s3c_use use;
 	char path[S3C_PATH_MAX];
 	int r;
 
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	r = begin(fs, parent_id, name, -EACCES, &parent, path);
+	r = begin(fs, op, parent_id, name, -EACCES, &parent, &use, path);
 	if (r < 0)
 		return r;
 	s3c_fs_new_attrs(fs, parent, S_IFLNK | 0777, caller, &attrs);
 	r = s3c_engine_symlink(fs->engine, op, path, target, &attrs);
+	s3c_use_end(fs, &use);
 	if (r < 0) {
 		s3c_fs_put(fs, parent);
 		return r;
@@ -135,12 +153,13 @@ static int remove_name(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 		       int (*fn)(struct s3c_engine *engine, struct s3c_op *op, const char *path))
 {
 	struct s3c_inode *parent, *child;
+	struct s3c_use use;
 	char path[S3C_PATH_MAX];
 	int r;
 
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	r = begin(fs, parent_id, name, -ENOENT, &parent, path);
+	r = begin(fs, op, parent_id, name, -ENOENT, &parent, &use, path);
 	if (r < 0)
 		return r;
 	r = fn(fs->engine, op, path);
@@ -152,6 +171,7 @@ static int remove_name(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 			s3c_inode_detach_locked(&fs->inodes, child);
 		s3c_fs_touch_dir_locked(parent);
 	}
+	s3c_use_end_locked(fs, &use);
 	s3c_inode_put_locked(&fs->inodes, parent, 0);
 	s3c_mutex_unlock(&fs->inodes.lock);
 	return r;
@@ -183,21 +203,60 @@ static void relearn(struct s3c_fs *fs, struct s3c_inode *inode, const char *path
 	s3c_mutex_unlock(&fs->inodes.lock);
 }
 
+/* Both parents have references; *ret_moved, a directory, with one, or NULL. */
+static int begin_rename(struct s3c_fs *fs, struct s3c_op *op, const char *name, const char *to_name,
+			struct s3c_use *use, struct s3c_inode **ret_moved,
+			char ret_path[static S3C_PATH_MAX], char ret_to[static S3C_PATH_MAX])
+{
+	struct s3c_inode *moved;
+	int r;
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	moved = s3c_inode_child_locked(&fs->inodes, use->parent, name);
+	if (moved && !S_ISDIR(moved->mode))
+		moved = NULL;
+	if (moved)
+		s3c_inode_ref_locked(&fs->inodes, moved);
+	use->moved = moved;
+	r = s3c_use_begin_locked(fs, op, use);
+	if (r == 0) {
+		r = s3c_inode_path_locked(use->parent, name, ret_path);
+		if (r == 0)
+			r = s3c_inode_path_locked(use->to_parent, to_name, ret_to);
+		if (r < 0)
+			s3c_use_end_locked(fs, use);
+	}
+	if (r < 0)
+		s3c_inode_put_locked(&fs->inodes, moved, 0);
+	else
+		*ret_moved = moved;
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
 int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
 		  uint64_t to_parent_id, const char *to_name, bool noreplace)
 {
 	char path[S3C_PATH_MAX], to_path[S3C_PATH_MAX];
-	struct s3c_inode *parent, *to_parent, *inode, *target;
+	struct s3c_inode *parent, *to_parent, *inode, *target, *moved;
+	struct s3c_use use;
 	int r;
 
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	r = begin(fs, parent_id, name, -ENOENT, &parent, path);
+	r = find_parent(fs, parent_id, name, -ENOENT, &parent);
 	if (r < 0)
 		return r;
-	r = begin(fs, to_parent_id, to_name, -EACCES, &to_parent, to_path);
+	r = find_parent(fs, to_parent_id, to_name, -EACCES, &to_parent);
 	if (r < 0) {
 		s3c_fs_put(fs, parent);
+		return r;
+	}
+	use = (struct s3c_use){ .parent = parent, .to_parent = to_parent };
+	r = begin_rename(fs, op, name, to_name, &use, &moved, path, to_path);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		s3c_fs_put(fs, to_parent);
 		return r;
 	}
 	r = s3c_engine_rename(fs->engine, op, path, to_path, noreplace);
@@ -215,6 +274,8 @@ int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 		s3c_fs_touch_dir_locked(parent);
 		s3c_fs_touch_dir_locked(to_parent);
 	}
+	s3c_use_end_locked(fs, &use);
+	s3c_inode_put_locked(&fs->inodes, moved, 0);
 	s3c_inode_put_locked(&fs->inodes, parent, 0);
 	s3c_inode_put_locked(&fs->inodes, to_parent, 0);
 	s3c_mutex_unlock(&fs->inodes.lock);

@@ -6,6 +6,7 @@
  *	inode.c   the table of inodes        attr.c  getattr, setattr, xattrs
  *	fs.c      life, lookup, versions     names.c mkdir, unlink, rename...
  *	file.c    open files                 dir.c   open directories
+ *	use.c     names that are worked on
  */
 #pragma once
 
@@ -16,6 +17,20 @@
 
 #define S3C_HIDDEN_NAME ".s3cryptfs" /* in the root: belongs to the volume */
 
+/*
+ * An operation that works on a name by its path. The kernel lets names in a directory be changed
+ * while that directory, or one above it, gets another name; the path would be that of nothing, or
+ * of something else, by the time the engine has it. So a rename of a directory waits for those that
+ * work below it, and those that come later wait for the rename. All is guarded by the lock of
+ * inodes.
+ */
+struct s3c_use {
+	LIST_ENTRY(s3c_use) link;
+	/* With references of the caller; to_parent and moved may be NULL. */
+	const struct s3c_inode *parent, *to_parent;
+	const struct s3c_inode *moved; /* the directory that gets another name */
+};
+
 struct s3c_fs {
 	struct s3c_engine *engine;
 	double ttl_s;
@@ -25,6 +40,8 @@ struct s3c_fs {
 	/* Handles, guarded by the lock of inodes: a connection may end without their release. */
 	LIST_HEAD(, s3c_file) files;
 	LIST_HEAD(, s3c_dir) dirs;
+	LIST_HEAD(, s3c_use) uses;
+	struct s3c_waitq use_wait;
 };
 
 struct s3c_dir {
@@ -61,6 +78,17 @@ int s3c_fs_path(struct s3c_fs *fs, struct s3c_inode *inode, const char *child,
 		char ret_path[static S3C_PATH_MAX]);
 /* After -ENOENT: has a rename given the inode another path than the one that was tried? */
 bool s3c_fs_path_changed(struct s3c_fs *fs, struct s3c_inode *inode, const char *path);
+
+/* use.c. Its fields are set; waits until it may begin: -EINTR, -ETIMEDOUT, -EINPROGRESS for
+   S3C_NOWAIT. */
+int s3c_use_begin_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_use *use);
+void s3c_use_end_locked(struct s3c_fs *fs, struct s3c_use *use);
+/* Of a name in parent, whose path stays what it is until the end. Takes the lock. */
+int s3c_use_begin(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *parent, const char *name,
+		  struct s3c_use *use, char ret_path[static S3C_PATH_MAX]);
+void s3c_use_end(struct s3c_fs *fs, struct s3c_use *use);
+/* Until the inode's path is not about to change. Lock held, released. */
+int s3c_use_wait_locked(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_inode *inode);
 
 /* What was known of an inode's content before the engine was asked, to tell changes by others
  * from changes that were made here in between. */

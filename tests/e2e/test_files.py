@@ -8,6 +8,7 @@ plaintext may be found in the store or in the local folders.
 import ctypes
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import random
@@ -16,6 +17,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -985,6 +987,50 @@ def test_random_operations(site, file_store, keyring, seed, top):
     for name, data in shadow.items():
         assert read_file(site / name) == data, name
         assert file_store.decode(keyring, name).plaintext() == data, name
+
+
+@pytest.mark.parametrize("options", [{}, {"writeback": True}], ids=["close", "writeback"])
+def test_names_in_a_moving_directory(file_store, mount, options):
+    """Names that are made and removed in a directory while it gets another name: all arrive where it is."""
+    site = Site(mount, file_store, **options)
+    os.mkdir(site / "d0")
+    folder = os.open(site / "d0", os.O_RDONLY | os.O_DIRECTORY)
+    end, made, errors = time.monotonic() + 2.5, {}, []
+
+    def work(number):
+        for n in itertools.count():
+            name = "%d-%d" % (number, n)
+            try:
+                with open(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=folder), "w") as f:
+                    f.write(name)
+                os.mkdir(name + "d", dir_fd=folder)
+                if n % 2:
+                    os.unlink(name, dir_fd=folder)
+                else:
+                    os.rename(name, name + "r", src_dir_fd=folder, dst_dir_fd=folder)
+                    made[name + "r"] = name
+                os.rmdir(name + "d", dir_fd=folder)
+            except OSError as e:
+                errors.append((name, e))
+            if time.monotonic() > end:
+                return
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for w in workers:
+        w.start()
+    names = ["d0", "d1"]
+    while time.monotonic() < end:
+        os.rename(site / names[0], site / names[1])
+        names.reverse()
+    for w in workers:
+        w.join()
+    os.close(folder)
+    assert not errors and made
+    for again in (False, True):
+        if again:
+            site.remount()
+        assert os.listdir(site.path) == names[:1]
+        assert {n: read_file(site / (names[0] + "/" + n)).decode() for n in os.listdir(site / names[0])} == made
 
 
 @pytest.mark.long
