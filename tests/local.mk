@@ -179,11 +179,13 @@ EXTRA_DIST += \
 	tests/e2e/test_faults.py \
 	tests/e2e/test_files.py \
 	tests/e2e/test_kernel.py \
+	tests/e2e/test_keys.py \
 	tests/e2e/test_large.py \
 	tests/e2e/test_machines.py \
 	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/test_s3ec.py \
+	tests/e2e/test_sse.py \
 	tests/e2e/test_user.py \
 	tests/servers/__init__.py \
 	tests/servers/base.py \
