@@ -498,25 +498,48 @@ struct s3c_entry *s3c_object_base(struct s3c_object *object)
 	return base;
 }
 
+/* NAME.conflict-HOST-TIME, which nothing here has: of one file several may be kept in a moment.
+   NULL: no memory. Lock held. */
+static char *conflict_path(const struct s3c_object *object)
+{
+	struct s3c_engine *engine = object->engine;
+	int64_t now = s3c_clock_realtime_ns();
+	const struct s3c_object *other;
+
+	for (;; now += 1000) {
+		time_t seconds = (time_t)(now / S3C_NSEC_PER_SEC);
+		unsigned micros = (unsigned)(now % S3C_NSEC_PER_SEC / 1000);
+		char stamp[32];
+		struct tm tm;
+		char *path;
+
+		gmtime_r(&seconds, &tm);
+		strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
+		path = s3c_asprintf("%s.conflict-%s-%s.%06uZ", object->path, engine->host, stamp,
+				    micros);
+		if (!path)
+			return NULL;
+		HASH_FIND_STR(object->objects->by_path, path, other);
+		if (!other)
+			return path;
+		free(path);
+	}
+}
+
 int s3c_conflict_rename(struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
 	cleanup_free char *path = NULL, *old = NULL;
 	struct s3c_target *target = NULL;
-	time_t now = time(NULL);
 	mode_t type = S_IFREG;
 	struct s3c_op op;
-	struct tm tm;
-	char stamp[32];
 	int r;
 
 	/* Part of a commit, which nobody else may be made to wait for without end. */
 	s3c_op_init(&op, s3c_engine_deadline(engine));
-	gmtime_r(&now, &tm);
-	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
 	s3c_mutex_lock(&engine->lock);
 	old = strdup(object->path);
-	path = s3c_asprintf("%s.conflict-%s-%s", object->path, engine->host, stamp);
+	path = conflict_path(object);
 	/* Only what is all here can be kept: the rest was in the version that is gone. */
 	r = old && path ? s3c_object_localize(object, &op) : -ENOMEM;
 	s3c_mutex_unlock(&engine->lock);

@@ -238,9 +238,13 @@ static void commit_run(struct s3c_job *job)
 	if ((r == -ESTALE || r == -EEXIST) && object->claiming) {
 		r = -EEXIST;
 	} else if (r == -ESTALE || r == -EEXIST) {
-		r = s3c_conflict_rename(object);
-		if (r == 0)
+		/* A machine of the same name may have the name of the conflict as well. */
+		for (unsigned i = 0; i < S3C_STALE_TRIES && (r == -ESTALE || r == -EEXIST); i++) {
+			r = s3c_conflict_rename(object);
+			if (r < 0)
+				break;
 			r = commit_do(object);
+		}
 		/* Stored, but not as what was asked for. */
 		r = r == 0 ? -ESTALE : r;
 	}

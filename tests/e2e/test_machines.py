@@ -76,7 +76,7 @@ class Pair:
         kept = self.conflicts(name)
         assert len(kept) == 1, (self.store.keys(), site.m.text())
         host = re.escape(os.uname().nodename)
-        assert re.fullmatch(re.escape(name) + r"\.conflict-%s-\d{8}T\d{6}Z" % host, kept[0]), kept
+        assert re.fullmatch(re.escape(name) + r"\.conflict-%s-\d{8}T\d{6}\.\d{6}Z" % host, kept[0]), kept
         assert self.stored(kept[0]) == data
         text = site.m.text()
         assert "%s: was changed by another machine" % name in text and kept[0] in text, text

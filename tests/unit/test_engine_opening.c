@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-/* Files that are opened while their name goes: before it has, after it has, never in between. */
+/*
+ * Files that are opened while their name goes: before it has, after it has, never in between. And
+ * files whose name another machine took for another version: what was written here is kept.
+ */
 #include "engine_fixture.h"
 
 #include <stdatomic.h>
@@ -157,11 +160,54 @@ static void test_churn(void **state)
 	}
 }
 
+/* However fast one follows the other, and whatever stands in the way. */
+static void test_conflicts_are_kept(void **state)
+{
+	enum { COUNT = 20 };
+	struct s3c_listing *listing;
+	unsigned kept[COUNT] = { 0 }, n;
+	struct s3c_object *object;
+	char text[64];
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &sealed_options);
+	for (unsigned i = 0; i < COUNT; i++) {
+		hand_file(&fx, "p/f", "before");
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_int_equal(s3c_object_open(fx.engine, NULL, "f", &object), 0);
+		snprintf(text, sizeof(text), "mine %u", i);
+		assert_int_equal(s3c_object_truncate(object, NULL, 0), 0);
+		assert_int_equal(s3c_object_write(object, NULL, 0, text, strlen(text), false), 0);
+		hand_file(&fx, "p/f", "theirs");
+		assert_int_equal(s3c_object_commit(object, NULL), -ESTALE);
+		s3c_object_close(object);
+	}
+	assert_content(&fx, "p/f", "theirs");
+	s3c_names_invalidate(fx.engine, "", true);
+	assert_int_equal(s3c_engine_list(fx.engine, NULL, "", &listing), 0);
+	for (size_t i = 0; i < listing->count; i++) {
+		if (strncmp(listing->items[i].name, "f.conflict-", 11) != 0)
+			continue;
+		assert_int_equal(s3c_object_open(fx.engine, NULL, listing->items[i].name, &object),
+				 0);
+		read_object(&fx, object, text, sizeof(text));
+		s3c_object_close(object);
+		assert_int_equal(sscanf(text, "mine %u", &n), 1);
+		assert_true(n < COUNT && !kept[n]++);
+	}
+	s3c_listing_put(listing);
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_int_equal(kept[i], 1);
+	fx_end(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_opened_meanwhile),
 		cmocka_unit_test(test_churn),
+		cmocka_unit_test(test_conflicts_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
