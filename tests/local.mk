@@ -181,6 +181,7 @@ EXTRA_DIST += \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_keys.py \
 	tests/e2e/test_large.py \
+	tests/e2e/test_rekey.py \
 	tests/e2e/test_machines.py \
 	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
