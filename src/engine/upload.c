@@ -189,13 +189,12 @@ static int part_request(struct s3c_part *part, struct s3c_store_request *rq)
 	rq->upload_id = upload->id;
 	rq->part_number = number;
 	r = s3c_store_perform(engine->store, rq, &upload->op, &reply);
-	if (r == 0) {
-		part->done = reply.part;
-		part->done.number = number;
-		return 0;
-	}
+	reply.part.number = number;
 	s3c_mutex_lock(&engine->lock);
-	if (!upload->result)
+	/* The next part is numbered by this one. */
+	if (r == 0)
+		part->done = reply.part;
+	else if (!upload->result)
 		snprintf(upload->message, sizeof(upload->message), "part %u: %s", number,
 			 reply.message);
 	s3c_mutex_unlock(&engine->lock);
