@@ -28,6 +28,7 @@ for name in list(os.environ):
     if name.startswith("AWS_") and not name.endswith(("CALCULATION", "VALIDATION")):
         del os.environ[name]
 
+import matrix  # noqa: E402
 from harness import FileStore, Keyring, Kms, Mount, Store  # noqa: E402
 from servers import base, moto as moto_server, proxy, radosgw, versitygw  # noqa: E402
 
@@ -39,6 +40,16 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; needs --long")
     config.addinivalue_line("markers", "alone: measures short times; nothing else may run beside it")
+    if not hasattr(config, "workerinput"):
+        matrix.begin()
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = matrix.lines()
+    if lines:
+        terminalreporter.section("modes, servers and operations")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(config, items):
