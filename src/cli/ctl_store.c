@@ -13,6 +13,7 @@
 #include "base/encode.h"
 #include "cli/access.h"
 #include "cli/cli.h"
+#include "engine/pending.h"
 #include "engine/private.h" /* stat tells what only an entry knows */
 
 #define READ_LEN (1u << 20) /* most that one read takes */
@@ -245,15 +246,35 @@ static void print_hex(const char *title, const uint8_t *bytes, size_t len)
 	printf("%-16s %s\n", title, hex);
 }
 
-static void print_entry(const struct s3c_ctl *ctl, const char *path, const struct s3c_entry *entry,
-			const struct s3c_info *info)
+/* Of an object without client-side encryption: what the store says that it encrypts with. */
+static void print_store_mode(const struct s3c_ctl *ctl, struct s3c_engine *engine, const char *path,
+			     bool is_dir)
+{
+	struct s3c_store_reply reply = { 0 };
+	cleanup_free char *key = NULL;
+	int r = s3c_key_of(engine, path, is_dir, &key);
+
+	if (r == 0)
+		r = s3c_key_head(engine, key, &reply);
+	printf("%-16s ", "encryption");
+	if (ctl->options.enc == S3C_ENC_SSE_C)
+		puts("sse-c");
+	else if (r < 0)
+		puts("not known");
+	else if (!reply.stat.sse[0])
+		puts("none");
+	else
+		printf("by the store, %s%s%s\n", reply.stat.sse,
+		       reply.stat.sse_key[0] ? ", key " : "", reply.stat.sse_key);
+	s3c_store_reply_free(&reply);
+}
+
+static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, const char *path,
+			const struct s3c_entry *entry, const struct s3c_info *info)
 {
 	const struct s3c_header *header = &entry->header;
-	const char *mode = header->layout == S3C_LAYOUT_PLAIN ? "none" : "cse-key";
 	char when[64], what[256];
 
-	if (header->layout == S3C_LAYOUT_PLAIN && ctl->options.enc == S3C_ENC_SSE_C)
-		mode = "sse-c";
 	printf("%-16s ", "path");
 	s3c_ctl_print_name(path[0] ? path : "/");
 	printf("\n%-16s %s, %04o, owner %u, group %u\n", "type", type_name(info->mode),
@@ -266,9 +287,11 @@ static void print_entry(const struct s3c_ctl *ctl, const char *path, const struc
 		printf("%-16s a prefix without an object\n", "stored as");
 		return;
 	}
-	if (header->layout == S3C_LAYOUT_FOREIGN)
-		mode = "of another client";
-	printf("%-16s %s\n", "encryption", mode);
+	if (header->layout == S3C_LAYOUT_PLAIN)
+		print_store_mode(ctl, engine, path, entry->is_dir);
+	else
+		printf("%-16s %s\n", "encryption",
+		       header->layout == S3C_LAYOUT_FOREIGN ? "of another client" : "cse-key");
 	if (entry->s3ec) {
 		s3c_s3ec_describe(entry->s3ec, what, sizeof(what));
 		printf("%-16s %s\n", "format", what);
@@ -314,7 +337,7 @@ int s3c_ctl_stat(struct s3c_ctl *ctl)
 		s3c_entry_info(access.engine, entry, &info);
 		if (i)
 			putchar('\n');
-		print_entry(ctl, path, entry, &info);
+		print_entry(ctl, access.engine, path, entry, &info);
 		s3c_entry_put(entry);
 	}
 	return status;

@@ -62,8 +62,9 @@ struct probe {
 	char copy_etag[S3C_STORE_ETAG_MAX];
 	char source_etag[S3C_STORE_ETAG_MAX];
 	char target_etag[S3C_STORE_ETAG_MAX];
-	bool written;         /* there is something to remove */
-	struct s3c_meta meta; /* of the copy: tells whether REPLACE was heard */
+	bool written;          /* there is something to remove */
+	char unconfirmed[512]; /* of the first write that was not confirmed to be encrypted; "" */
+	struct s3c_meta meta;  /* of the copy: tells whether REPLACE was heard */
 	struct iovec body;
 	struct upload a;
 	struct upload b;
@@ -159,9 +160,14 @@ static void step_run(struct probe *p, struct step *step)
 		(void)s3c_waitq_wait(&step->woken, &step->lock, NULL);
 	s3c_mutex_unlock(&step->lock);
 	s3c_mutex_destroy(&step->lock);
-	for (unsigned i = 0; i < step->count; i++)
-		if (step->replies[i].result < 0)
-			s3c_debug("probe: %s", step->replies[i].message);
+	for (unsigned i = 0; i < step->count; i++) {
+		const struct s3c_store_reply *reply = &step->replies[i];
+
+		if (reply->result < 0)
+			s3c_debug("probe: %s", reply->message);
+		if (reply->result == -EBADE && !p->unconfirmed[0])
+			snprintf(p->unconfirmed, sizeof(p->unconfirmed), "%s", reply->message);
+	}
 }
 
 static void step_clear(struct step *step)
@@ -624,6 +630,9 @@ int s3c_store_probe(struct s3c_store *store, const char *prefix, const struct s3
 	}
 	if (r == 0)
 		probe_complete_right(&p);
+	/* Whichever it was: a mount would meet it as well. */
+	if (r == 0 && p.unconfirmed[0])
+		r = s3c_store_explain(store, -EBADE, p.unconfirmed, err);
 	/* A store that ignored the encryption has the object all the same. */
 	if (p.written)
 		clean_up(&p);

@@ -456,6 +456,11 @@ static void main_done(struct s3c_s3_call *call, const struct s3c_http_reply *htt
 		result = check_read_echo(call);
 	if (result == -EPROTO && !call->fault[0] && http->result == 0 && http->status < 300)
 		snprintf(call->fault, sizeof(call->fault), "the reply makes no sense");
+	if (result == -EBADE && op == S3C_STORE_UPLOAD_CREATE && call->reply.upload_id) {
+		call->main_result = result;
+		next_step(call, http, S3C_S3_DROP);
+		return;
+	}
 	if (result == 0 && op == S3C_STORE_UPLOAD_COMPLETE && !call->reply.stat.version.etag[0]) {
 		next_step(call, http, S3C_S3_AFTER);
 		return;
@@ -490,6 +495,9 @@ static void on_http_done(void *arg, struct s3c_http_reply *http)
 		break;
 	case S3C_S3_DELETE_ONE:
 		delete_one_done(call, http, result);
+		break;
+	case S3C_S3_DROP:
+		deliver(call, http, call->main_result);
 		break;
 	}
 }

@@ -50,6 +50,7 @@ struct s3c_s3_store {
  *   PARTS       list of parts, after 500 on a completion: Ceph 16 answers so for an upload that
  *               is not there
  *   DELETE_ONE  one key of DELETE_MANY that XML cannot hold; they go before MAIN
+ *   DROP        abort of an upload whose start did not confirm the encryption
  */
 enum s3c_s3_step {
 	S3C_S3_MAIN,
@@ -57,7 +58,8 @@ enum s3c_s3_step {
 	S3C_S3_WHY,
 	S3C_S3_AFTER,
 	S3C_S3_PARTS,
-	S3C_S3_DELETE_ONE
+	S3C_S3_DELETE_ONE,
+	S3C_S3_DROP
 };
 
 struct s3c_s3_call {
@@ -88,7 +90,7 @@ struct s3c_s3_call {
 	uint64_t received;
 	uint64_t skip;   /* bytes before the range, when the store ignored it */
 	char fault[320]; /* what was wrong with the reply, for the message */
-	int main_result; /* PARTS: what the completion ended with */
+	int main_result; /* PARTS, DROP: what the operation itself ended with */
 
 	struct s3c_store_reply reply;
 };

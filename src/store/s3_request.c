@@ -533,12 +533,22 @@ static int build_complete(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	return r == 0 ? add_query(b, "uploadId", id) : r;
 }
 
-static int build_abort(struct s3c_s3_call *call, struct s3c_s3_built *b)
+static int add_abort(struct s3c_s3_built *b, const char *upload_id)
 {
 	enum s3c_checksum checksum;
 
 	b->http.method = "DELETE";
-	return add_query(b, "uploadId", s3c_s3_upload_id(call->rq.upload_id, &checksum));
+	return add_query(b, "uploadId", s3c_s3_upload_id(upload_id, &checksum));
+}
+
+static int build_abort(struct s3c_s3_call *call, struct s3c_s3_built *b)
+{
+	return add_abort(b, call->rq.upload_id);
+}
+
+static int build_drop(struct s3c_s3_call *call, struct s3c_s3_built *b)
+{
+	return add_abort(b, call->reply.upload_id);
 }
 
 static int build_parts(struct s3c_s3_call *call, struct s3c_s3_built *b)
@@ -581,6 +591,7 @@ static int (*const step_builders[])(struct s3c_s3_call *call, struct s3c_s3_buil
 	[S3C_S3_AFTER] = build_head,
 	[S3C_S3_PARTS] = build_parts,
 	[S3C_S3_DELETE_ONE] = build_delete_one,
+	[S3C_S3_DROP] = build_drop,
 };
 
 int s3c_s3_build(struct s3c_s3_call *call, struct s3c_s3_built *ret_built)

@@ -28,8 +28,9 @@ for name in list(os.environ):
     if name.startswith("AWS_") and not name.endswith(("CALCULATION", "VALIDATION")):
         del os.environ[name]
 
-from harness import FileStore, Keyring, Mount, Store  # noqa: E402
-from servers import base, proxy, radosgw, versitygw  # noqa: E402
+import matrix  # noqa: E402
+from harness import FileStore, Keyring, Kms, Mount, Store  # noqa: E402
+from servers import base, moto as moto_server, proxy, radosgw, versitygw  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -39,6 +40,16 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; needs --long")
     config.addinivalue_line("markers", "alone: measures short times; nothing else may run beside it")
+    if not hasattr(config, "workerinput"):
+        matrix.begin()
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = matrix.lines()
+    if lines:
+        terminalreporter.section("modes, servers and operations")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -99,6 +110,22 @@ def versity_proxy(run_folder, versity):
     yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-versity"), versity.upstream))
 
 
+@pytest.fixture(scope="session")
+def moto(run_folder):
+    yield from _server(lambda: moto_server.Moto(os.path.join(run_folder, "moto")))
+
+
+@pytest.fixture(scope="session")
+def moto_proxy(run_folder, moto):
+    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-moto"), moto.upstream))
+
+
+@pytest.fixture(scope="session")
+def kms_proxy(run_folder, moto, moto_proxy):
+    """Before the KMS alone. Mounts name one ca_file: this is the certificate of the store's proxy."""
+    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-kms"), moto.upstream, tls=moto_proxy.tls))
+
+
 @pytest.fixture
 def keyring(tmp_path):
     return Keyring(str(tmp_path / "keyring"))
@@ -127,6 +154,26 @@ def versity_store(versity, versity_proxy):
     yield store
     versity_proxy.fault("off")
     store.delete_all()
+
+
+@pytest.fixture
+def moto_store(moto, moto_proxy):
+    """A new bucket on moto, which answers as AWS does in the SSE modes (but encrypts nothing), behind the proxy."""
+    store = _store(moto, moto_proxy)
+    yield store
+    moto_proxy.fault("off")
+    store.delete_all()
+
+
+@pytest.fixture
+def kms(moto, kms_proxy):
+    """moto's KMS behind a proxy of its own: kms.new_key() -> ARN, kms.options(key) for a mount, kms.proxy.counts()."""
+    kms_proxy.fault("off")
+    kms_proxy.latency(0)
+    kms_proxy.reset()
+    yield Kms(moto, kms_proxy)
+    kms_proxy.fault("off")
+    kms_proxy.latency(0)
 
 
 @pytest.fixture

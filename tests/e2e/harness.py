@@ -256,6 +256,26 @@ class Store(Decoding):
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
 
+class Kms:
+    """Keys of a KMS behind a proxy (which counts requests by operation), and boto3 that talks to the KMS itself."""
+
+    def __init__(self, server, front):
+        self.proxy = front
+        self.client = boto3.client("kms", endpoint_url=server.endpoint, verify=server.cert, region_name="us-east-1",
+                                   aws_access_key_id=server.access_key, aws_secret_access_key=server.secret_key)
+
+    def new_key(self, alias=None):
+        """A new symmetric key; its ARN. alias: such a name for it, alias/NAME."""
+        arn = self.client.create_key()["KeyMetadata"]["Arn"]
+        if alias:
+            self.client.create_alias(AliasName=alias, TargetKeyId=arn)
+        return arn
+
+    def options(self, key, **more):
+        """Mount options for this key through the proxy; the certificate is that of the proxy before moto's store."""
+        return dict({"kms_endpoint": self.proxy.endpoint, "kms_key_id": key}, **more)
+
+
 class Mount:
     """
     One daemon in the foreground. options are mount options; env= adds to the environment,

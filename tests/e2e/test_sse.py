@@ -5,12 +5,16 @@ Server-side modes: who is refused, what a reply without the encryption does to a
 mount, and what the errors of a store's key service look like to programs. That
 each operation keeps the mode is in test_matrix.py.
 """
+import base64
 import errno
 import os
+import re
+import shutil
+import subprocess
 
 import pytest
 
-from harness import CTL, MARKER, Site, fails, read_file, run, write_file
+from harness import CTL, MARKER, Site, blob, fails, read_file, run, wait_for, write_file
 
 KMS = {"enc": "sse-kms", "kms_key_id": "key-one"}
 
@@ -79,6 +83,41 @@ def test_keys(mount, rgw_store):
         assert rgw_store.head(key)["SSEKMSKeyId"] == "key-one"
 
 
+def test_replies_like_aws(mount, moto_store):
+    """moto answers as AWS does, but for the bucket key of an upload: such a store is refused, and no upload is left."""
+    refused(mount, moto_store, "no bucket key", enc="sse-kms", bucket_key="on")
+    site = Site(mount, moto_store, enc="sse-kms")  # under the account's own key
+    write_file(site / "f", MARKER)
+    head = moto_store.head("f")
+    assert head["ServerSideEncryption"] == "aws:kms" and "SSEKMSKeyId" not in head and not head.get("BucketKeyEnabled")
+    site.remount(kms_key_id="alias/files", kms_context="team=storage")
+    os.chmod(site / "f", 0o600)
+    assert moto_store.head("f")["SSEKMSKeyId"] == "alias/files"
+
+
+def test_really_encrypted(mount, rgw_store, rgw):
+    """What radosgw has on its disks."""
+    site = Site(mount, rgw_store, **KMS)
+    write_file(site / "kms", MARKER * 100)
+    site.remount(enc="none", kms_key_id=None)
+    write_file(site / "plain", MARKER * 100)
+    found = {}
+    for name in rgw._run("rados", "-p", "default.rgw.buckets.data", "ls").splitlines():
+        for key in ("kms", "plain"):
+            if name.endswith("_" + key):
+                path = os.path.join(rgw.folder, "raw")
+                rgw._run("rados", "-p", "default.rgw.buckets.data", "get", name, path)
+                found.setdefault(key, []).append(read_file(path))
+    assert any(MARKER in body for body in found["plain"])
+    assert found["kms"] and not any(MARKER in body for body in found["kms"])
+    options = rgw_store.options()
+    env = dict(os.environ, **options.pop("env"))
+    for key, words in (("kms", "by the store, aws:kms, key key-one"), ("plain", "none")):
+        said = run(CTL, "stat", "-o", ",".join("%s=%s" % pair for pair in dict(options, enc="none").items()), rgw_store.source, key,
+                   env=env).stdout
+        assert re.search(r"^encryption +%s$" % words, said, re.M), said
+
+
 @pytest.mark.parametrize("options", [KMS, {"enc": "sse-c"}], ids=["sse-kms", "sse-c"])
 @pytest.mark.parametrize("how", ["put", "upload", "chmod", "mkdir"])
 def test_unconfirmed(mount, rgw_store, options, how):
@@ -114,6 +153,7 @@ def test_unconfirmed(mount, rgw_store, options, how):
         assert read_file(site / "f") == data
     assert read_file(site / "other") == MARKER
     write_file(site / "g", MARKER)
+    assert rgw_store.uploads() == []
 
 
 def test_key_errors(mount, rgw_store):
@@ -157,3 +197,93 @@ def test_ssec_blocked(mount, rgw_store):
     # One that takes none has another reason.
     rgw_store.proxy.fault("error", method="PUT", status=403, code="AccessDenied", message="Access Denied")
     refused(mount, rgw_store, "denies access: the credentials need", enc="sse-c")
+
+
+def by_others(store, **kw):
+    """Objects of boto3: in one piece, and in parts."""
+    store.put("small", MARKER, **kw)
+    created = store.client.create_multipart_upload(Bucket=store.bucket, Key="large", **kw)
+    key = {k: v for k, v in kw.items() if k.startswith("SSECustomer")}
+    parts = []
+    for n, body in enumerate((blob(5 << 20, 1), blob(1 << 20, 2))):
+        part = store.client.upload_part(Bucket=store.bucket, Key="large", UploadId=created["UploadId"], PartNumber=n + 1, Body=body,
+                                        **key)
+        parts.append({"PartNumber": n + 1, "ETag": part["ETag"]})
+    store.client.complete_multipart_upload(Bucket=store.bucket, Key="large", UploadId=created["UploadId"],
+                                           MultipartUpload={"Parts": parts})
+    return {"small": MARKER, "large": blob(5 << 20, 1) + blob(1 << 20, 2)}
+
+
+def init(store, keyring, options):
+    """Makes the volume (of sse-c) where objects lie already."""
+    options = dict(store.options(**options), keyring=keyring.path)
+    env = dict(os.environ, **options.pop("env"))
+    run(CTL, "init", "-o", ",".join("%s=%s" % pair for pair in options.items()), store.source, env=env)
+
+
+@pytest.mark.parametrize("mode", ["sse-kms", "sse-c"])
+def test_objects_of_boto3(mount, rgw_store, keyring, mode):
+    if mode == "sse-kms":
+        options, kw = KMS, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-two"}
+    else:
+        options = {"enc": "sse-c", "ssec_key": "shared"}
+        kw = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": keyring.add_shared()}
+        init(rgw_store, keyring, options)
+    contents = by_others(rgw_store, **kw)
+    site = Site(mount, rgw_store, **options)
+    for name, data in contents.items():
+        assert read_file(site / name) == data
+        with open(site / name, "r+b") as f:
+            f.write(b"changed")
+        assert read_file(site / name) == b"changed" + data[7:]
+        if mode == "sse-kms":
+            assert rgw_store.head(name)["SSEKMSKeyId"] == "key-one"
+
+
+@pytest.mark.parametrize("mode", ["sse-kms", "sse-c", "none"])
+def test_objects_of_s3fs(mount, rgw_store, rgw, keyring, tmp_path, mode):
+    """Files of s3fs in its modes read normally, with their attributes; and s3fs reads ours."""
+    if not shutil.which("s3fs"):
+        pytest.skip("s3fs is not installed (Debian: s3fs)")
+    passwd, key, point = (str(tmp_path / name) for name in ("passwd-s3fs", "ssec-key", "s3fs"))
+    write_file(passwd, ("%s:%s\n" % (rgw.access_key, rgw.secret_key)).encode())
+    options, theirs = {"enc": "none"}, None
+    if mode == "sse-kms":
+        options, theirs = KMS, "use_sse=kmsid:key-two"
+    elif mode == "sse-c":
+        options, theirs = {"enc": "sse-c", "ssec_key": "shared"}, "use_sse=custom:" + key
+        write_file(key, base64.b64encode(keyring.add_shared()) + b"\n")
+        os.chmod(key, 0o600)
+        init(rgw_store, keyring, options)
+    os.chmod(passwd, 0o600)
+    os.mkdir(point)
+    # nomultipart: uploads in parts of s3fs 1.90 are sent without any encryption.
+    words = ["url=" + rgw_store.proxy.endpoint, "passwd_file=" + passwd, "use_path_request_style", "endpoint=us-east-1", "retries=2",
+             "nomultipart"]
+    log = str(tmp_path / "s3fs.log")
+    with open(log, "wb") as out:
+        process = subprocess.Popen(["s3fs", rgw_store.bucket, point, "-f", "-o", ",".join(words + ([theirs] if theirs else []))],
+                                   stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                   env=dict(os.environ, CURL_CA_BUNDLE=rgw_store.proxy.cert))
+    try:
+        wait_for(lambda: os.path.ismount(point) or process.poll() is not None, 60, "mount of s3fs")
+        assert process.poll() is None, read_file(log)[-2000:]
+        contents = {"small": MARKER, "d/large": blob(12 << 20, 1), "empty": b""}
+        os.mkdir(os.path.join(point, "d"))
+        for name, data in contents.items():  # radosgw cannot copy what it encrypted: no chmod afterwards
+            with open(os.path.join(point, name), "wb", opener=lambda path, flags: os.open(path, flags, 0o640)) as f:
+                f.write(data)
+        site = Site(mount, rgw_store, **options)
+        assert sorted(os.listdir(site.path)) == ["d", "empty", "small"]
+        for name, data in contents.items():
+            assert read_file(site / name) == data
+            st = os.stat(site / name)
+            assert (st.st_mode & 0o7777, st.st_size) == (0o640, len(data))
+        write_file(site / "ours", MARKER)
+        site.umount()
+        if mode == "sse-kms":
+            assert {rgw_store.head(k)["SSEKMSKeyId"] for k in ("small", "d/large")} == {"key-two"}
+        assert read_file(os.path.join(point, "ours")) == MARKER
+    finally:
+        run("fusermount3", "-u", "-z", point, check=False)
+        process.wait(60)

@@ -13,13 +13,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Proxy:
-    def __init__(self, folder, upstream, latency_ms=0):
+    def __init__(self, folder, upstream, latency_ms=0, tls=None):
+        """tls: a folder with cert.pem and key.pem; a new certificate otherwise."""
         if not shutil.which("nginx") and not os.access("/usr/sbin/nginx", os.X_OK):
             raise base.Unavailable("nginx is not installed (Debian: nginx-light libnginx-mod-http-lua)")
         if not os.path.exists("/usr/lib/nginx/modules/ngx_http_lua_module.so"):
             raise base.Unavailable("nginx has no Lua module (Debian: libnginx-mod-http-lua)")
         os.makedirs(folder, exist_ok=True)
-        self.cert, _ = base.make_certificate(os.path.join(folder, "tls"))
+        if tls:
+            os.symlink(os.path.abspath(tls), os.path.join(folder, "tls"))
+        else:
+            base.make_certificate(os.path.join(folder, "tls"))
+        self.tls = os.path.join(folder, "tls")
+        self.cert = os.path.join(self.tls, "cert.pem")
         self.port, self.tls_port = base.free_port(), base.free_port()
         with open(os.path.join(HERE, "proxy.conf")) as f:
             text = f.read().replace("@PORT@", str(self.port)).replace("@TLS_PORT@", str(self.tls_port))
