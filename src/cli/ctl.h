@@ -17,6 +17,8 @@ struct s3c_ctl {
 	bool dry_run;   /* --dry-run */
 	bool protect;   /* --passphrase */
 	const char *to; /* --to; NULL: not given */
+	bool reencrypt; /* --reencrypt */
+	bool migrate;   /* --migrate */
 };
 
 /* Prints "s3cryptfsctl: COMMAND: SENTENCE". */
