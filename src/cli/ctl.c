@@ -47,6 +47,10 @@ static const struct command commands[] = {
 	  "wrap the data keys of what is stored under the active key, or KEY; or encrypt it anew; "
 	  "and what is not encrypted; beside mounts",
 	  true, 0, -1, TAKES_REKEY },
+	{ "volume", s3c_ctl_volume, "export|import [-o OPTION,...] SOURCE FILE",
+	  "copy the volume object, whose keys are wrapped, to a new file; put it back where it is "
+	  "gone or damaged",
+	  false, 3, 3, 0 },
 	{ "recover", s3c_ctl_recover, "[-o OPTION,...] SOURCE [--dry-run]",
 	  "send what a mount that ended left in the journal, or only list it", true, 0, 0,
 	  TAKES_DRY_RUN },
@@ -63,7 +67,6 @@ static const struct command commands[] = {
 	{ .name = "du" },
 	{ .name = "fsck" },
 	{ .name = "adopt" },
-	{ .name = "volume" },
 };
 
 void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int code)

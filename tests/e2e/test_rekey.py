@@ -505,3 +505,23 @@ def test_open_handle(versity_store, mount, keyring, before):
     assert found["big"].plaintext() == big[:SEGMENT + 3] + b"changed after it" + big[SEGMENT + 19:]
     assert found["small"].plaintext() == small
 
+
+@pytest.mark.long
+def test_rate(versity_store, mount, keyring):
+    """10,000 objects at 20 ms of latency: at least 300 a second."""
+    m = mount(versity_store.source, **versity_store.options(writeback=True))
+    for i in range(100):
+        os.mkdir(m / ("d%02d" % i))
+        for k in range(100):
+            write_file(m / ("d%02d/f%02d" % (i, k)), b"x")
+    m.umount(seconds=600)
+    rotate(keyring, "second")
+    source = Source(versity_store, keyring)
+    versity_store.proxy.latency(20)
+    told = source.rekey(timeout=600).stdout
+    versity_store.proxy.latency(0)
+    seconds = float(re.search(r"; ([0-9.]+) s$", told, re.M).group(1))
+    print(told)
+    assert "10100 objects: 10000 brought under second" in told
+    if not os.environ.get("S3CRYPTFS_SANITIZED"):
+        assert 10000 / seconds >= 300, told
