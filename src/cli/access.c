@@ -362,6 +362,20 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 	return r;
 }
 
+int s3c_access_export(struct s3c_access *access, struct s3c_err *err, struct s3c_buf *ret_body)
+{
+	const struct s3c_volume_request request = volume_request(access);
+
+	return s3c_engine_volume_export(&request, err, ret_body);
+}
+
+int s3c_access_import(struct s3c_access *access, const struct s3c_buf *body, struct s3c_err *err)
+{
+	const struct s3c_volume_request request = volume_request(access);
+
+	return s3c_engine_volume_import(&request, body->data ? body->data : "", body->len, err);
+}
+
 int s3c_access_drop_key(struct s3c_access *access, const char *key_id, struct s3c_err *err)
 {
 	const struct s3c_volume_request request = volume_request(access);

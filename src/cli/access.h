@@ -69,6 +69,9 @@ int s3c_access_cache(struct s3c_access *access, struct s3c_err *err);
 int s3c_access_engine(struct s3c_access *access, struct s3c_err *err);
 /* Takes up what is in the journal, with a log line; before the engine's first other call. */
 int s3c_access_recover(struct s3c_access *access, struct s3c_err *err);
+/* The volume object as it is stored; and one that was, put back. Instead of s3c_access_volume. */
+int s3c_access_export(struct s3c_access *access, struct s3c_err *err, struct s3c_buf *ret_body);
+int s3c_access_import(struct s3c_access *access, const struct s3c_buf *body, struct s3c_err *err);
 /* The volume has no slot for this key any more; it must not be the active one. */
 int s3c_access_drop_key(struct s3c_access *access, const char *key_id, struct s3c_err *err);
 /* Frees what there is, the engine (which commits) first. */

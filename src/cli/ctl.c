@@ -15,7 +15,7 @@
 #define TAKES_JSON 2u
 #define TAKES_DRY_RUN 4u
 #define TAKES_PASSPHRASE 8u
-#define TAKES_TO 16u
+#define TAKES_REKEY 16u
 
 struct command {
 	const char *name;
@@ -42,9 +42,15 @@ static const struct command commands[] = {
 	  "a new key the active one (rotate), take one out that nothing in the sources needs "
 	  "(retire)",
 	  false, 1, -1, TAKES_PASSPHRASE },
-	{ "rekey", s3c_ctl_rekey, "[--to KEY] [-o OPTION,...] SOURCE [PATH...]",
-	  "wrap the data keys of what is stored under the active key, or KEY; beside mounts", true,
-	  0, -1, TAKES_TO },
+	{ "rekey", s3c_ctl_rekey,
+	  "[--to KEY | --reencrypt] [--migrate] [-o OPTION,...] SOURCE [PATH...]",
+	  "wrap the data keys of what is stored under the active key, or KEY; or encrypt it anew; "
+	  "and what is not encrypted; beside mounts",
+	  true, 0, -1, TAKES_REKEY },
+	{ "volume", s3c_ctl_volume, "export|import [-o OPTION,...] SOURCE FILE",
+	  "copy the volume object, whose keys are wrapped, to a new file; put it back where it is "
+	  "gone or damaged",
+	  false, 3, 3, 0 },
 	{ "recover", s3c_ctl_recover, "[-o OPTION,...] SOURCE [--dry-run]",
 	  "send what a mount that ended left in the journal, or only list it", true, 0, 0,
 	  TAKES_DRY_RUN },
@@ -61,7 +67,6 @@ static const struct command commands[] = {
 	{ .name = "du" },
 	{ .name = "fsck" },
 	{ .name = "adopt" },
-	{ .name = "volume" },
 };
 
 void s3c_ctl_complain(const struct s3c_ctl *ctl, const struct s3c_err *err, int code)
@@ -135,9 +140,15 @@ static int unknown_command(const char *name)
 static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "help", no_argument, NULL, 'h' },     { "json", no_argument, NULL, 'j' },
-		{ "dry-run", no_argument, NULL, 'n' },  { "passphrase", no_argument, NULL, 'p' },
-		{ "to", required_argument, NULL, 't' }, { 0 },
+		{ "help", no_argument, NULL, 'h' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "dry-run", no_argument, NULL, 'n' },
+		{ "passphrase", no_argument, NULL, 'p' },
+		{ "to", required_argument, NULL, 't' },
+		{ "rewrap", no_argument, NULL, 'w' },
+		{ "reencrypt", no_argument, NULL, 'e' },
+		{ "migrate", no_argument, NULL, 'm' },
+		{ 0 },
 	};
 	struct s3c_err err = { 0 };
 	int c, r;
@@ -156,8 +167,12 @@ static int parse(struct s3c_ctl *ctl, const struct command *command, int argc, c
 			ctl->dry_run = true;
 		else if (c == 'p' && (command->takes & TAKES_PASSPHRASE))
 			ctl->protect = true;
-		else if (c == 't' && (command->takes & TAKES_TO))
+		else if (c == 't' && (command->takes & TAKES_REKEY))
 			ctl->to = optarg;
+		else if ((c == 'w' || c == 'e') && (command->takes & TAKES_REKEY))
+			ctl->reencrypt = c == 'e';
+		else if (c == 'm' && (command->takes & TAKES_REKEY))
+			ctl->migrate = true;
 		else
 			return usage_error(command, "wrong usage");
 	}

@@ -17,6 +17,8 @@ struct s3c_ctl {
 	bool dry_run;   /* --dry-run */
 	bool protect;   /* --passphrase */
 	const char *to; /* --to; NULL: not given */
+	bool reencrypt; /* --reencrypt */
+	bool migrate;   /* --migrate */
 };
 
 /* Prints "s3cryptfsctl: COMMAND: SENTENCE". */
@@ -32,6 +34,7 @@ int s3c_ctl_key(struct s3c_ctl *ctl);
 /* key retire ID SOURCE... */
 int s3c_ctl_retire(struct s3c_ctl *ctl);
 int s3c_ctl_rekey(struct s3c_ctl *ctl);
+int s3c_ctl_volume(struct s3c_ctl *ctl);
 int s3c_ctl_init(struct s3c_ctl *ctl);
 int s3c_ctl_ls(struct s3c_ctl *ctl);
 int s3c_ctl_stat(struct s3c_ctl *ctl);

@@ -76,6 +76,7 @@ static void print_summary(const struct s3c_rekey_counts *c, const char *key_id, 
 {
 	printf("%llu object%s: %llu brought under %s", (unsigned long long)c->done,
 	       c->done == 1 ? "" : "s", (unsigned long long)c->changed, key_id);
+	print_count(c->migrated, "encrypted that was not", "encrypted that were not");
 	print_count(c->current, "was already", "were already");
 	print_count(c->keyless, "has no data key", "have no data key");
 	print_count(c->plain, "is not encrypted by s3cryptfs", "are not encrypted by s3cryptfs");
@@ -138,13 +139,30 @@ static int check_mode(struct s3c_ctl *ctl, struct s3c_err *err)
 				     ctl->options.enc_name);
 }
 
+static int check_rekey(struct s3c_ctl *ctl, struct s3c_err *err)
+{
+	bool cse = s3c_enc_family(ctl->options.enc) == S3C_FAMILY_CSE;
+
+	if (ctl->to && (ctl->reencrypt || ctl->migrate))
+		return s3c_err_set(err, -EINVAL,
+				   "what is encrypted anew comes under the active key: leave out "
+				   "--to");
+	if (ctl->migrate && !cse)
+		return s3c_err_set(err, -EINVAL, "--migrate encrypts by enc=cse-key");
+	/* Whoever asks for it knows that there are such objects. */
+	if (ctl->migrate)
+		ctl->options.accept |= S3C_ACCEPT_PLAIN;
+	return 0;
+}
+
 int s3c_ctl_rekey(struct s3c_ctl *ctl)
 {
 	cleanup_access struct s3c_access access = { 0 };
 	struct telling telling = { 0 };
 	struct s3c_rekey_counts counts = { 0 };
 	struct s3c_rekey_request request = {
-		.what = S3C_REKEY_REWRAP,
+		.what = ctl->reencrypt ? S3C_REKEY_REENCRYPT : S3C_REKEY_REWRAP,
+		.migrate = ctl->migrate,
 		.parallel = S3C_MAX(OBJECTS_AT_ONCE, ctl->options.parallel),
 		.progress = on_progress,
 		.skip = on_skip,
@@ -155,6 +173,8 @@ int s3c_ctl_rekey(struct s3c_ctl *ctl)
 	char **paths = clean_paths(ctl);
 	int r = check_mode(ctl, &err);
 
+	if (r == 0)
+		r = check_rekey(ctl, &err);
 	if (r == 0)
 		r = s3c_ctl_open_beside(ctl, &ctl->source, &access, &err);
 	if (r == 0)

@@ -18,6 +18,7 @@ libs3cryptfs_a_SOURCES += \
 	src/cli/ctl_rekey.c \
 	src/cli/ctl_rekey.h \
 	src/cli/ctl_store.c \
+	src/cli/ctl_volume.c \
 	src/cli/mount.c \
 	src/cli/options.c \
 	src/cli/options.h \

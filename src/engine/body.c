@@ -83,6 +83,8 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 			r = rewrap(c);
 		} else {
 			r = s3c_header_new(engine->config.keyring, engine->volume, header, c->key);
+			if (r == 0 && c->renewing)
+				r = s3c_renewed_id(c->base, header->content_id);
 		}
 		header->layout = layout;
 		header->generation = s3c_next_generation(engine, c->target->key,
@@ -296,7 +298,8 @@ static bool is_this(const struct s3c_commit *c, const struct s3c_entry *entry)
 	if (entry->header.layout != c->header.layout || entry->header.size != c->size)
 		return false;
 	return !c->sealed ||
-	       memcmp(entry->header.content_id, c->header.content_id, S3C_CONTENT_ID_LEN) == 0;
+	       (memcmp(entry->header.content_id, c->header.content_id, S3C_CONTENT_ID_LEN) == 0 &&
+		memcmp(entry->header.file_id, c->header.file_id, S3C_FILE_ID_LEN) == 0);
 }
 
 int s3c_commit_resolve(struct s3c_commit *c, int result)

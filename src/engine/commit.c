@@ -39,6 +39,7 @@ static int commit_snapshot(struct s3c_commit *c)
 	c->seq = object->snap_seq = object->seq;
 	c->content_seq = object->content_seq;
 	c->content = !object->base || object->content_seq != object->content_clean;
+	c->renewing = object->renewing && object->base;
 	c->attrs = object->attrs;
 	c->base = object->base ? s3c_entry_ref(object->base) : NULL;
 	c->crypt = s3c_crypt_ref(object->crypt);
@@ -233,10 +234,12 @@ static void commit_run(struct s3c_job *job)
 	struct s3c_objects *objects = object->objects;
 	int r = commit_do(object);
 
-	if (r == -ESTALE)
+	if (r == -ESTALE && !object->renewing)
 		r = s3c_commit_attrs_elsewhere(object);
 	if ((r == -ESTALE || r == -EEXIST) && object->claiming) {
 		r = -EEXIST;
+	} else if (object->renewing) {
+		; /* nothing of it is ours: what another machine wrote stays */
 	} else if (r == -ESTALE || r == -EEXIST) {
 		/* A machine of the same name may have the name of the conflict as well. */
 		for (unsigned i = 0; i < S3C_STALE_TRIES && (r == -ESTALE || r == -EEXIST); i++) {

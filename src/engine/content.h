@@ -176,6 +176,7 @@ struct s3c_object {
 	bool publishing; /* the request that changes the object in the store may have had its effect
 			  */
 	bool localizing; /* detach brings what base has */
+	bool renewing;   /* the next commit writes all of its content anew: renew.c */
 	bool claiming;   /* the name is being made exclusively: exclusive.c */
 	struct s3c_job commit_job;
 	uint64_t snap_seq; /* of the running or last commit */
@@ -390,6 +391,7 @@ struct s3c_commit {
 	/* The view when it began. */
 	uint64_t size, base_visible, seq, content_seq;
 	bool content; /* has to be written, not only attributes */
+	bool renewing;
 	struct s3c_attrs attrs;
 	struct s3c_entry *base;
 	struct s3c_crypt *crypt; /* of base; there when base_visible */

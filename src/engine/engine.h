@@ -118,6 +118,18 @@ int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *
 int s3c_engine_volume_drop_key(const struct s3c_volume_request *request, const char *key_id,
 			       struct s3c_err *err);
 
+/* The volume object of the prefix (or of one above) as it is stored, opened and checked first: its
+   keys are wrapped in it. A sentence. */
+int s3c_engine_volume_export(const struct s3c_volume_request *request, struct s3c_err *err,
+			     struct s3c_buf *ret_body);
+/*
+ * Puts back an exported volume object at the prefix where there is none, or one that does not open.
+ * Its serial number rises over the last that was seen here. Refused: one that this keyring does not
+ * open, another volume than this machine knows there, and where one is in order. A sentence.
+ */
+int s3c_engine_volume_import(const struct s3c_volume_request *request, const void *body, size_t len,
+			     struct s3c_err *err);
+
 /* What stat needs. */
 struct s3c_info {
 	mode_t mode; /* with type */

@@ -363,6 +363,13 @@ int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_s
 	return header_read(engine, key, st, NULL, ret_header, &s3ec);
 }
 
+/* The same content, and encrypted once: renewing keeps the one and not the other. */
+static bool same_bytes(const struct s3c_header *a, const struct s3c_header *b)
+{
+	return memcmp(a->content_id, b->content_id, S3C_CONTENT_ID_LEN) == 0 &&
+	       memcmp(a->file_id, b->file_id, S3C_FILE_ID_LEN) == 0;
+}
+
 /* Size and mtime of a large object stand at its end. */
 static int trailer_take(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 			const void *tail, size_t tail_len, const struct s3c_entry *prior,
@@ -388,7 +395,7 @@ static int trailer_take(struct s3c_engine *engine, const char *key, const struct
 	/* The same content, as the seal says, has the same footer. */
 	if (!prior || prior->header.layout != S3C_LAYOUT_TRAILER ||
 	    prior->stored_size != st->size || (prior->header.attrs_final && !header->attrs_final) ||
-	    memcmp(prior->header.content_id, header->content_id, S3C_CONTENT_ID_LEN) != 0)
+	    !same_bytes(&prior->header, header))
 		return -ENODATA;
 	header->size = prior->header.size;
 	if (!header->attrs_final)
@@ -408,8 +415,7 @@ static int content_take(const struct s3c_stat *st, const void *tail, size_t tail
 	    prior->header.layout != entry->header.layout)
 		return 0;
 	if (plain ? !s3c_etag_equal(prior->version.etag, st->version.etag)
-		  : memcmp(prior->header.content_id, entry->header.content_id,
-			   S3C_CONTENT_ID_LEN) != 0)
+		  : !same_bytes(&prior->header, &entry->header))
 		return 0;
 	return tail_set(entry, prior->tail, prior->tail_len);
 }
@@ -543,6 +549,8 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 
 bool s3c_entry_same_content(const struct s3c_entry *a, const struct s3c_entry *b)
 {
+	if (s3c_entry_renewed(a, b))
+		return true;
 	if (a->header.layout != b->header.layout || a->stored_size != b->stored_size)
 		return false;
 	return a->header.layout == S3C_LAYOUT_PLAIN ||

@@ -48,6 +48,7 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/rename.c \
 	src/engine/rename_dir.c \
 	src/engine/rename_journal.c \
+	src/engine/renew.c \
 	src/engine/resume.c \
 	src/engine/room.c \
 	src/engine/slots.c \

@@ -469,3 +469,125 @@ int s3c_engine_volume_drop_key(const struct s3c_volume_request *request, const c
 	return r < 0 ? s3c_err_set(err, r, "the volume object cannot be changed: %s", strerror(-r))
 		     : 0;
 }
+
+static int export_body(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err,
+		       struct found *found)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	int r = find_volume(rq, op, err, found);
+
+	if (r == 0 && !found->prefix)
+		r = s3c_err_set(err, -ENOENT, "there is no volume at %s", shown(rq->prefix));
+	return r < 0 ? r : open_body(rq, found, err, &volume);
+}
+
+int s3c_engine_volume_export(const struct s3c_volume_request *request, struct s3c_err *err,
+			     struct s3c_buf *ret_body)
+{
+	__attribute__((cleanup(found_free))) struct found found = { 0 };
+	struct s3c_op op;
+	int r;
+
+	s3c_op_init(&op, request->deadline_ns ? request->deadline_ns : INT64_MAX);
+	r = export_body(request, &op, err, &found);
+	s3c_op_destroy(&op);
+	return r < 0 ? r : s3c_buf_append(ret_body, found.body.data, found.body.len);
+}
+
+/* Is what stands there in the way? 0: it is gone, or of no use. */
+static int check_present(const struct s3c_volume_request *rq, const struct found *found,
+			 const struct s3c_volume *backup, struct s3c_err *err)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	int r;
+
+	if (!found->prefix)
+		return 0;
+	r = s3c_volume_open(found->body.data, found->body.len, rq->keyring, NULL, &volume);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
+		return 0;
+	if (memcmp(volume->id, backup->id, sizeof(volume->id)) != 0)
+		return s3c_err_set(err, -EEXIST,
+				   "another volume is at %s, and this keyring opens it: to put the "
+				   "exported one there, delete %s%s first",
+				   shown(rq->prefix), found->prefix, S3C_VOLUME_NAME);
+	return s3c_err_set(err, -EEXIST,
+			   "the volume object at %s is in order (serial %llu): there is nothing to "
+			   "import",
+			   shown(rq->prefix), (unsigned long long)volume->serial);
+}
+
+/* The serial number that this machine has seen of this volume; 0: none. */
+static int seen_serial(const struct s3c_volume_request *rq, const struct s3c_volume *backup,
+		       struct s3c_err *err, uint64_t *ret_serial)
+{
+	uint8_t pinned[S3C_VOLUME_ID_LEN];
+	uint64_t serial = 0;
+	int r = rq->journal ? s3c_journal_pin_get(rq->journal, rq->source, pinned, &serial)
+			    : -ENOENT;
+
+	if (r < 0 && r != -ENOENT)
+		return s3c_err_set(err, r, "cannot read the local journal: %s", strerror(-r));
+	if (r == 0 && memcmp(pinned, backup->id, sizeof(pinned)) != 0)
+		return s3c_err_set(err, -EKEYREJECTED,
+				   "this is not the volume that this machine knows at %s: import "
+				   "the right one, or use a new state_dir=",
+				   shown(rq->prefix));
+	*ret_serial = r == 0 ? serial : 0;
+	return 0;
+}
+
+static int import_body(const struct s3c_volume_request *rq, struct s3c_op *op, struct found *backup,
+		       struct s3c_err *err, struct found *found)
+{
+	cleanup_volume struct s3c_volume *volume = NULL, *stored = NULL;
+	cleanup_buf struct s3c_buf raised = { 0 };
+	const struct s3c_buf *body = &backup->body;
+	bool raise = false;
+	uint64_t serial;
+	int r = s3c_volume_open(body->data, body->len, rq->keyring, err, &volume);
+
+	if (r < 0)
+		return r;
+	r = check_kind(rq, volume, rq->prefix, err);
+	if (r == 0)
+		r = seen_serial(rq, volume, err, &serial);
+	if (r == 0)
+		r = read_volume(rq, op, rq->prefix, err, found);
+	if (r == 0 || r == -ENOENT)
+		r = check_present(rq, found, volume, err);
+	if (r == 0)
+		r = s3c_volume_raise_serial(body->data, body->len, rq->keyring, serial, err, &raise,
+					    &raised);
+	if (r == 0)
+		r = put_body(rq, op, rq->prefix, raise ? &raised : body,
+			     found->prefix ? found->st.version.etag : NULL, err);
+	if (r == 0)
+		r = read_volume(rq, op, rq->prefix, err, found);
+	if (r == 0)
+		r = s3c_volume_open(found->body.data, found->body.len, rq->keyring, err, &stored);
+	if (r == 0 && memcmp(stored->id, volume->id, sizeof(stored->id)) != 0)
+		r = s3c_err_set(err, -EAGAIN,
+				"another machine wrote the volume object at %s at the same time",
+				shown(rq->prefix));
+	return r;
+}
+
+int s3c_engine_volume_import(const struct s3c_volume_request *request, const void *body, size_t len,
+			     struct s3c_err *err)
+{
+	__attribute__((cleanup(found_free))) struct found found = { 0 }, backup = { 0 };
+	struct s3c_op op;
+	int r = s3c_buf_append(&backup.body, body, len);
+
+	if (r < 0)
+		return r;
+	s3c_op_init(&op, request->deadline_ns ? request->deadline_ns : INT64_MAX);
+	r = import_body(request, &op, &backup, err, &found);
+	s3c_op_destroy(&op);
+	return r < 0 ? s3c_err_set(err, r, "the volume object cannot be put there: %s",
+				   strerror(-r))
+		     : 0;
+}

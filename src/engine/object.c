@@ -16,6 +16,8 @@
 
 bool s3c_same_content(const struct s3c_entry *a, const struct s3c_entry *b)
 {
+	if (s3c_entry_renewed(a, b))
+		return true;
 	if (a->is_dir != b->is_dir || a->implicit != b->implicit ||
 	    a->header.layout != b->header.layout || a->stored_size != b->stored_size)
 		return false;
@@ -236,7 +238,7 @@ void s3c_object_set_base(struct s3c_object *object, struct s3c_entry *entry)
 
 	if (old == entry)
 		return;
-	if (!old || !entry || !s3c_same_content(old, entry)) {
+	if (!old || !entry || !s3c_same_content(old, entry) || s3c_entry_renewed(old, entry)) {
 		s3c_crypt_put(object->crypt);
 		object->crypt = NULL;
 	}

@@ -225,7 +225,7 @@ static bool keeps(const struct s3c_commit *c)
 	enum s3c_layout layout;
 	struct s3c_segment *segment;
 
-	if (!c->base || !c->base_visible || !c->crypt ||
+	if (!c->base || !c->base_visible || !c->crypt || c->renewing ||
 	    !c->object->engine->store->caps.part_copy || objects->no_part_copy)
 		return false;
 	/* Ceph decrypts what a part copies with the key of the target. */

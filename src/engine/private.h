@@ -101,6 +101,22 @@ int s3c_ssec_of(struct s3c_engine *engine, const char *key, struct s3c_ssec *ret
 int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *key,
 		       struct s3c_meta *ret_meta);
 
+/* renew.c */
+
+/*
+ * Writes all of the content of path anew, under a new data key and sealed, whatever it was before;
+ * attributes and content stay as they are, and so does the content version id: readers on other
+ * machines go on. -ESTALE: another machine has changed it, and its version stays; -EBUSY: it has
+ * changes that are not stored.
+ */
+int s3c_object_renew(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+/* The content version id of what entry becomes when it is renewed: its own; of a plain object one
+   made of ETag and size, so that who knows those knows the content again. */
+int s3c_renewed_id(const struct s3c_entry *entry,
+		   uint8_t ret_content_id[static S3C_CONTENT_ID_LEN]);
+/* Is b a renewed a, the same content under another data key? */
+bool s3c_entry_renewed(const struct s3c_entry *a, const struct s3c_entry *b);
+
 /* object.c: what mutate.c needs of open objects */
 
 /* The open object of a path with a reference, or NULL. */

@@ -35,13 +35,15 @@ struct rekey_job {
 };
 
 /* What became of an object. */
-enum outcome { CHANGED, CURRENT, KEYLESS, PLAIN, FOREIGN, GONE, SKIPPED, NEEDING };
+enum outcome { CHANGED, MIGRATED, CURRENT, KEYLESS, PLAIN, FOREIGN, GONE, SKIPPED, NEEDING };
 
 static uint64_t *counter(struct s3c_rekey_counts *counts, enum outcome outcome)
 {
 	switch (outcome) {
 	case CHANGED:
 		return &counts->changed;
+	case MIGRATED:
+		return &counts->migrated;
 	case CURRENT:
 		return &counts->current;
 	case KEYLESS:
@@ -138,8 +140,50 @@ static int handle_ssec(struct rekey *rk, const char *key, const struct s3c_stat 
 		*ret_outcome = CURRENT;
 	else
 		r = recopy(rk, key, st);
-	if (r == 0 && index && rk->rq->what == S3C_REKEY_REWRAP)
+	if (r == 0 && index && rk->rq->what != S3C_REKEY_COUNT)
 		*ret_outcome = CHANGED;
+	return r;
+}
+
+/* Its content, written anew. */
+static int renew(struct rekey *rk, const char *key)
+{
+	const char *path = key + strlen(rk->engine->config.prefix);
+	int r = s3c_path_check(path);
+
+	return r < 0 ? r : s3c_object_renew(rk->engine, NULL, path);
+}
+
+/* A marker has no content: it is written as a sealed one. */
+static int seal_marker(struct rekey *rk, const char *key)
+{
+	const char *from = key + strlen(rk->engine->config.prefix);
+	cleanup_entry struct s3c_entry *entry = NULL;
+	cleanup_entry struct s3c_entry *sealed = NULL;
+	cleanup_free char *path = strndup(from, strlen(from) - (*from != '\0'));
+	int r = path ? s3c_names_lookup(rk->engine, NULL, path, true, &entry) : -ENOMEM;
+
+	if (r == 0 && !entry->is_dir)
+		r = -ENOTDIR;
+	return r < 0 ? r
+		     : s3c_marker_put(rk->engine, path, &entry->header.attrs, entry, false,
+				      &sealed);
+}
+
+static int handle_unsealed(struct rekey *rk, const char *key, const struct s3c_stat *st,
+			   enum outcome *ret_outcome)
+{
+	enum outcome class = class_of_others(&st->meta);
+	unsigned accept = rk->engine->config.accept;
+	bool accepted = class == PLAIN ? accept & S3C_ACCEPT_PLAIN : accept & S3C_ACCEPT_FOREIGN;
+	int r = 0;
+
+	if (rk->rq->migrate && accepted) {
+		r = key[strlen(key) - 1] == '/' ? seal_marker(rk, key) : renew(rk, key);
+		class = MIGRATED;
+	}
+	if (r == 0)
+		*ret_outcome = class;
 	return r;
 }
 
@@ -150,10 +194,8 @@ static int handle_sealed(struct rekey *rk, const char *key, const struct s3c_sta
 	struct s3c_header header;
 	int r;
 
-	if (!s3c_meta_get(&st->meta, S3C_META_PACKED)) {
-		*ret_outcome = class_of_others(&st->meta);
-		return 0;
-	}
+	if (!s3c_meta_get(&st->meta, S3C_META_PACKED))
+		return handle_unsealed(rk, key, st, ret_outcome);
 	r = s3c_header_decode(&st->meta, rk->engine->volume, s3c_rel_key(rk->engine, key), st->size,
 			      &header, why, why_size);
 	if (r < 0)
@@ -161,6 +203,10 @@ static int handle_sealed(struct rekey *rk, const char *key, const struct s3c_sta
 	named = strcmp(header.key_id, rk->rq->key_id) == 0;
 	if (header.layout == S3C_LAYOUT_NONE) {
 		*ret_outcome = KEYLESS;
+	} else if (rk->rq->what == S3C_REKEY_REENCRYPT) {
+		r = renew(rk, key);
+		if (r == 0)
+			*ret_outcome = CHANGED;
 	} else if (named) {
 		*ret_outcome = count ? NEEDING : CURRENT;
 	} else if (count) {
@@ -365,6 +411,8 @@ static int check_key(struct rekey *rk)
 		return -ENOKEY;
 	if (volume->family == S3C_FAMILY_SSEC)
 		return rk->key == volume->ssec_key ? 0 : -EINVAL;
+	if ((rk->rq->what == S3C_REKEY_REENCRYPT || rk->rq->migrate) && !rk->key->active)
+		return -EINVAL;
 	return rk->key->secret_len == S3C_KEY_LEN && !rk->key->ssec_shared ? 0 : -EINVAL;
 }
 
@@ -376,7 +424,7 @@ int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,
 
 	if (!request->parallel || request->parallel > PARALLEL_MAX)
 		return -EINVAL;
-	r = request->what == S3C_REKEY_REWRAP ? check_key(&rk) : 0;
+	r = request->what == S3C_REKEY_COUNT ? 0 : check_key(&rk);
 	if (r < 0)
 		return r;
 	r = s3c_pool_new("rekey", 1, request->parallel, &rk.pool);

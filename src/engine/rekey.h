@@ -6,6 +6,8 @@
  *	rewrap		HEAD, unwrap, wrap, a copy of the object onto itself (copy.c)
  *	SSE-C		HEAD, under each key that it may be; a copy of the object onto itself,
  *			from that key to the one in use (or it is read and written)
+ *	reencrypt	HEAD; the content is read and written under a new data key (renew.c)
+ *	migrate		likewise, for what is not sealed and is accepted, with both of the former
  *	count		HEAD
  *
  * Nothing about it is kept: what is under the new key already tells that by itself, so that one
@@ -16,25 +18,28 @@
 
 #include "engine/engine.h"
 
-enum s3c_rekey_what { S3C_REKEY_REWRAP, S3C_REKEY_COUNT };
+enum s3c_rekey_what { S3C_REKEY_REWRAP, S3C_REKEY_REENCRYPT, S3C_REKEY_COUNT };
 
 struct s3c_rekey_counts {
 	uint64_t found; /* objects that were listed so far */
 	bool all_found; /* that was all */
 	uint64_t done;  /* of them: the sum of those below */
 	uint64_t changed;
-	uint64_t current; /* COUNT: under other keys */
-	uint64_t keyless; /* folders and the like have no data key */
-	uint64_t plain;   /* not sealed by this program */
-	uint64_t foreign; /* of another S3 encryption client */
-	uint64_t gone;    /* deleted meanwhile */
-	uint64_t skipped; /* each was told */
-	uint64_t needing; /* COUNT: under the key */
+	uint64_t current;  /* COUNT: under other keys */
+	uint64_t keyless;  /* folders and the like have no data key */
+	uint64_t migrated; /* sealed, and were not before */
+	uint64_t plain;    /* not sealed by this program */
+	uint64_t foreign;  /* of another S3 encryption client */
+	uint64_t gone;     /* deleted meanwhile */
+	uint64_t skipped;  /* each was told */
+	uint64_t needing;  /* COUNT: under the key */
 };
 
 struct s3c_rekey_request {
 	enum s3c_rekey_what what;
-	const char *key_id;       /* REWRAP: the key that is to wrap; COUNT: the one asked for */
+	const char *key_id; /* COUNT: the one asked for; else the one that is to wrap, which for
+			       what is written anew is the active one */
+	bool migrate;       /* what is plain or foreign, and accepted, is sealed */
 	const char *const *paths; /* of files or directories, at or below which; NULL ends them */
 	unsigned parallel;        /* objects at once */
 	/* Both from any thread, one at a time, and neither may call the engine. */

@@ -684,13 +684,13 @@ static json_t *entries_of(const struct parsed *p)
 	return json_object_get(p->root, "checks");
 }
 
-/* A changed body: the serial number rises with it. */
-static int write_changed(const struct parsed *p, const struct s3c_volume *volume,
-			 struct s3c_buf *ret_body)
+/* A body with a serial number over that one. */
+static int write_over(const struct parsed *p, const struct s3c_volume *volume, uint64_t serial,
+		      struct s3c_buf *ret_body)
 {
-	if (p->serial == INT64_MAX)
+	if (serial >= INT64_MAX)
 		return -EOVERFLOW;
-	if (json_object_set_new(p->root, "serial", json_integer((json_int_t)p->serial + 1)) < 0)
+	if (json_object_set_new(p->root, "serial", json_integer((json_int_t)serial + 1)) < 0)
 		return -ENOMEM;
 	return body_write(p->root, volume->keys, volume->id, ret_body);
 }
@@ -722,9 +722,30 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 		added++;
 	}
 	if (r == 0 && added)
-		r = write_changed(&p, volume, ret_body);
+		r = write_over(&p, volume, p.serial, ret_body);
 	if (r == 0)
 		*ret_added = added;
+	return r;
+}
+
+int s3c_volume_raise_serial(const void *body, size_t len, const struct s3c_keyring *keyring,
+			    uint64_t over, struct s3c_err *err, bool *ret_raised,
+			    struct s3c_buf *ret_body)
+{
+	cleanup_volume struct s3c_volume *volume = NULL;
+	json_auto_t *root = NULL;
+	struct parsed p;
+	bool raise;
+	int r = open_body(body, len, keyring, err, &p, &volume);
+
+	if (r < 0)
+		return r;
+	root = p.root;
+	raise = p.serial <= over;
+	if (raise)
+		r = write_over(&p, volume, over, ret_body);
+	if (r == 0)
+		*ret_raised = raise;
 	return r;
 }
 
@@ -761,7 +782,7 @@ int s3c_volume_remove_key(const void *body, size_t len, const struct s3c_keyring
 		removed++;
 	}
 	if (removed)
-		r = write_changed(&p, volume, ret_body);
+		r = write_over(&p, volume, p.serial, ret_body);
 	if (r == 0)
 		*ret_removed = removed;
 	return r;

@@ -56,6 +56,11 @@ void s3c_volume_free(struct s3c_volume *volume);
 int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *keyring,
 			struct s3c_err *err, size_t *ret_added, struct s3c_buf *ret_body);
 
+/* The same body under a serial number that is over the given one; ret_body untouched, and
+   ret_raised false, when it is already. */
+int s3c_volume_raise_serial(const void *body, size_t len, const struct s3c_keyring *keyring,
+			    uint64_t over, struct s3c_err *err, bool *ret_raised,
+			    struct s3c_buf *ret_body);
 /* The same, with the slot (or check) of one key taken out. ret_removed 0: there is none. -EBUSY: it
    is the key that writes. */
 int s3c_volume_remove_key(const void *body, size_t len, const struct s3c_keyring *keyring,
