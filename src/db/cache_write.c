@@ -20,9 +20,10 @@
 #include "base/secret.h"
 
 #define WRITER_NICE 10
-#define REST_FROM 4  /* it waited for a fourth of the turn */
-#define REST_TIMES 6 /* as long as a turn that had to wait */
-#define REST_MAX_NS (500 * S3C_NSEC_PER_MSEC)
+#define REST_FROM 4 /* it waited for a fourth of the turn */
+#define REST_TIMES                                                                                 \
+	6 /* as long as a turn that had to wait; twice as long after each more in a row */
+#define REST_MAX_NS (2 * S3C_NSEC_PER_SEC)
 
 /* The run that consecutive chunks go to; its row is written once for all of them. */
 struct open_run {
@@ -425,20 +426,35 @@ static int64_t waited_ns(int fd)
 	return sscanf(text, "%" SCNu64 " %" SCNu64, &used, &waited) == 2 ? (int64_t)waited : 0;
 }
 
+/* Whether the processors have time for the writer. */
+struct pace {
+	int stat_fd;
+	unsigned short_turns; /* in a row that had to wait for a processor */
+};
+
 /*
  * Does a turn, and tells until when to rest after it. Where the turn had to wait for a processor,
  * it kept others from theirs: what readers do comes first, the queue fills meanwhile, and what
- * comes then is dropped before it is sealed. Waiting for the disk is no reason to rest.
+ * comes then is dropped before it is sealed. A stream that keeps all processors busy soon pays for
+ * little more than a look now and then whether that is still so. Waiting for the disk is no reason
+ * to rest.
  */
-static int64_t paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items, int stat_fd)
+static int64_t paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items, struct pace *pace)
 {
-	int64_t began = s3c_clock_monotonic_ns(), waited = waited_ns(stat_fd), now, wall;
+	int64_t began = s3c_clock_monotonic_ns(), waited = waited_ns(pace->stat_fd), now, wall;
+	int64_t rest;
 
 	turn(cache, items);
 	now = s3c_clock_monotonic_ns();
 	wall = now - began;
-	waited = waited_ns(stat_fd) - waited;
-	return waited * REST_FROM > wall ? now + S3C_MIN(wall * REST_TIMES, REST_MAX_NS) : 0;
+	waited = waited_ns(pace->stat_fd) - waited;
+	if (waited * REST_FROM <= wall) {
+		pace->short_turns = 0;
+		return 0;
+	}
+	rest = S3C_MIN(wall * REST_TIMES, REST_MAX_NS) << S3C_MIN(pace->short_turns, 8u);
+	pace->short_turns++;
+	return now + S3C_MIN(rest, REST_MAX_NS);
 }
 
 void *s3c_cache_writer_main(void *arg)
@@ -446,6 +462,7 @@ void *s3c_cache_writer_main(void *arg)
 	struct s3c_cache *cache = arg;
 	struct s3c_cache_items items;
 	cleanup_close int stat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	struct pace pace = { .stat_fd = stat_fd };
 	int64_t rest_ns = 0;
 	bool last = false;
 
@@ -481,7 +498,7 @@ void *s3c_cache_writer_main(void *arg)
 		cache->turn++;
 		s3c_cache_take_locked(cache, &items);
 		s3c_mutex_unlock(&cache->lock);
-		rest_ns = paced_turn(cache, &items, stat_fd);
+		rest_ns = paced_turn(cache, &items, &pace);
 		s3c_mutex_lock(&cache->lock);
 		s3c_cache_settle_locked(cache, &items);
 		cache->turned = cache->turn;
