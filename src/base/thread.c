@@ -266,19 +266,15 @@ static void wait_plain(struct s3c_waitq *q, struct s3c_mutex *m)
 	pthread_cond_destroy(&w.cond);
 }
 
-int s3c_waitq_wait(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op)
+/* until_ns: of this wait, not after the op's deadline. */
+static int wait_for(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op, int64_t until_ns)
 {
 	struct s3c_waiter w = { .op = op };
 	bool in_time = true;
 	int r;
 
-	s3c_mutex_assert_held(m);
-	if (!op) {
-		wait_plain(q, m);
-		return 0;
-	}
 	/* Looked at before the first wait: wake-ups in a row cannot keep an operation alive. */
-	if (op->deadline_ns != INT64_MAX && s3c_clock_monotonic_ns() >= op->deadline_ns)
+	if (until_ns != INT64_MAX && s3c_clock_monotonic_ns() >= until_ns)
 		return s3c_op_interrupted(op) ? -EINTR : -ETIMEDOUT;
 
 	pthread_mutex_lock(&op->lock);
@@ -289,7 +285,7 @@ int s3c_waitq_wait(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op)
 	TAILQ_INSERT_TAIL(&q->waiters, &w, link);
 	s3c_mutex_unlock(m);
 	while (!w.woken && !op->interrupted && in_time)
-		in_time = cond_wait_until(&op->cond, &op->lock, op->deadline_ns);
+		in_time = cond_wait_until(&op->cond, &op->lock, until_ns);
 	r = op->interrupted ? -EINTR : -ETIMEDOUT;
 	pthread_mutex_unlock(&op->lock);
 
@@ -298,6 +294,34 @@ int s3c_waitq_wait(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op)
 		return 0;
 	TAILQ_REMOVE(&q->waiters, &w, link);
 	return r;
+}
+
+int s3c_waitq_wait(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op)
+{
+	s3c_mutex_assert_held(m);
+	if (op)
+		return wait_for(q, m, op, op->deadline_ns);
+	wait_plain(q, m);
+	return 0;
+}
+
+int s3c_waitq_wait_until(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op,
+			 int64_t until_ns)
+{
+	struct s3c_op own;
+	int r;
+
+	if (until_ns == INT64_MAX)
+		return s3c_waitq_wait(q, m, op);
+	s3c_mutex_assert_held(m);
+	if (op) {
+		r = wait_for(q, m, op, S3C_MIN(until_ns, op->deadline_ns));
+		return r == -ETIMEDOUT && until_ns < op->deadline_ns ? -EAGAIN : r;
+	}
+	s3c_op_init(&own, until_ns);
+	r = wait_for(q, m, &own, until_ns);
+	s3c_op_destroy(&own);
+	return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
 void s3c_waitq_wake_one(struct s3c_waitq *q)

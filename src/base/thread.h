@@ -81,6 +81,9 @@ void s3c_waitq_init(struct s3c_waitq *q);
  * interrupted or is late on entry.
  */
 int s3c_waitq_wait(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op);
+/* Likewise, and not later than until_ns (monotonic; INT64_MAX: no such time): -EAGAIN then. */
+int s3c_waitq_wait_until(struct s3c_waitq *q, struct s3c_mutex *m, struct s3c_op *op,
+			 int64_t until_ns);
 /* Wakes all or the first; the mutex is held. */
 void s3c_waitq_wake_all(struct s3c_waitq *q);
 void s3c_waitq_wake_one(struct s3c_waitq *q);

@@ -21,8 +21,9 @@
 
 #define WRITER_NICE 10
 #define REST_FROM 4  /* it waited for a fourth of the turn */
-#define REST_TIMES 6 /* as long as a turn that had to wait */
-#define REST_MAX_NS (500 * S3C_NSEC_PER_MSEC)
+#define REST_TIMES 6 /* as long as a turn that had to wait; doubles with each one in a row */
+#define REST_MAX_NS (2 * S3C_NSEC_PER_SEC)
+#define REST_LOOK_NS (100 * S3C_NSEC_PER_MSEC) /* how often it looks whether to go on resting */
 
 /* The run that consecutive chunks go to; its row is written once for all of them. */
 struct open_run {
@@ -425,20 +426,77 @@ static int64_t waited_ns(int fd)
 	return sscanf(text, "%" SCNu64 " %" SCNu64, &used, &waited) == 2 ? (int64_t)waited : 0;
 }
 
+/* Whether the processors have time for the writer. */
+struct pace {
+	int stat_fd;
+	unsigned short_turns; /* in a row that had to wait for a processor */
+	int64_t rest_ns;      /* nothing is done before */
+	int64_t looked_ns, idle_ns;
+};
+
 /*
- * Does a turn, and tells until when to rest after it. Where the turn had to wait for a processor,
- * it kept others from theirs: what readers do comes first, the queue fills meanwhile, and what
- * comes then is dropped before it is sealed. Waiting for the disk is no reason to rest.
+ * Nanoseconds that the processors had nothing to do, all together, since the machine was started
+ * (Linux, Documentation/filesystems/proc.rst: the fourth and fifth number of /proc/stat, in clock
+ * ticks). 0 where the kernel does not tell.
  */
-static int64_t paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items, int stat_fd)
+static int64_t idle_ns(void)
 {
-	int64_t began = s3c_clock_monotonic_ns(), waited = waited_ns(stat_fd), now, wall;
+	cleanup_close int fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+	long ticks = sysconf(_SC_CLK_TCK);
+	uint64_t idle, disk;
+	char text[256];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n <= 0 || ticks <= 0)
+		return 0;
+	text[n] = '\0';
+	if (sscanf(text, "cpu %*u %*u %*u %" SCNu64 " %" SCNu64, &idle, &disk) != 2)
+		return 0;
+	return (int64_t)(idle + disk) * (S3C_NSEC_PER_SEC / ticks);
+}
+
+static bool looks_due(const struct pace *pace, int64_t now)
+{
+	return pace->rest_ns > now && now - pace->looked_ns >= REST_LOOK_NS;
+}
+
+/* Ends the rest when one processor was idle for half of the time. */
+static void look(struct pace *pace, int64_t now)
+{
+	int64_t idle = idle_ns();
+
+	if (idle - pace->idle_ns >= (now - pace->looked_ns) / 2)
+		pace->rest_ns = pace->short_turns = 0;
+	pace->idle_ns = idle;
+	pace->looked_ns = now;
+}
+
+/*
+ * Does a turn, and notes until when to rest after it. Where the turn had to wait for a processor,
+ * it kept others from theirs: what readers do comes first, the queue fills meanwhile, and what
+ * comes then is dropped before it is sealed. A stream that keeps all processors busy soon pays for
+ * little more than a look now and then whether that is still so. Waiting for the disk is no reason
+ * to rest.
+ */
+static void paced_turn(struct s3c_cache *cache, struct s3c_cache_items *items, struct pace *pace)
+{
+	int64_t began = s3c_clock_monotonic_ns(), waited = waited_ns(pace->stat_fd), now, wall;
+	int64_t rest;
 
 	turn(cache, items);
 	now = s3c_clock_monotonic_ns();
 	wall = now - began;
-	waited = waited_ns(stat_fd) - waited;
-	return waited * REST_FROM > wall ? now + S3C_MIN(wall * REST_TIMES, REST_MAX_NS) : 0;
+	waited = waited_ns(pace->stat_fd) - waited;
+	if (waited * REST_FROM <= wall) {
+		pace->short_turns = 0;
+		pace->rest_ns = 0;
+		return;
+	}
+	rest = S3C_MIN(wall * REST_TIMES, REST_MAX_NS) << S3C_MIN(pace->short_turns, 8u);
+	pace->short_turns++;
+	pace->rest_ns = now + S3C_MIN(rest, REST_MAX_NS);
+	pace->looked_ns = now;
+	pace->idle_ns = idle_ns();
 }
 
 void *s3c_cache_writer_main(void *arg)
@@ -446,7 +504,7 @@ void *s3c_cache_writer_main(void *arg)
 	struct s3c_cache *cache = arg;
 	struct s3c_cache_items items;
 	cleanup_close int stat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-	int64_t rest_ns = 0;
+	struct pace pace = { .stat_fd = stat_fd };
 	bool last = false;
 
 	/* Where the processor is short, who waits for bytes comes first, and the queue drops more.
@@ -470,7 +528,13 @@ void *s3c_cache_writer_main(void *arg)
 		if (cache->stop || cache->flushing || cache->queued >= cache->txn_max / 2)
 			due = now;
 		if (!cache->stop && !cache->flushing)
-			due = S3C_MAX(due, rest_ns);
+			due = S3C_MAX(due, S3C_MIN(pace.rest_ns, now + REST_LOOK_NS));
+		if (looks_due(&pace, now)) {
+			s3c_mutex_unlock(&cache->lock);
+			look(&pace, now);
+			s3c_mutex_lock(&cache->lock);
+			continue;
+		}
 		if (due > now) {
 			if (state != S3C_CACHE_ON)
 				due = S3C_MIN(due, cache->retry_ns);
@@ -481,7 +545,7 @@ void *s3c_cache_writer_main(void *arg)
 		cache->turn++;
 		s3c_cache_take_locked(cache, &items);
 		s3c_mutex_unlock(&cache->lock);
-		rest_ns = paced_turn(cache, &items, stat_fd);
+		paced_turn(cache, &items, &pace);
 		s3c_mutex_lock(&cache->lock);
 		s3c_cache_settle_locked(cache, &items);
 		cache->turned = cache->turn;

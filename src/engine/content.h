@@ -530,6 +530,7 @@ struct s3c_upload {
 	struct s3c_part **parts; /* by number - 1 */
 	unsigned count, alloc, running;
 	uint64_t sent_end; /* segments of a stream that are in parts */
+	int64_t moved_ns;  /* when it was begun, made, or a part of it came to the store */
 	uint8_t *salts;    /* 16 bytes each, of segments below salt_count; zero: hole */
 	uint64_t salt_count;
 	int result; /* of the first part that failed */
@@ -560,6 +561,9 @@ uint64_t s3c_part_len(const struct s3c_part *part);
 int s3c_stream_abort(struct s3c_object *object, struct s3c_op *op);
 /* After a write: sends what is complete. Lock held. */
 void s3c_stream_advance(struct s3c_object *object);
+/* Is the chunk among those that a stream sends next, and was there something new from the store not
+   long ago? Then until when to wait for the stream. Lock held. */
+bool s3c_stream_due(struct s3c_object *object, uint64_t chunk, int64_t *ret_until_ns);
 /* In the store. Lock not held. */
 int s3c_upload_create(struct s3c_upload *upload);
 void s3c_upload_abort(struct s3c_upload *upload);

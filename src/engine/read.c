@@ -162,7 +162,7 @@ static int load_spilled(struct pinning *p, uint64_t chunk)
 	struct s3c_segment *segment;
 	struct s3c_slot *slot;
 	struct s3c_page *page;
-	uint64_t nonce;
+	struct s3c_spill_seal seal;
 	uint32_t spill;
 	int r;
 
@@ -175,15 +175,15 @@ static int load_spilled(struct pinning *p, uint64_t chunk)
 	slot->busy = true;
 	object->busy++;
 	spill = slot->spill;
-	nonce = s3c_spill_nonce(objects->spill, spill - 1);
+	seal = s3c_spill_seal(objects->spill, spill - 1);
 	s3c_mutex_unlock(lock);
-	r = s3c_spill_read(objects->spill, spill - 1, nonce, page->data);
+	r = s3c_spill_read(objects->spill, spill - 1, &seal, page->data);
 	s3c_mutex_lock(lock);
 	object->busy--;
 	/* Its upload may have been completed meanwhile: then the chunk is ABSENT. */
 	slot = s3c_slot_find(object, chunk, &segment);
 	if (slot && slot->busy && slot->spill == spill &&
-	    s3c_spill_nonce(objects->spill, spill - 1) == nonce) {
+	    s3c_spill_seal(objects->spill, spill - 1).nonce == seal.nonce) {
 		slot->busy = false;
 		if (r == 0)
 			s3c_slot_set_page(object, chunk, slot, steal_ptr(page));

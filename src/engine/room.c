@@ -81,7 +81,7 @@ static bool drop_sent(struct s3c_objects *objects)
 }
 
 /* After the write: the page can go, unless somebody uses it. */
-static int spilled(struct s3c_page *page, uint32_t spill, int r)
+static int spilled(struct s3c_page *page, uint32_t spill, const uint8_t *tag, int r)
 {
 	struct s3c_object *object = page->object;
 	struct s3c_objects *objects = object->objects;
@@ -95,6 +95,7 @@ static int spilled(struct s3c_page *page, uint32_t spill, int r)
 		s3c_spill_give(objects->spill, spill);
 		s3c_page_unpin(&objects->mem, page);
 	} else {
+		s3c_spill_set_tag(objects->spill, spill, tag);
 		slot->spill = spill + 1;
 		s3c_page_to_read(&objects->mem, page);
 		s3c_page_unpin(&objects->mem, page);
@@ -107,16 +108,23 @@ static int spilled(struct s3c_page *page, uint32_t spill, int r)
 	return r;
 }
 
-/* 0: a page of the dirty pool became free; -EAGAIN: none is idle; -ENOSPC. */
-static int spill_one(struct s3c_objects *objects)
+/*
+ * 0: a page of the dirty pool became free; -EAGAIN: none is idle, or one becomes free by itself,
+ * until ret_until_ns; -ENOSPC.
+ */
+static int spill_one(struct s3c_objects *objects, int64_t *ret_until_ns)
 {
 	struct s3c_page *page = oldest(&objects->mem);
 	struct s3c_object *object;
+	uint8_t tag[S3C_TAG_LEN];
 	uint64_t nonce;
 	uint32_t spill;
 	int r;
 
 	if (!page)
+		return -EAGAIN;
+	/* What is sent next would be written to the disk, only to be read again at once. */
+	if (!page->sent && s3c_stream_due(page->object, page->chunk, ret_until_ns))
 		return -EAGAIN;
 	r = s3c_spill_take(objects->spill, &spill, &nonce);
 	if (r == -ENOSPC && drop_sent(objects))
@@ -129,9 +137,9 @@ static int spill_one(struct s3c_objects *objects)
 	s3c_page_pin(&objects->mem, page);
 	page->spilling = true;
 	s3c_mutex_unlock(&objects->engine->lock);
-	r = s3c_spill_write(objects->spill, spill, nonce, page->data);
+	r = s3c_spill_write(objects->spill, spill, nonce, page->data, tag);
 	s3c_mutex_lock(&objects->engine->lock);
-	r = spilled(page, spill, r);
+	r = spilled(page, spill, tag, r);
 	if (r == -ENOSPC && drop_sent(objects))
 		return 0;
 	return r;
@@ -166,18 +174,21 @@ int s3c_room_wait(struct s3c_object *object, struct s3c_op *op)
 {
 	struct s3c_objects *objects = object->objects;
 	struct s3c_mutex *lock = &objects->engine->lock;
+	int64_t until_ns = INT64_MAX;
 	struct s3c_object *victim;
 	int r;
 
 	if (s3c_memory_dirty_room(&objects->mem, 1))
 		return 0;
-	r = spill_one(objects);
+	r = spill_one(objects, &until_ns);
 	if (r == 0)
 		return 0;
 	if (r != -ENOSPC && r != -EAGAIN)
 		return r;
-	if (r == -EAGAIN || anything_runs(objects))
-		return s3c_waitq_wait(&objects->mem.dirty_wait, lock, op);
+	if (r == -EAGAIN || anything_runs(objects)) {
+		r = s3c_waitq_wait_until(&objects->mem.dirty_wait, lock, op, until_ns);
+		return r == -EAGAIN ? 0 : r;
+	}
 	/* Memory and spill file are full of changes that nobody sends yet. */
 	victim = commit_victim(object);
 	if (!victim)

@@ -26,7 +26,8 @@ struct s3c_spill {
 	/* Guarded by engine->lock. */
 	uint64_t counter;
 	uint32_t used, high; /* slots below high were used once */
-	uint64_t *nonces;    /* of slots below high; of free ones: the next free slot */
+	/* Of slots below high; the nonce of a free one is the next free slot. */
+	struct s3c_spill_seal *seals;
 	uint32_t alloc;
 	uint32_t free_head; /* UINT32_MAX: none */
 	bool shrinking;
@@ -37,7 +38,7 @@ struct s3c_spill {
 
 void s3c_spill_limit(struct s3c_spill *spill, uint64_t limit)
 {
-	spill->limit = (uint32_t)S3C_MIN(limit / S3C_CHUNK_STRIDE, (uint64_t)UINT32_MAX - 1);
+	spill->limit = (uint32_t)S3C_MIN(limit / S3C_CHUNK_SIZE, (uint64_t)UINT32_MAX - 1);
 }
 
 int s3c_spill_new(const char *dir, uint64_t limit, struct s3c_spill **ret_spill)
@@ -69,7 +70,7 @@ void s3c_spill_free(struct s3c_spill *spill)
 		close(spill->fd);
 	pthread_mutex_destroy(&spill->file_lock);
 	s3c_secret_free(spill->key);
-	free(spill->nonces);
+	free(spill->seals);
 	free(spill->dir);
 	free(spill);
 }
@@ -81,42 +82,49 @@ int s3c_spill_take(struct s3c_spill *spill, uint32_t *ret_slot, uint64_t *ret_no
 	if (spill->shrinking)
 		return -EAGAIN;
 	if (slot != UINT32_MAX) {
-		spill->free_head = (uint32_t)spill->nonces[slot];
+		spill->free_head = (uint32_t)spill->seals[slot].nonce;
 	} else {
 		if (spill->high >= spill->limit)
 			return -ENOSPC;
 		if (spill->high == spill->alloc) {
 			uint32_t alloc = S3C_MIN(S3C_MAX(spill->alloc * 2, 1024u), spill->limit);
-			uint64_t *nonces = reallocarray(spill->nonces, alloc, sizeof(*nonces));
+			struct s3c_spill_seal *seals =
+				reallocarray(spill->seals, alloc, sizeof(*seals));
 
-			if (!nonces)
+			if (!seals)
 				return -ENOMEM;
-			spill->nonces = nonces;
+			spill->seals = seals;
 			spill->alloc = alloc;
 		}
 		slot = spill->high++;
 	}
 	spill->used++;
-	spill->nonces[slot] = *ret_nonce = ++spill->counter;
+	spill->seals[slot].nonce = *ret_nonce = ++spill->counter;
 	*ret_slot = slot;
 	return 0;
 }
 
 void s3c_spill_give(struct s3c_spill *spill, uint32_t slot)
 {
-	spill->nonces[slot] = spill->free_head;
+	spill->seals[slot].nonce = spill->free_head;
 	spill->free_head = slot;
 	spill->used--;
 }
 
-uint64_t s3c_spill_nonce(const struct s3c_spill *spill, uint32_t slot)
+struct s3c_spill_seal s3c_spill_seal(const struct s3c_spill *spill, uint32_t slot)
 {
-	return spill->nonces[slot];
+	return spill->seals[slot];
+}
+
+void s3c_spill_set_tag(struct s3c_spill *spill, uint32_t slot,
+		       const uint8_t tag[static S3C_TAG_LEN])
+{
+	memcpy(spill->seals[slot].tag, tag, S3C_TAG_LEN);
 }
 
 uint64_t s3c_spill_used(const struct s3c_spill *spill)
 {
-	return (uint64_t)spill->used * S3C_CHUNK_STRIDE;
+	return (uint64_t)spill->used * S3C_CHUNK_SIZE;
 }
 
 bool s3c_spill_shrink_begin(struct s3c_spill *spill)
@@ -183,11 +191,13 @@ static void put_nonce(uint64_t counter, uint8_t nonce[static S3C_NONCE_LEN])
 	s3c_put_be64(nonce + 4, counter);
 }
 
-int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, const void *data)
+int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, const void *data,
+		    uint8_t ret_tag[static S3C_TAG_LEN])
 {
 	cleanup_gcm struct s3c_gcm *gcm = NULL;
-	cleanup_free uint8_t *out = malloc(S3C_CHUNK_STRIDE);
+	cleanup_free uint8_t *out = malloc(S3C_CHUNK_SIZE);
 	uint8_t nonce_bytes[S3C_NONCE_LEN], aad[4];
+	off_t at = (off_t)slot * S3C_CHUNK_SIZE;
 	size_t done = 0;
 	int fd = spill_fd(spill);
 	int r;
@@ -201,13 +211,11 @@ int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, cons
 	r = s3c_gcm_new(spill->key, &gcm);
 	if (r < 0)
 		return r;
-	r = s3c_gcm_seal(gcm, nonce_bytes, aad, sizeof(aad), data, S3C_CHUNK_SIZE, out,
-			 out + S3C_CHUNK_SIZE);
+	r = s3c_gcm_seal(gcm, nonce_bytes, aad, sizeof(aad), data, S3C_CHUNK_SIZE, out, ret_tag);
 	if (r < 0)
 		return r;
-	while (done < S3C_CHUNK_STRIDE) {
-		ssize_t n = pwrite(fd, out + done, S3C_CHUNK_STRIDE - done,
-				   (off_t)((uint64_t)slot * S3C_CHUNK_STRIDE + done));
+	while (done < S3C_CHUNK_SIZE) {
+		ssize_t n = pwrite(fd, out + done, S3C_CHUNK_SIZE - done, at + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -218,19 +226,20 @@ int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, cons
 	return 0;
 }
 
-int s3c_spill_read(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, void *data)
+int s3c_spill_read(struct s3c_spill *spill, uint32_t slot, const struct s3c_spill_seal *seal,
+		   void *data)
 {
 	cleanup_gcm struct s3c_gcm *gcm = NULL;
 	uint8_t nonce_bytes[S3C_NONCE_LEN], aad[4], *out = data;
+	off_t at = (off_t)slot * S3C_CHUNK_SIZE;
 	size_t done = 0;
 	int fd = spill_fd(spill);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	while (done < S3C_CHUNK_STRIDE) {
-		ssize_t n = pread(fd, out + done, S3C_CHUNK_STRIDE - done,
-				  (off_t)((uint64_t)slot * S3C_CHUNK_STRIDE + done));
+	while (done < S3C_CHUNK_SIZE) {
+		ssize_t n = pread(fd, out + done, S3C_CHUNK_SIZE - done, at + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -241,13 +250,12 @@ int s3c_spill_read(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, void 
 		}
 		done += (size_t)n;
 	}
-	put_nonce(nonce, nonce_bytes);
+	put_nonce(seal->nonce, nonce_bytes);
 	s3c_put_be32(aad, slot);
 	r = s3c_gcm_new(spill->key, &gcm);
 	if (r < 0)
 		return r;
-	r = s3c_gcm_open(gcm, nonce_bytes, aad, sizeof(aad), out, S3C_CHUNK_SIZE,
-			 out + S3C_CHUNK_SIZE, out);
+	r = s3c_gcm_open(gcm, nonce_bytes, aad, sizeof(aad), out, S3C_CHUNK_SIZE, seal->tag, out);
 	if (r < 0) {
 		s3c_error("spill file in %s: was altered", spill->dir);
 		return -EIO;

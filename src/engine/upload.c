@@ -34,6 +34,8 @@
 
 #define PARTS_MAX 10000u
 #define PARTS_GROW 1000u /* the size of parts doubles after so many */
+#define STREAM_STALL_NS                                                                            \
+	S3C_NSEC_PER_SEC /* a stream that brings nothing there for so long stands still */
 
 /*
  * Segments in a part: 1 for the first 1,000, then doubling every 1,000, up to half of the memory
@@ -356,6 +358,8 @@ static void part_run(struct s3c_job *job)
 		s3c_sent_end(object, part->first, part->count, false);
 	else if (r == 0 && upload->size == UINT64_MAX)
 		mark_uploaded(part);
+	if (r == 0)
+		upload->moved_ns = s3c_clock_monotonic_ns();
 	upload->running--;
 	objects->uploading--;
 	s3c_stream_advance(object);
@@ -525,6 +529,7 @@ static void stream_run(struct s3c_job *job)
 
 	s3c_mutex_lock(&objects->engine->lock);
 	upload->creating = false;
+	upload->moved_ns = s3c_clock_monotonic_ns();
 	if (r < 0) {
 		/* The commit tries again, and says what is wrong. */
 		object->upload = NULL;
@@ -564,6 +569,7 @@ static void stream_begin(struct s3c_object *object)
 	    s3c_upload_new(object, &upload) < 0)
 		return;
 	upload->stream = upload->creating = true;
+	upload->moved_ns = s3c_clock_monotonic_ns();
 	upload->job.run = stream_run;
 	object->upload = upload;
 	s3c_object_hold(object);
@@ -599,4 +605,21 @@ void s3c_stream_advance(struct s3c_object *object)
 		upload->sent_end += n;
 		s3c_part_start(part);
 	}
+}
+
+bool s3c_stream_due(struct s3c_object *object, uint64_t chunk, int64_t *ret_until_ns)
+{
+	struct s3c_upload *upload = object->upload;
+	uint64_t segment = chunk / S3C_SEGMENT_CHUNKS;
+	int64_t until_ns;
+
+	if (!upload || !upload->stream || upload->cancel || upload->result < 0 ||
+	    (!upload->creating && !upload->running) ||
+	    (segment >= upload->sent_end && !complete(object, segment, 1)))
+		return false;
+	until_ns = upload->moved_ns + STREAM_STALL_NS;
+	if (s3c_clock_monotonic_ns() >= until_ns)
+		return false;
+	*ret_until_ns = until_ns;
+	return true;
 }

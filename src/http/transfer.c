@@ -13,7 +13,7 @@
 #define STALL_NS (30 * S3C_NSEC_PER_SEC)
 #define CONNECT_TIMEOUT_MS 10000L
 #define CONTENT_RECEIVE_BYTES (512L << 10)
-#define CONTENT_SEND_BYTES (2L << 20)
+#define CONTENT_SEND_BYTES (256L << 10) /* is copied: it should stay in the processor's cache */
 #define META_BYTES (64L << 10)
 #define ERROR_BODY_MAX (256u << 10)
 #define REPLY_HEADERS_MAX 256

@@ -8,8 +8,9 @@ the same run, every request delayed and counted by one proxy.
 The store is radosgw in memory behind nginx over TLS. A write counts until the
 store holds the last byte, a read begins with cold caches (mounted anew, kernel
 caches dropped). The ceiling is plain curl that moves the same bytes in pieces
-of 8 MiB, 8 at once. Times are noisy: look at the ratios; requests and bytes are
-exact.
+of 8 MiB, 8 at once. What is written lies in memory (/dev/shm) before, where there
+is room. Times are noisy: look at the ratios, and at the processor seconds of the
+programs (without the store, the proxy, and dd); requests and bytes are exact.
 
 Then what s3cryptfs keeps on the local disk, with the longest of the delays:
 reads after a remount beside a FUSE filesystem that does nothing and the disk,
@@ -39,11 +40,23 @@ from servers import base, proxy, radosgw  # noqa: E402
 import local_parts  # noqa: E402
 
 MIB = 1 << 20
+TICKS = os.sysconf("SC_CLK_TCK")
+CEILING = "curl (ceiling)"
 PARTS = ("neighbours", "warm", "writeback", "databases")
 
 
 def sh(args, **kw):
     return subprocess.run(args, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw).stdout
+
+
+def processor_seconds(pid):
+    """Of a process so far, its threads included; 0 when it has ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def unmount(path):
@@ -95,6 +108,9 @@ class Neighbour:
 
     def down(self):
         unmount(self.mnt)
+
+    def processor_seconds(self):
+        return sum(processor_seconds(p.pid) for p in self.processes)
 
 
 class S3cryptfs(Neighbour):
@@ -185,16 +201,22 @@ class Bench:
                                   aws_secret_access_key=self.server.secret_key,
                                   config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
         self.client.create_bucket(Bucket=self.bucket)
-        self.data = os.path.join(folder, "data")
+        # Kernel caches are dropped before each program: what it has to read should not come from the disk.
+        free = os.statvfs("/dev/shm")
+        self.source = folder
+        if free.f_bavail * free.f_frsize > 3 * args.size * MIB:
+            self.source = tempfile.mkdtemp(prefix="s3cryptfs-bench-", dir="/dev/shm")
+        self.data = os.path.join(self.source, "data")
         with open(self.data, "wb") as f:
             block = os.urandom(16 * MIB)
             for i in range(args.size // 16):
                 f.write(i.to_bytes(8, "big") + block[8:])
-        self.rows = []
+        self.rows, self.peaks = [], {}
 
     def stop(self):
         self.proxy.stop()
         self.server.stop()
+        shutil.rmtree(self.source, ignore_errors=True)
 
     def stored(self):
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
@@ -208,19 +230,26 @@ class Bench:
                 raise RuntimeError("the store never held all bytes")
             time.sleep(0.02)
 
-    def measure(self, latency, who, work, fn):
+    def measure(self, latency, who, work, fn, used):
+        """used: tells processor seconds so far."""
         self.proxy.reset()
+        before = used()
         begin = time.monotonic()
         try:
             amount, unit = fn()
         except Exception as e:  # a neighbour that cannot do it stands in the table as such
-            self.rows.append((latency, work, who, None, "failed: %s" % str(e)[:60], {}))
+            self.rows.append((latency, work, who, None, "failed: %s" % str(e)[:60], {}, 0))
             print("  %-16s %-18s failed: %s" % (who, work, e), flush=True)
             return
         seconds = time.monotonic() - begin
+        cpu = used() - before
         counts = self.proxy.counts()
-        self.rows.append((latency, work, who, amount / seconds, unit, counts))
-        print("  %-16s %-18s %10.1f %s" % (who, work, amount / seconds, unit), flush=True)
+        self.rows.append((latency, work, who, amount / seconds, unit, counts, cpu))
+        print("  %-16s %-18s %10.1f %-8s %6.2f s of processors" % (who, work, amount / seconds, unit, cpu), flush=True)
+
+    def note_peak(self, neighbour):
+        if hasattr(neighbour, "memory_peak"):
+            self.peaks[neighbour.name] = max(self.peaks.get(neighbour.name, 0), neighbour.memory_peak())
 
     def warm_up(self):
         """The store's memory is touched once, so that the first program does not pay for it."""
@@ -240,7 +269,7 @@ class Bench:
                 f.write("\nnext\n".join(lines))
             sh(["curl", "--silent", "--fail", "--parallel", "--parallel-immediate", "--parallel-max", "8", "--config", conf])
 
-        parts = [os.path.join(self.folder, "piece%d" % i) for i in range(len(pieces))]
+        parts = [os.path.join(self.source, "piece%d" % i) for i in range(len(pieces))]
         with open(self.data, "rb") as f:
             for name in parts:
                 with open(name, "wb") as out:
@@ -263,8 +292,12 @@ class Bench:
                   for i in pieces])
             return size, "MiB/s"
 
-        self.measure(latency, "curl (ceiling)", "sequential write", write)
-        self.measure(latency, "curl (ceiling)", "sequential read", read)
+        def used():
+            times = os.times()
+            return times.children_user + times.children_system
+
+        self.measure(latency, CEILING, "sequential write", write, used)
+        self.measure(latency, CEILING, "sequential read", read, used)
         for name in parts:
             os.unlink(name)
         self.client.delete_object(Bucket=self.bucket, Key=key)
@@ -280,7 +313,7 @@ class Bench:
             self.settle(before, size * MIB)
             return size, "MiB/s"
 
-        self.measure(latency, who, "sequential write", write)
+        self.measure(latency, who, "sequential write", write, neighbour.processor_seconds)
         before = self.stored()
 
         def create():
@@ -291,9 +324,8 @@ class Bench:
             self.settle(before, files * 4096)
             return files, "files/s"
 
-        self.measure(latency, who, "create 4 KiB files", create)
-        if hasattr(neighbour, "memory_peak"):
-            print("  %-16s memory peak %d MiB" % (who, neighbour.memory_peak() // MIB), flush=True)
+        self.measure(latency, who, "create 4 KiB files", create, neighbour.processor_seconds)
+        self.note_peak(neighbour)
         neighbour.stop()
         neighbour.start()
 
@@ -301,9 +333,8 @@ class Bench:
             sh(["dd", "if=%s/big" % neighbour.mnt, "of=/dev/null", "bs=1M", "status=none"])
             return size, "MiB/s"
 
-        self.measure(latency, who, "sequential read", read)
-        if hasattr(neighbour, "memory_peak"):
-            print("  %-16s memory peak %d MiB" % (who, neighbour.memory_peak() // MIB), flush=True)
+        self.measure(latency, who, "sequential read", read, neighbour.processor_seconds)
+        self.note_peak(neighbour)
         sh(["cmp", self.data, neighbour.mnt + "/big"])
         neighbour.stop()
         neighbour.start()
@@ -316,7 +347,7 @@ class Bench:
                     assert len(f.read(4096)) == 4096
             return 100, "reads/s"
 
-        self.measure(latency, who, "random 4 KiB reads", scattered)
+        self.measure(latency, who, "random 4 KiB reads", scattered, neighbour.processor_seconds)
         neighbour.stop()
         neighbour.start()
 
@@ -331,10 +362,10 @@ class Bench:
                     assert f.read() == b"%08d" % i * 512
             return files, "files/s"
 
-        self.measure(latency, who, "find -printf, cold", listing)
+        self.measure(latency, who, "find -printf, cold", listing, neighbour.processor_seconds)
         neighbour.stop()
         neighbour.start()
-        self.measure(latency, who, "read 4 KiB files", read_small)
+        self.measure(latency, who, "read 4 KiB files", read_small, neighbour.processor_seconds)
         neighbour.stop()
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             for o in page.get("Contents", []):
@@ -374,18 +405,37 @@ class Bench:
 
     def table(self):
         kinds = ("GET", "HEAD", "LIST", "PUT", "PART", "COPY", "PARTCOPY", "CREATE", "COMPLETE", "DELETE", "DELETEMANY")
-        lines = ["%5s  %-18s  %-15s  %10s  %-8s  %6s  %9s  %9s  %s" %
-                 ("delay", "work", "program", "rate", "", "ratio", "sent MB", "got MB", "requests")]
-        for latency, work, who, rate, unit, counts in self.rows:
+        lines = ["%5s  %-18s  %-15s  %8s  %-7s  %6s  %6s  %8s  %8s  %s" %
+                 ("delay", "work", "program", "rate", "", "ratio", "cpu s", "sent MB", "got MB", "requests")]
+        for latency, work, who, rate, unit, counts, cpu in self.rows:
             ours = next((r[3] for r in self.rows if r[0] == latency and r[1] == work and r[2] == "s3cryptfs"), None)
             if rate is None:
                 lines.append("%3d ms  %-18s  %-15s  %s" % (latency, work, who, unit))
                 continue
-            lines.append("%3d ms  %-18s  %-15s  %10.1f  %-8s  %6s  %9.1f  %9.1f  %s" % (
-                latency, work, who, rate, unit, "%.2f" % (ours / rate) if ours else "",
+            lines.append("%3d ms  %-18s  %-15s  %8.1f  %-7s  %6s  %6.2f  %8.1f  %8.1f  %s" % (
+                latency, work, who, rate, unit, "%.2f" % (ours / rate) if ours else "", cpu,
                 counts.get("bytes_in", 0) / 1e6, counts.get("bytes_out", 0) / 1e6,
                 " ".join("%s %d" % (k, counts[k]) for k in kinds if counts.get(k))))
-        return "\n".join(lines) + "\n(ratio: s3cryptfs divided by the program of that line)"
+        lines.append("(ratio: s3cryptfs divided by the program of that line)")
+        return "\n".join(lines + self.verdicts())
+
+    def verdicts(self):
+        """What was wanted of the longest delay and of memory."""
+        lines, latency = [], max(row[0] for row in self.rows)
+        for work in ("sequential write", "sequential read"):
+            rates = {row[2]: row[3] for row in self.rows if row[0] == latency and row[1] == work and row[3]}
+            ours, ceiling = rates.pop("s3cryptfs", None), rates.pop(CEILING, None)
+            if ours and ceiling:
+                lines.append("%s at %d ms: %.2f of the ceiling, wanted 0.70: %s" %
+                             (work, latency, ours / ceiling, local_parts.verdict(ours >= 0.7 * ceiling)))
+            if ours and rates:
+                best = max(rates, key=rates.get)
+                lines.append("%s at %d ms: %.2f of the best neighbour (%s), wanted 1.00: %s" %
+                             (work, latency, ours / rates[best], best, local_parts.verdict(ours >= rates[best])))
+        for who, peak in self.peaks.items():
+            lines.append("memory of %s at its peak: %d MiB, wanted less than 512: %s" %
+                         (who, peak // MIB, local_parts.verdict(peak < 512 * MIB)))
+        return lines
 
 
 def main():

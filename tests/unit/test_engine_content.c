@@ -503,6 +503,64 @@ static void test_stream_attrs(void **state)
 	fx_end(&fx);
 }
 
+static bool due(struct s3c_object *object, uint64_t chunk, int64_t moved_ns)
+{
+	int64_t until_ns = 0;
+	bool is;
+
+	s3c_mutex_lock(&object->engine->lock);
+	object->upload->moved_ns = s3c_clock_monotonic_ns() - moved_ns;
+	is = s3c_stream_due(object, chunk, &until_ns);
+	s3c_mutex_unlock(&object->engine->lock);
+	return is && until_ns > s3c_clock_monotonic_ns() - S3C_NSEC_PER_SEC;
+}
+
+/* Memory is full: who waits for a stream that moves, and who does not wait for one that stands. */
+static void test_stream_room(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .timeout_s = 100 };
+	static const struct s3c_fault_rule stall = {
+		.op = S3C_STORE_UPLOAD_PART,
+		.kind = S3C_FAULT_STALL,
+	};
+	size_t size = 5 * SEG + 100;
+	cleanup_free uint8_t *data = pattern(size, 46);
+	struct s3c_engine_stats stats;
+	struct s3c_object *object;
+	struct fx fx;
+	bool runs = false;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	s3c_store_fault_add(fx.store, &stall);
+	object = create(&fx, "s");
+	write_all(object, 0, data, 2 * SEG + MIB, MIB);
+	for (unsigned i = 0; !runs; i++) {
+		assert_true(i < 10000);
+		usleep(1000);
+		s3c_mutex_lock(&fx.engine->lock);
+		runs = object->upload && object->upload->running;
+		s3c_mutex_unlock(&fx.engine->lock);
+	}
+	assert_true(due(object, 0, 0));
+	assert_true(due(object, S3C_SEGMENT_CHUNKS, 0));
+	assert_false(due(object, 0, 2 * S3C_NSEC_PER_SEC));
+	/* The writer is still there. */
+	assert_false(due(object, 2 * S3C_SEGMENT_CHUNKS, 0));
+	write_all(object, 2 * SEG + MIB, data + 2 * SEG + MIB, size - 2 * SEG - MIB, MIB);
+	s3c_engine_stats(fx.engine, &stats);
+	assert_true(stats.spilled_bytes > 10 * MIB);
+	check(&fx);
+	s3c_store_fault_clear(fx.store);
+	s3c_store_fault_release(fx.store);
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	content_equal(&fx, object, data, size, MIB);
+	check(&fx);
+	s3c_object_close(object);
+	fx_end(&fx);
+}
+
 /* More changes than memory holds, in an order that no stream has. */
 static void test_spill(void **state)
 {
@@ -1809,6 +1867,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_stream),
 		cmocka_unit_test(test_stream_changes),
 		cmocka_unit_test(test_stream_attrs),
+		cmocka_unit_test(test_stream_room),
 		cmocka_unit_test(test_spill),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_corruption),

@@ -238,6 +238,37 @@ static void waitq_deadline(void **state)
 }
 
 /* Both happen while the mutex keeps the waiter from returning: the wake-up must not be lost. */
+static void waitq_until(void **state)
+{
+	int64_t begin, soon, late;
+	struct scene s;
+	struct s3c_op op;
+
+	(void)state;
+	scene_init(&s);
+	s3c_mutex_lock(&s.m);
+	begin = s3c_clock_monotonic_ns();
+	soon = begin + 20 * S3C_NSEC_PER_MSEC;
+	late = begin + 3600 * S3C_NSEC_PER_SEC;
+	assert_int_equal(s3c_waitq_wait_until(&s.q, &s.m, NULL, soon), -EAGAIN);
+	assert_true(s3c_clock_monotonic_ns() >= soon);
+	s3c_op_init(&op, late);
+	soon = s3c_clock_monotonic_ns() + 20 * S3C_NSEC_PER_MSEC;
+	assert_int_equal(s3c_waitq_wait_until(&s.q, &s.m, &op, soon), -EAGAIN);
+	assert_true(s3c_clock_monotonic_ns() >= soon);
+	assert_true(s3c_waitq_empty(&s.q));
+	s3c_op_interrupt(&op);
+	assert_int_equal(s3c_waitq_wait_until(&s.q, &s.m, &op, late), -EINTR);
+	assert_int_equal(s3c_waitq_wait_until(&s.q, &s.m, &op, INT64_MAX), -EINTR);
+	s3c_op_destroy(&op);
+	/* The operation's own end is another answer. */
+	s3c_op_init(&op, s3c_clock_monotonic_ns() + 20 * S3C_NSEC_PER_MSEC);
+	assert_int_equal(s3c_waitq_wait_until(&s.q, &s.m, &op, late), -ETIMEDOUT);
+	s3c_op_destroy(&op);
+	s3c_mutex_unlock(&s.m);
+	scene_end(&s);
+}
+
 static void waitq_wake_beats_interrupt(void **state)
 {
 	struct actor first, second;
@@ -724,6 +755,7 @@ int main(void)
 		cmocka_unit_test(waitq_wakes),
 		cmocka_unit_test(waitq_interrupted),
 		cmocka_unit_test(waitq_deadline),
+		cmocka_unit_test(waitq_until),
 		cmocka_unit_test(waitq_wake_beats_interrupt),
 		cmocka_unit_test(waitq_stress),
 		cmocka_unit_test(hook_called_once),
