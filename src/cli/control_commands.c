@@ -181,7 +181,7 @@ static json_t *mount_json(const struct s3c_control *control)
 	const struct s3c_options *o = access->options;
 	json_t *answer = json_pack("{s:b, s:s, s:i, s:s, s:b, s:s, s:I}", "ok", 1, "version",
 				   PACKAGE_VERSION, "pid", (int)getpid(), "mode", o->enc_name,
-				   "read_only", access->read_only, "commit",
+				   "read_only", s3c_engine_read_only(access->engine), "commit",
 				   o->writeback      ? "writeback"
 				   : o->commit_fsync ? "fsync"
 						     : "close",

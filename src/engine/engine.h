@@ -90,6 +90,8 @@ int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
 		   struct s3c_engine **ret_engine);
 /* Commits what is dirty (logging what fails), waits for what runs, frees with the store. */
 void s3c_engine_free(struct s3c_engine *engine);
+/* Configured so, or since the store was seen not to encrypt what it was asked to. */
+bool s3c_engine_read_only(const struct s3c_engine *engine);
 
 /*
  * Finds and opens the volume of prefix (or one above), or makes one when the prefix is empty and

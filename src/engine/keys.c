@@ -108,14 +108,14 @@ bool s3c_sealed_mode(const struct s3c_engine *engine)
 	return s3c_enc_family(engine->config.enc) == S3C_FAMILY_CSE;
 }
 
-bool s3c_read_only(const struct s3c_engine *engine)
+bool s3c_engine_read_only(const struct s3c_engine *engine)
 {
 	return engine->config.read_only || atomic_load(&engine->store->distrusted);
 }
 
 int s3c_writable(const struct s3c_engine *engine)
 {
-	if (s3c_read_only(engine))
+	if (s3c_engine_read_only(engine))
 		return -EROFS;
 	/* Without a volume there is nothing to seal with: such mounts only read. */
 	return s3c_sealed_mode(engine) && !engine->volume ? -EROFS : 0;

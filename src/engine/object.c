@@ -424,7 +424,7 @@ int s3c_object_create(struct s3c_engine *engine, struct s3c_op *op, const char *
 {
 	int r;
 
-	if (s3c_read_only(engine))
+	if (s3c_engine_read_only(engine))
 		return -EROFS;
 	if (s3c_writeback(engine))
 		return s3c_pending_create(engine, op, path, attrs, ret_object);

@@ -92,8 +92,6 @@ int s3c_entry_make(struct s3c_engine *engine, const char *path, bool is_dir,
 int s3c_key_of(struct s3c_engine *engine, const char *path, bool dir, char **ret_key);
 /* The key relative to the volume's prefix, for the seal: points into key. */
 const char *s3c_rel_key(struct s3c_engine *engine, const char *key);
-/* Mounted so, or since the store was seen not to encrypt. */
-bool s3c_read_only(const struct s3c_engine *engine);
 /* Fills ret_ssec and points *ret_ptr to it, or NULL when the mode has no customer keys. */
 int s3c_ssec_of(struct s3c_engine *engine, const char *key, struct s3c_ssec *ret_ssec,
 		const struct s3c_ssec **ret_ptr);

@@ -291,7 +291,7 @@ int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offs
 	const uint8_t *from = data;
 	int r = 0;
 
-	if (s3c_read_only(object->engine))
+	if (s3c_engine_read_only(object->engine))
 		return -EROFS;
 	if (!len)
 		return 0;
@@ -379,7 +379,7 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
 	bool content;
 	int r = 0;
 
-	if (s3c_read_only(object->engine))
+	if (s3c_engine_read_only(object->engine))
 		return -EROFS;
 	if (size > S3C_FILE_SIZE_MAX)
 		return -EFBIG;

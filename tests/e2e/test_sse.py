@@ -138,6 +138,7 @@ def test_unconfirmed(mount, rgw_store, options, how):
             write_file(site / "f", data)
     assert site.m.text().count("read-only from now on") == 1
     assert "does not confirm" in site.m.text()
+    assert "read-only, " in run(CTL, "status", site.path, check=False).stdout  # 1: not everything is in the store
     for change in (lambda: write_file(site / "g", b""), lambda: write_file(site / "other", b"x", "r+b"), lambda: os.mkdir(site / "e"),
                    lambda: os.unlink(site / "other"), lambda: os.rename(site / "other", site / "moved"),
                    lambda: os.chmod(site / "other", 0o600), lambda: os.truncate(site / "other", 3)):
