@@ -107,19 +107,23 @@ static int set_attrs(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *ino
 {
 	struct s3c_attrs attrs = change->attrs;
 	char path[S3C_PATH_MAX];
-	int r;
+	struct s3c_use use;
+	int r, named;
 
-	r = s3c_fs_path(fs, inode, NULL, path);
+	named = s3c_use_begin(fs, op, inode, NULL, &use, path);
 	/* An open file without a name is its object alone. */
-	if (r == -ESTALE && object)
+	if (named == -ESTALE && object)
 		path[0] = '\0';
-	else if (r < 0)
-		return r;
+	else if (named < 0)
+		return named;
 	s3c_mutex_lock(&fs->inodes.lock);
 	attrs.known = true;
 	attrs.mode = (inode->mode & S_IFMT) | (attrs.mode & 07777);
 	s3c_mutex_unlock(&fs->inodes.lock);
-	return s3c_engine_setattr(fs->engine, op, path, object, change->which, &attrs, ret_info);
+	r = s3c_engine_setattr(fs->engine, op, path, object, change->which, &attrs, ret_info);
+	if (named == 0)
+		s3c_use_end(fs, &use);
+	return r;
 }
 
 static mode_t without_privs(mode_t mode)
@@ -249,13 +253,16 @@ int s3c_fs_readlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, char 
 {
 	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
 	char path[S3C_PATH_MAX];
+	struct s3c_use use;
 	int r;
 
 	if (!inode)
 		return -ESTALE;
-	r = s3c_fs_path(fs, inode, NULL, path);
-	if (r == 0)
+	r = s3c_use_begin(fs, op, inode, NULL, &use, path);
+	if (r == 0) {
 		r = s3c_engine_readlink(fs->engine, op, path, ret_target, size);
+		s3c_use_end(fs, &use);
+	}
 	s3c_fs_put(fs, inode);
 	return r;
 }

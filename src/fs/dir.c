@@ -58,15 +58,18 @@ int s3c_fs_readdir_begin(struct s3c_dir *dir, struct s3c_op *op, uint64_t offset
 {
 	struct s3c_listing *listing, *old;
 	char path[S3C_PATH_MAX];
+	struct s3c_use use;
 	int r;
 
 	s3c_mutex_lock(&dir->lock);
 	if (dir->listing && offset > 0)
 		return 0;
 	s3c_mutex_unlock(&dir->lock);
-	r = s3c_fs_path(dir->fs, dir->inode, NULL, path);
-	if (r == 0)
+	r = s3c_use_begin(dir->fs, op, dir->inode, NULL, &use, path);
+	if (r == 0) {
 		r = s3c_engine_list(dir->fs->engine, op, path, &listing);
+		s3c_use_end(dir->fs, &use);
+	}
 	/* A directory that was removed has no entries any more. */
 	if (r == -ESTALE)
 		listing = NULL;

@@ -83,7 +83,8 @@ bool s3c_fs_path_changed(struct s3c_fs *fs, struct s3c_inode *inode, const char 
    S3C_NOWAIT. */
 int s3c_use_begin_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_use *use);
 void s3c_use_end_locked(struct s3c_fs *fs, struct s3c_use *use);
-/* Of a name in parent, whose path stays what it is until the end. Takes the lock. */
+/* Of a name in parent, or of parent itself (NULL): its path stays what it is until the end. Takes
+   the lock. */
 int s3c_use_begin(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *parent, const char *name,
 		  struct s3c_use *use, char ret_path[static S3C_PATH_MAX]);
 void s3c_use_end(struct s3c_fs *fs, struct s3c_use *use);
