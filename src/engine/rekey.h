@@ -34,7 +34,9 @@ struct s3c_rekey_counts {
 
 struct s3c_rekey_request {
 	enum s3c_rekey_what what;
-	const char *key_id;       /* REWRAP: the key that is to wrap; COUNT: the one asked for */
+	/* REWRAP: the key that is to wrap, of a KMS the active one's ARN; COUNT: the one asked for
+	 */
+	const char *key_id;
 	const char *const *paths; /* of files or directories, at or below which; NULL ends them */
 	unsigned parallel;        /* objects at once */
 	/* Both from any thread, one at a time, and neither may call the engine. */
@@ -44,7 +46,8 @@ struct s3c_rekey_request {
 };
 
 /*
- * 0 also when objects were skipped: the counts tell. Errors: the key is not in the keyring
+ * 0 also when objects were skipped: the counts tell. Errors: the key is neither in the keyring nor
+ * the active KMS key
  * (-ENOKEY), or cannot wrap, or is not the one in use for SSE-C (-EINVAL); a listing failed; op.
  */
 int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,
