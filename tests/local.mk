@@ -36,6 +36,7 @@ unit_tests = \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
 	tests/unit/test_keyring_source \
+	tests/unit/test_kms \
 	tests/unit/test_options \
 	tests/unit/test_process \
 	tests/unit/test_records \
@@ -76,6 +77,7 @@ fuzz_targets = \
 	tests/fuzz/fuzz_credentials \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_keyring \
+	tests/fuzz/fuzz_kms \
 	tests/fuzz/fuzz_s3ec \
 	tests/fuzz/fuzz_trailer \
 	tests/fuzz/fuzz_volume
@@ -95,6 +97,9 @@ tests_fuzz_fuzz_header_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_keyring_SOURCES = tests/fuzz/fuzz_keyring.c $(fuzz_main)
 tests_fuzz_fuzz_keyring_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_keyring_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_kms_SOURCES = tests/fuzz/fuzz_kms.c $(fuzz_main)
+tests_fuzz_fuzz_kms_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_kms_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_s3ec_SOURCES = tests/fuzz/fuzz_s3ec.c $(fuzz_main)
 tests_fuzz_fuzz_s3ec_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_s3ec_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)

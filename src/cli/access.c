@@ -12,6 +12,7 @@
 #include "db/records.h"
 #include "engine/private.h"
 #include "fuse/session.h"
+#include "object/header.h"
 
 #define CAPS_MAX_AGE_S 86400 /* what a store honours is asked again after a day */
 #define PROBE_MAX_S 60       /* a mount says sooner than a read that nobody answers */
@@ -32,13 +33,71 @@ static int64_t deadline_of(const struct s3c_access *access)
 	return s3c_deadline_after((double)S3C_MIN(access->options->timeout_s, PROBE_MAX_S));
 }
 
-int s3c_access_keys(struct s3c_access *access, struct s3c_err *err)
+/* The region in an ARN is the key's, whatever the bucket's. The caller frees; NULL: no ARN. */
+static char *arn_region(const char *key_id)
+{
+	const char *at = key_id;
+
+	for (unsigned i = 0; at && i < 3; i++)
+		at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL;
+	return at && !strncmp(key_id, "arn:", 4) ? strndup(at, strcspn(at, ":")) : NULL;
+}
+
+static int open_kms(struct s3c_access *access, struct s3c_err *err)
+{
+	const struct s3c_options *o = access->options;
+	const char *some = o->kms_key_id ? o->kms_key_id : o->kms_read_keys;
+	cleanup_free char *region = some ? arn_region(some) : NULL;
+	const struct s3c_kms_config config = {
+		.endpoint = o->kms_endpoint,
+		.region = region ? region : o->region,
+		.profile = o->profile,
+		.ca_file = o->ca_file,
+		.allow_http = o->allow_http,
+		.retries = o->retries,
+		.timeout_s = (double)o->timeout_s,
+	};
+	struct s3c_kms_keys_config keys = {
+		.key_id = o->kms_key_id,
+		.read_keys = o->kms_read_keys,
+		.pairs = o->kms_context_json,
+		.writes = o->enc == S3C_ENC_CSE_KMS && !access->read_only,
+		.reuse = o->kms_reuse,
+		.cache_s = o->kms_cache,
+	};
+	int r;
+
+	if (!some || s3c_enc_family(o->enc) != S3C_FAMILY_CSE)
+		return 0;
+	r = s3c_kms_new(&config, err, &access->kms);
+	keys.kms = access->kms;
+	if (r == 0)
+		r = s3c_kms_keys_new(&keys, err, &access->kms_keys);
+	if (r == 0)
+		access->keyring->kms = access->kms_keys;
+	return r;
+}
+
+static int open_keyring(struct s3c_access *access, struct s3c_err *err)
 {
 	const struct s3c_keyring_source source = s3c_options_keyring(access->options);
 
-	return s3c_enc_family(access->options->enc) == S3C_FAMILY_PLAIN
-		       ? 0
-		       : s3c_keyring_open(&source, err, &access->keyring);
+	/* With KMS keys one is only read where it is named. */
+	if (access->options->enc == S3C_ENC_CSE_KMS && !source.keyring && !source.command) {
+		access->keyring = s3c_keyring_empty();
+		return access->keyring ? 0 : -ENOMEM;
+	}
+	return s3c_keyring_open(&source, err, &access->keyring);
+}
+
+int s3c_access_keys(struct s3c_access *access, struct s3c_err *err)
+{
+	int r;
+
+	if (s3c_enc_family(access->options->enc) == S3C_FAMILY_PLAIN)
+		return 0;
+	r = open_keyring(access, err);
+	return r < 0 ? r : open_kms(access, err);
 }
 
 static enum s3c_sse sse_of(enum s3c_enc enc)
@@ -357,8 +416,11 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 
 	request.force_init = force_init;
 	r = s3c_engine_volume(&request, err, &access->volume, &access->volume_prefix);
-	if (r == 0) /* from here on there is something to remember */
-		access->keep = true;
+	if (r < 0)
+		return r;
+	access->keep = true; /* from here on there is something to remember */
+	if (access->volume && access->kms_keys && s3c_kms_keys_writes(access->kms_keys))
+		r = s3c_kms_keys_begin(access->kms_keys, access->volume->id, S3C_CEK_ALG, err);
 	return r;
 }
 
@@ -480,6 +542,7 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.enc = o->enc,
 		.accept = o->accept,
 		.keyring = access->keyring,
+		.kms = access->kms_keys ? s3c_kms_keys_foreign(access->kms_keys) : NULL,
 		.volume = access->volume,
 		.volume_prefix = access->volume_prefix ? access->volume_prefix : "",
 		.journal = access->journal,
@@ -541,6 +604,8 @@ void s3c_access_close(struct s3c_access *access)
 	s3c_store_free(access->store);
 	s3c_journal_close(access->journal);
 	s3c_keyring_free(access->keyring);
+	s3c_kms_keys_free(access->kms_keys);
+	s3c_kms_free(access->kms);
 	if (!access->keep)
 		remove_made(access);
 	while (access->made_count)

@@ -5,7 +5,7 @@
  * and a command take the same one. Each step needs those before it and says in a
  * sentence what is wrong.
  *
- *	keys    the keyring, where the mode has one
+ *	keys    the keyring, where the mode has one, and KMS keys that are named
  *	store   the object store; nothing is sent yet
  *	state   local folders, the journal and its lock
  *	probe   is the store there, does it do what the mode needs
@@ -33,6 +33,8 @@ struct s3c_access {
 	bool beside;   /* a command that writes to the store beside a mount: the same */
 	bool existing; /* set after init: journal and volume have to be there, none is made */
 	struct s3c_keyring *keyring;
+	struct s3c_kms *kms; /* where KMS keys are named */
+	struct s3c_kms_keys *kms_keys;
 	struct s3c_store *store; /* the engine's, once there is one */
 	char *source;            /* names store and prefix in the journal */
 	char *cache_dir, *state_dir;

@@ -111,12 +111,17 @@ static int choose_key(struct s3c_ctl *ctl, const struct s3c_access *access, stru
 {
 	const struct s3c_master_key *in_use = access->engine->volume->ssec_key, *key;
 
+	if (!ctl->to && access->kms_keys && s3c_kms_keys_writes(access->kms_keys)) {
+		*ret_id = s3c_kms_keys_active(access->kms_keys);
+		return 0;
+	}
 	key = ctl->to  ? s3c_keyring_find(access->keyring, ctl->to)
 	      : in_use ? in_use
 		       : s3c_keyring_active(access->keyring);
 
 	if (!key)
-		return s3c_err_set(err, -ENOKEY, "the keyring has no key %s", ctl->to);
+		return s3c_err_set(err, -ENOKEY, "the keyring has no key %s",
+				   ctl->to ? ctl->to : "that is active");
 	if (in_use && key != in_use)
 		return s3c_err_set(err, -EINVAL,
 				   "with enc=sse-c objects come under the key in use, which is %s: "

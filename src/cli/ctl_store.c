@@ -291,7 +291,9 @@ static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, co
 		print_store_mode(ctl, engine, path, entry->is_dir);
 	else
 		printf("%-16s %s\n", "encryption",
-		       header->layout == S3C_LAYOUT_FOREIGN ? "of another client" : "cse-key");
+		       header->layout == S3C_LAYOUT_FOREIGN ? "of another client"
+		       : header->kms                        ? "cse-kms"
+							    : "cse-key");
 	if (entry->s3ec) {
 		s3c_s3ec_describe(entry->s3ec, what, sizeof(what));
 		printf("%-16s %s\n", "format", what);
@@ -300,7 +302,8 @@ static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, co
 		printf("%-16s %s\n", "format", S3C_CEK_ALG);
 		printf("%-16s %s\n", "layout",
 		       header->layout == S3C_LAYOUT_CHUNKS ? "chunks" : "segments and trailer");
-		printf("%-16s %s\n", "key id", header->key_id);
+		printf("%-16s %s%s\n", "key id", s3c_header_key_name(header),
+		       header->kms && header->kms->reuse ? " (shared key)" : "");
 		print_hex("file id", header->file_id, sizeof(header->file_id));
 		print_hex("content version", header->content_id, sizeof(header->content_id));
 	}

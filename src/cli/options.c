@@ -475,17 +475,39 @@ void s3c_options_free(struct s3c_options *options)
 
 static int check_kms(struct s3c_options *options, struct s3c_err *err)
 {
-	bool uses_kms = options->enc == S3C_ENC_SSE_KMS || options->enc == S3C_ENC_DSSE_KMS;
+	bool cse = s3c_enc_family(options->enc) == S3C_FAMILY_CSE;
+	bool sse = options->enc == S3C_ENC_SSE_KMS || options->enc == S3C_ENC_DSSE_KMS;
 
-	if (!uses_kms && (options->kms_key_id || options->kms_context))
-		return s3c_err_set(err, -EINVAL, "%s belongs to enc=sse-kms and dsse-kms",
+	if (!cse && !sse && (options->kms_key_id || options->kms_context))
+		return s3c_err_set(err, -EINVAL,
+				   "%s belongs to enc=cse-kms, cse-key (to read), sse-kms and "
+				   "dsse-kms",
 				   options->kms_key_id ? "kms_key_id" : "kms_context");
 	if (options->kms_key_id && !options->kms_key_id[0])
 		return s3c_err_set(err, -EINVAL,
-				   "kms_key_id is empty: leave it out for the account's "
-				   "own key");
+				   "kms_key_id is empty: name a key, or leave it out where the "
+				   "account's own will do");
 	if (options->bucket_key && options->enc != S3C_ENC_SSE_KMS)
 		return s3c_err_set(err, -EINVAL, "bucket_key=on belongs to enc=sse-kms");
+	if (options->enc == S3C_ENC_CSE_KMS && !options->kms_key_id)
+		return s3c_err_set(err, -EINVAL,
+				   "enc=cse-kms needs kms_key_id=: the id, ARN or alias of the KMS "
+				   "key");
+	if (!cse && (options->kms_endpoint || options->kms_read_keys))
+		return s3c_err_set(err, -EINVAL,
+				   "kms_endpoint and kms_read_keys belong to enc=cse-kms and "
+				   "cse-key: in other modes this program asks no KMS");
+	if (options->kms_reuse && options->enc != S3C_ENC_CSE_KMS)
+		return s3c_err_set(err, -EINVAL, "kms_reuse belongs to enc=cse-kms");
+	if (options->kms_reuse && !options->kms_cache)
+		return s3c_err_set(err, -EINVAL,
+				   "kms_reuse keeps a key in memory: it needs kms_cache= of a "
+				   "second at least");
+	if (options->kms_endpoint && strncasecmp(options->kms_endpoint, "http://", 7) &&
+	    strncasecmp(options->kms_endpoint, "https://", 8))
+		return s3c_err_set(err, -EINVAL,
+				   "kms_endpoint '%s' is no URL: write https://HOST[:PORT]",
+				   options->kms_endpoint);
 	free(options->kms_context_json);
 	options->kms_context_json = NULL;
 	return options->kms_context ? s3c_kms_context_parse(options->kms_context, err,
@@ -522,10 +544,10 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 	if (!options->accept)
 		options->accept = cse ? S3C_ACCEPT_SEALED : S3C_ACCEPT_PLAIN;
 	if (!cse && (options->accept & S3C_ACCEPT_SEALED))
-		return s3c_err_set(
-			err, -EINVAL,
-			"accept=sealed needs enc=cse-key: enc=%s reads plain objects only",
-			options->enc_name);
+		return s3c_err_set(err, -EINVAL,
+				   "accept=sealed needs enc=cse-key or cse-kms: enc=%s reads plain "
+				   "objects only",
+				   options->enc_name);
 	if (!cse && (options->accept & S3C_ACCEPT_FOREIGN))
 		return s3c_err_set(err, -EINVAL,
 				   "accept=s3ec and s3ec-v1 need a keyring: use enc=cse-key (with "
@@ -541,7 +563,7 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 	if (options->cache_key == S3C_CACHE_KEY_WRAPPED && !cse)
 		return s3c_err_set(err, -EINVAL,
 				   "cache_key=wrapped needs the key of a volume, which only "
-				   "enc=cse-key has: use file or ephemeral");
+				   "enc=cse-key and cse-kms have: use file or ephemeral");
 	return 0;
 }
 

@@ -35,9 +35,12 @@ struct s3c_options {
 	char *keyring; /* as struct s3c_keyring_source has it; NULL: the default */
 	char *key_command, *passphrase_file;
 	bool ssec_shared;
-	char *kms_key_id;       /* NULL: for sse-kms the account's key for S3 */
+	/* NULL: for sse-kms the account's key for S3 */
+	char *kms_key_id;
 	char *kms_context;      /* as given, pairs; NULL: none */
 	char *kms_context_json; /* the same, made by s3c_options_check */
+	char *kms_endpoint, *kms_read_keys;
+	unsigned kms_reuse, kms_cache;
 	bool bucket_key;
 
 	/* store */

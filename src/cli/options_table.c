@@ -10,14 +10,10 @@
 #define MIB (UINT64_C(1) << 20)
 
 static const struct s3c_choice enc_choices[] = {
-	{ "cse-key", S3C_ENC_CSE_KEY, false },
-	{ "sse-c", S3C_ENC_SSE_C, false },
-	{ "sse-kms", S3C_ENC_SSE_KMS, false },
-	{ "dsse-kms", S3C_ENC_DSSE_KMS, false },
-	{ "sse-s3", S3C_ENC_SSE_S3, false },
-	{ "none", S3C_ENC_NONE, false },
-	{ "cse-kms", 0, true },
-	{ 0 },
+	{ "cse-key", S3C_ENC_CSE_KEY, false },   { "cse-kms", S3C_ENC_CSE_KMS, false },
+	{ "sse-c", S3C_ENC_SSE_C, false },       { "sse-kms", S3C_ENC_SSE_KMS, false },
+	{ "dsse-kms", S3C_ENC_DSSE_KMS, false }, { "sse-s3", S3C_ENC_SSE_S3, false },
+	{ "none", S3C_ENC_NONE, false },         { 0 },
 };
 static const struct s3c_choice accept_choices[] = {
 	{ "sealed", S3C_ACCEPT_SEALED, false },
@@ -125,14 +121,15 @@ const char *const s3c_option_group_titles[] = {
 
 const struct s3c_option s3c_option_table[] = {
 	{ "enc", S3C_GROUP_ENCRYPTION, S3C_OPTION_CHOICE, AT(enc), .metavar = "MODE",
-	  .help = "who encrypts: cse-key (this program, under a key of the keyring), sse-c (the "
-		  "store, with our key), sse-kms, dsse-kms (the store, once or twice, under a KMS "
-		  "key), sse-s3 (the store, under a key of its own), none",
+	  .help = "who encrypts: cse-key (this program, under a key of the keyring), cse-kms (this "
+		  "program, under a KMS key), sse-c (the store, with our key), sse-kms, dsse-kms "
+		  "(the store, once or twice, under a KMS key), sse-s3 (the store, under a key of "
+		  "its own), none",
 	  .preset = "cse-key", .choices = enc_choices },
 	{ "accept", S3C_GROUP_ENCRYPTION, S3C_OPTION_SET, AT(accept), .metavar = "LIST",
 	  .help = "which objects are read, joined by ':': sealed, plain, s3ec (of the Amazon S3 "
 		  "Encryption Client), s3ec-v1 (its legacy formats; with ro)",
-	  .shown = "sealed for cse-key, else plain", .choices = accept_choices },
+	  .shown = "sealed for cse-key and cse-kms, else plain", .choices = accept_choices },
 	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "FORMAT",
 	  .help = "format of what is written: chunked", .preset = "chunked",
 	  .choices = format_choices },
@@ -163,16 +160,18 @@ const struct s3c_option s3c_option_table[] = {
 	{ "kms_key_id", S3C_GROUP_ENCRYPTION, S3C_OPTION_TEXT, AT(kms_key_id), .metavar = "ID",
 	  .help = "KMS key that encrypts: its id, ARN or alias",
 	  .shown = "for sse-kms and dsse-kms the account's aws/s3" },
-	LATER("kms_endpoint", S3C_GROUP_ENCRYPTION, "URL", "endpoint of the KMS",
-	      "there is no mode with KMS"),
+	{ "kms_endpoint", S3C_GROUP_ENCRYPTION, S3C_OPTION_TEXT, AT(kms_endpoint), .metavar = "URL",
+	  .help = "URL of the KMS", .shown = "AWS_ENDPOINT_URL_KMS, the profile, or AWS" },
 	{ "kms_context", S3C_GROUP_ENCRYPTION, S3C_OPTION_TEXT, AT(kms_context), .metavar = "PAIRS",
 	  .help = "encryption context for the KMS key: NAME=VALUE;NAME=VALUE" },
-	LATER("kms_reuse", S3C_GROUP_ENCRYPTION, "N", "objects that share a KMS data key",
-	      "there is no mode with KMS"),
-	LATER("kms_read_keys", S3C_GROUP_ENCRYPTION, "ARNS", "further KMS keys that may decrypt",
-	      "there is no mode with KMS"),
-	LATER("kms_cache", S3C_GROUP_ENCRYPTION, "SECONDS", "how long unwrapped keys are kept",
-	      "there is no mode with KMS"),
+	{ "kms_reuse", S3C_GROUP_ENCRYPTION, S3C_OPTION_UNSIGNED, AT(kms_reuse), .metavar = "N",
+	  .help = "cse-kms: objects that share a key of the KMS; 0: each has its own",
+	  .preset = "0", .max = 1000000 },
+	{ "kms_read_keys", S3C_GROUP_ENCRYPTION, S3C_OPTION_TEXT, AT(kms_read_keys),
+	  .metavar = "KEYS", .help = "further KMS keys that may decrypt, joined by ';'" },
+	{ "kms_cache", S3C_GROUP_ENCRYPTION, S3C_OPTION_UNSIGNED, AT(kms_cache),
+	  .metavar = "SECONDS", .help = "how long unwrapped keys are kept in memory",
+	  .preset = "300", .max = 86400 },
 	{ "bucket_key", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(bucket_key),
 	  .metavar = "on|off", .help = "sse-kms: have S3 use the KMS key once for many objects",
 	  .preset = "off", .choices = bucket_key_choices },
@@ -209,7 +208,7 @@ const struct s3c_option s3c_option_table[] = {
 	  .help = "key of the cache: wrapped by the volume's key, in a file beside it, or in "
 		  "memory "
 		  "only",
-	  .shown = "wrapped for cse-key, else file", .choices = cache_key_choices },
+	  .shown = "wrapped for cse-key and cse-kms, else file", .choices = cache_key_choices },
 	{ "state_dir", S3C_GROUP_LOCAL, S3C_OPTION_PATH, AT(state_dir), .metavar = "DIR",
 	  .help = "folder of the journal and the lock",
 	  .shown = "CACHE_DIR/state when cache_dir is given; else /var/lib/s3cryptfs/ID; for "

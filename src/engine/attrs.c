@@ -21,7 +21,7 @@ static bool marker_is_ours(struct s3c_engine *engine, const char *key, const str
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
-	struct s3c_header found;
+	cleanup_header struct s3c_header found = { 0 };
 
 	if (s3c_request(engine, &rq, NULL, &reply) < 0 ||
 	    s3c_header_of(engine, key, &reply.stat, &found) < 0 ||

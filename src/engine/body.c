@@ -15,16 +15,6 @@
 
 #define TAIL_KEPT (16u << 10)
 
-/* Under the active key, whichever wrapped it before. */
-static int rewrap(struct s3c_commit *c)
-{
-	const struct s3c_master_key *active = s3c_keyring_active(c->object->engine->config.keyring);
-
-	return strcmp(c->header.key_id, active->id) == 0
-		       ? 0
-		       : s3c_header_rewrap(&c->header, active, c->key);
-}
-
 static struct s3c_attempt *find_attempt(struct s3c_object *object,
 					const uint8_t op_id[static S3C_OP_ID_LEN])
 {
@@ -67,8 +57,10 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 {
 	struct s3c_engine *engine = c->object->engine;
 	struct s3c_header *header = &c->header;
+	char why[512] = "";
 	int r = 0;
 
+	s3c_header_clear(header);
 	*header = (struct s3c_header){ 0 };
 	s3c_secret_free(steal_ptr(c->key));
 	if (c->sealed) {
@@ -76,16 +68,21 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 		if (!c->key)
 			return -ENOMEM;
 		if (keep) {
-			*header = c->base->header;
+			s3c_header_set(header, &c->base->header);
 			memset(header->salt, 0, sizeof(header->salt));
 			memcpy(c->key, c->crypt->key, S3C_KEY_LEN);
 			s3c_random(header->content_id, sizeof(header->content_id));
-			r = rewrap(c);
+			/* Under the active key, whichever wrapped it before. */
+			r = s3c_header_renew(header, engine->config.keyring, engine->volume, NULL,
+					     c->key, why, sizeof(why));
 		} else {
-			r = s3c_header_new(engine->config.keyring, engine->volume, header, c->key);
+			r = s3c_header_new(engine->config.keyring, engine->volume, NULL, header,
+					   c->key, why, sizeof(why));
 			if (r == 0 && c->renewing)
 				r = s3c_renewed_id(c->base, header->content_id);
 		}
+		if (r < 0)
+			return s3c_object_fail(c->object, "get a data key for", c->target, r, why);
 		header->layout = layout;
 		header->generation = s3c_next_generation(engine, c->target->key,
 							 c->base ? c->base->header.generation : 0);
@@ -97,7 +94,7 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 	header->attrs_final = false;
 	header->size = c->size;
 	s3c_commit_draw_op(c);
-	return r;
+	return 0;
 }
 
 int s3c_commit_meta(struct s3c_commit *c, struct s3c_meta *ret_meta)

@@ -59,6 +59,7 @@ static void commit_clear(struct s3c_commit *c)
 	s3c_crypt_put(c->crypt);
 	s3c_target_put(c->target);
 	s3c_secret_free(c->key);
+	s3c_header_clear(&c->header);
 	free(c->salts);
 	*c = (struct s3c_commit){ .object = c->object };
 }
@@ -85,7 +86,7 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 	r = s3c_copy_object(c->object->engine, &copy, &c->version);
 	if (r < 0)
 		return r;
-	c->header = copy.header;
+	s3c_header_set(&c->header, &copy.header);
 	c->stored = entry->stored_size;
 	if (entry != c->entry)
 		c->entry->extra = s3c_extra_ref(entry->extra);
@@ -163,7 +164,7 @@ static void commit_succeed(struct s3c_commit *c)
 	struct s3c_crypt *crypt = new_crypt(c);
 	struct s3c_entry *entry = c->entry;
 
-	entry->header = c->header;
+	s3c_header_set(&entry->header, &c->header);
 	entry->version = c->version;
 	entry->stored_size = c->stored;
 	entry->fetched_ns = s3c_clock_monotonic_ns();

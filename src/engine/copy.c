@@ -414,7 +414,7 @@ static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_
 static bool is_ours(struct copying *c, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 
 	if (head(c, c->copy->to, c->to_key, &reply) < 0 ||
 	    s3c_header_of(c->engine, c->copy->to, &reply.stat, &header) < 0 ||
@@ -456,10 +456,11 @@ static int check_content(struct copying *c)
 	data_key = s3c_secret_alloc(S3C_KEY_LEN);
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(&copy->header, engine->config.keyring, data_key, NULL, 0);
+	r = s3c_header_unwrap(&copy->header, engine->config.keyring, engine->volume, NULL, data_key,
+			      NULL, 0);
 	/* Without its key nothing can be said; the copy is as likely right as it was. */
 	if (r < 0)
-		return r == -EACCES ? 0 : r;
+		return r == -EACCES || (copy->header.kms && r != -EBADMSG) ? 0 : r;
 	r = s3c_segment_cipher_new(data_key, copy->header.file_id, 0, copy->header.salt, &cipher);
 	if (r == 0)
 		r = s3c_chunk_open(cipher, 0, body.data, (uint32_t)body.len, body.data);
@@ -494,7 +495,7 @@ static int find_envelope(struct copying *c)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_copy *copy = c->copy;
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	int r = 0;
 
 	if (copy->header.layout != S3C_LAYOUT_FOREIGN)

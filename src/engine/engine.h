@@ -42,6 +42,7 @@ extern struct s3c_op s3c_op_nowait;
 
 enum s3c_enc {
 	S3C_ENC_CSE_KEY,
+	S3C_ENC_CSE_KMS,
 	S3C_ENC_SSE_C,
 	S3C_ENC_SSE_S3,
 	S3C_ENC_SSE_KMS,

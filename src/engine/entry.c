@@ -19,6 +19,7 @@ void s3c_entry_put(struct s3c_entry *entry)
 {
 	if (!entry || __atomic_sub_fetch(&entry->refs, 1, __ATOMIC_ACQ_REL))
 		return;
+	s3c_header_clear(&entry->header);
 	s3c_extra_put(entry->extra);
 	s3c_s3ec_put(entry->s3ec);
 	free(entry->path);
@@ -535,7 +536,7 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 	(void)engine;
 	if (!entry)
 		return -ENOMEM;
-	entry->header = *header;
+	s3c_header_set(&entry->header, header);
 	entry->version = *version;
 	entry->stored_size = stored_size;
 	r = tail_of ? tail_set(entry, tail_of->tail, tail_of->tail_len) : 0;

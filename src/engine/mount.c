@@ -127,6 +127,7 @@ enum s3c_family s3c_enc_family(enum s3c_enc enc)
 {
 	switch (enc) {
 	case S3C_ENC_CSE_KEY:
+	case S3C_ENC_CSE_KMS:
 		return S3C_FAMILY_CSE;
 	case S3C_ENC_SSE_C:
 		return S3C_FAMILY_SSEC;
@@ -137,7 +138,9 @@ enum s3c_family s3c_enc_family(enum s3c_enc enc)
 
 static const char *enc_of(enum s3c_family family)
 {
-	return family == S3C_FAMILY_CSE ? "cse-key" : family == S3C_FAMILY_SSEC ? "sse-c" : "none";
+	return family == S3C_FAMILY_CSE    ? "cse-key or cse-kms"
+	       : family == S3C_FAMILY_SSEC ? "sse-c"
+					   : "none";
 }
 
 static int check_id(const struct s3c_volume_request *rq, const struct s3c_volume *volume,

@@ -296,7 +296,7 @@ int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_obje
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_free char *key = NULL;
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	int r;
 
 	if (!s3c_object_tried(object))

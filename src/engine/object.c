@@ -172,6 +172,9 @@ static void object_settle(struct s3c_object *object)
 	if (object->hashed && object->base && !object->lost && !objects->closing) {
 		if (!object->cached) {
 			object->cached = true;
+			/* Keys of a KMS are kept for a time that is set, by key/kms_kept.c. */
+			if (object->base->header.kms)
+				s3c_crypt_put(steal_ptr(object->crypt));
 			TAILQ_INSERT_TAIL(&objects->cached, object, cached_link);
 			if (++objects->cached_count > CACHED_MAX)
 				s3c_cache_shrink(objects);

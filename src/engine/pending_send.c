@@ -142,7 +142,7 @@ static int send_make(struct sending *s)
 /* Is what stands at the key a version that may go? */
 static bool may_go(const struct sending *s, const char *key, const struct s3c_stat *st)
 {
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 
 	if (s->base && s3c_etag_equal(st->version.etag, s->base->version.etag))
 		return true;

@@ -270,7 +270,7 @@ static int take_upload(struct s3c_commit *c, struct s3c_upload **ret_upload)
 		r = s3c_commit_header(c, S3C_LAYOUT_TRAILER, keep && c->sealed);
 		if (r == 0) {
 			upload->keep = keep;
-			upload->header = c->header;
+			s3c_header_set(&upload->header, &c->header);
 			upload->key = steal_ptr(c->key);
 			r = s3c_upload_create(upload);
 		}
@@ -371,7 +371,7 @@ static int complete(struct s3c_commit *c, struct s3c_upload *upload)
 		parts[i] = upload->parts[i]->done;
 		c->stored += s3c_part_len(upload->parts[i]);
 	}
-	c->header = upload->header;
+	s3c_header_set(&c->header, &upload->header);
 	c->header.size = c->size;
 	r = s3c_commit_guard(c, &rq.condition);
 	if (r < 0)
@@ -409,7 +409,7 @@ static void correct_attrs(struct s3c_commit *c)
 		stored->mtime_ns = c->attrs.mtime_ns;
 	if (!access && !times)
 		return;
-	c->entry->header = c->header;
+	s3c_header_set(&c->entry->header, &c->header);
 	c->entry->version = c->version;
 	c->entry->stored_size = c->stored;
 	/* Another operation: what has the id of the upload has other attributes. */

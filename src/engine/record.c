@@ -15,6 +15,8 @@
 #define COVERS_THIS 1u
 #define COVERS_LATER 2u
 #define UPLOAD_ID_MAX 2048
+#define BASE_FINAL 1u
+#define BASE_KMS 2u
 
 int s3c_record_put_u8(struct s3c_buf *text, unsigned value)
 {
@@ -56,6 +58,16 @@ static int put_attrs(struct s3c_buf *text, const struct s3c_attrs *attrs)
 	return r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->ctime_ns);
 }
 
+static int put_kms(struct s3c_buf *text, const struct s3c_kms_wrap *wrap)
+{
+	int r = s3c_record_put_u8(text, wrap->reuse);
+
+	r = r < 0 ? r : s3c_record_put_text(text, wrap->arn);
+	r = r < 0 ? r : s3c_record_put_text(text, wrap->pairs ? wrap->pairs : "");
+	r = r < 0 ? r : s3c_record_put_u32(text, wrap->len);
+	return r < 0 ? r : s3c_buf_append(text, wrap->data, wrap->len);
+}
+
 int s3c_record_put_entry(struct s3c_buf *text, const struct s3c_entry *entry)
 {
 	const struct s3c_header *header = entry ? &entry->header : NULL;
@@ -64,7 +76,9 @@ int s3c_record_put_entry(struct s3c_buf *text, const struct s3c_entry *entry)
 	if (r < 0 || !entry)
 		return r;
 	r = s3c_record_put_u8(text, header->layout);
-	r = r < 0 ? r : s3c_record_put_u8(text, header->attrs_final);
+	r = r < 0 ? r
+		  : s3c_record_put_u8(text, (header->attrs_final ? BASE_FINAL : 0) |
+						    (header->kms ? BASE_KMS : 0));
 	r = r < 0 ? r : put_attrs(text, &header->attrs);
 	r = r < 0 ? r : s3c_record_put_u32(text, header->epoch);
 	r = r < 0 ? r : s3c_buf_append(text, header->file_id, sizeof(header->file_id));
@@ -75,6 +89,7 @@ int s3c_record_put_entry(struct s3c_buf *text, const struct s3c_entry *entry)
 	r = r < 0 ? r : s3c_buf_append(text, header->commitment, sizeof(header->commitment));
 	r = r < 0 ? r : s3c_buf_append(text, header->wrapped, sizeof(header->wrapped));
 	r = r < 0 ? r : s3c_record_put_text(text, header->key_id);
+	r = r < 0 || !header->kms ? r : put_kms(text, header->kms);
 	r = r < 0 ? r : s3c_record_put_u64(text, header->size);
 	r = r < 0 ? r : s3c_record_put_u64(text, entry->stored_size);
 	r = r < 0 ? r : s3c_record_put_text(text, entry->version.etag);
@@ -190,21 +205,39 @@ static void get_attrs(struct s3c_record_reader *reader, struct s3c_attrs *attrs)
 	attrs->ctime_ns = (int64_t)s3c_record_get_u64(reader);
 }
 
+static int get_kms(struct s3c_record_reader *reader, struct s3c_kms_wrap **ret_wrap)
+{
+	char arn[S3C_KMS_ID_MAX + 1], pairs[S3C_MATDESC_MAX + 1];
+	bool reuse = s3c_record_get_u8(reader) != 0;
+	uint8_t data[S3C_KMS_WRAP_MAX];
+	uint32_t len;
+
+	s3c_record_get_text(reader, arn, sizeof(arn));
+	s3c_record_get_text(reader, pairs, sizeof(pairs));
+	len = s3c_record_get_u32(reader);
+	if (reader->failed || !len || len > sizeof(data))
+		return -EBADMSG;
+	s3c_record_take(reader, data, len);
+	return reader->failed ? -EBADMSG : s3c_kms_wrap_new(reuse, arn, pairs, data, len, ret_wrap);
+}
+
 int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *reader,
 			 const char *path, bool is_dir, struct s3c_entry **ret_entry)
 {
-	struct s3c_header header = { 0 };
+	cleanup_header struct s3c_header header = { 0 };
 	struct s3c_version version = { 0 };
 	struct s3c_entry *entry;
+	unsigned flags;
 	uint64_t stored;
-	int r;
+	int r = 0;
 
 	if (!s3c_record_get_u8(reader)) {
 		*ret_entry = NULL;
 		return reader->failed ? -EBADMSG : 0;
 	}
 	header.layout = s3c_record_get_u8(reader);
-	header.attrs_final = s3c_record_get_u8(reader);
+	flags = s3c_record_get_u8(reader);
+	header.attrs_final = flags & BASE_FINAL;
 	get_attrs(reader, &header.attrs);
 	header.epoch = s3c_record_get_u32(reader);
 	s3c_record_take(reader, header.file_id, sizeof(header.file_id));
@@ -215,12 +248,17 @@ int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *re
 	s3c_record_take(reader, header.commitment, sizeof(header.commitment));
 	s3c_record_take(reader, header.wrapped, sizeof(header.wrapped));
 	s3c_record_get_text(reader, header.key_id, sizeof(header.key_id));
+	if (flags & BASE_KMS)
+		r = get_kms(reader, &header.kms);
+	if (r < 0)
+		return r;
 	header.size = s3c_record_get_u64(reader);
 	stored = s3c_record_get_u64(reader);
 	s3c_record_get_text(reader, version.etag, sizeof(version.etag));
 	version.modified_ns = (int64_t)s3c_record_get_u64(reader);
 	s3c_record_get_text(reader, version.version_id, sizeof(version.version_id));
-	if (reader->failed || header.layout > S3C_LAYOUT_FOREIGN)
+	if (reader->failed || (flags & ~(BASE_FINAL | BASE_KMS)) ||
+	    header.layout > S3C_LAYOUT_FOREIGN)
 		return -EBADMSG;
 	r = s3c_entry_local(engine, path, is_dir, &header, &version, stored, NULL, &entry);
 	if (r < 0)
@@ -341,7 +379,7 @@ int s3c_record_decode_upload(struct s3c_engine *engine, const uint8_t *data, siz
 	if (r == 0) {
 		ret_paused->sealed = flags & UPLOAD_SEALED;
 		ret_paused->keep = flags & UPLOAD_KEEP;
-		ret_paused->header = entry->header;
+		s3c_header_set(&ret_paused->header, &entry->header);
 		ret_paused->path = strdup(path);
 		ret_paused->key = strdup(key);
 		if (ret_paused->path && ret_paused->key)

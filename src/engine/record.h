@@ -7,8 +7,11 @@
  *	object	= version(1) flags(1) path size base-visible attrs cid base ops
  *	flags	= 1 content differs
  *	attrs	= mode(4) uid(4) gid(4) mtime(8) atime(8) ctime(8)
- *	base	= 0 | 1 layout(1) final(1) attrs epoch(4) file-id content-id op-id generation(8)
- *salt commitment wrapped key-id size(8) stored(8) etag modified(8) version-id
+ *	base	= 0 | 1 layout(1) flags(1) attrs epoch(4) file-id content-id op-id generation(8)
+ *		  salt commitment wrapped key-id [kms] size(8) stored(8) etag modified(8)
+ *		  version-id
+ *	flags	= 1 its attributes count, not the trailer's, 2 with kms
+ *	kms	= reuse(1) arn pairs length(4) blob
  *	ops	= count(1) *( op-id size(8) visible(8) covers(1) )
  *
  *	upload	= version(1) flags(1) path key upload-id source-etag base

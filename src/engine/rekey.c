@@ -17,7 +17,8 @@
 struct rekey {
 	struct s3c_engine *engine;
 	const struct s3c_rekey_request *rq;
-	const struct s3c_master_key *key;
+	const struct s3c_master_key *key; /* NULL: kms, or it only counts */
+	bool kms;                         /* under the active KMS key */
 	struct s3c_pool *pool;
 
 	struct s3c_mutex lock; /* guards what follows */
@@ -76,13 +77,15 @@ static enum outcome class_of_others(const struct s3c_meta *meta)
 static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 		  const struct s3c_header *header, char *why, size_t why_size)
 {
+	const struct s3c_keyring *keyring = rk->engine->config.keyring;
+	const struct s3c_volume *volume = rk->engine->volume;
 	cleanup_secret uint8_t *data_key = s3c_secret_alloc(S3C_KEY_LEN);
+	cleanup_header struct s3c_header anew = { 0 };
 	struct s3c_version version;
 	struct s3c_copy copy = {
 		.from = key,
 		.to = key,
 		.old = header,
-		.header = *header,
 		.source = &st->version,
 		.stored_size = st->size,
 	};
@@ -90,9 +93,15 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(header, rk->engine->config.keyring, data_key, why, why_size);
-	if (r == 0)
-		r = s3c_header_rewrap(&copy.header, rk->key, data_key);
+	s3c_header_set(&anew, header);
+	if (rk->kms) {
+		r = s3c_header_renew(&anew, keyring, volume, NULL, NULL, why, why_size);
+	} else {
+		r = s3c_header_unwrap(header, keyring, volume, NULL, data_key, why, why_size);
+		if (r == 0)
+			r = s3c_header_rewrap(&anew, rk->key, data_key);
+	}
+	copy.header = anew;
 	return r < 0 ? r : s3c_copy_object(rk->engine, &copy, &version);
 }
 
@@ -106,7 +115,7 @@ static int recopy(struct rekey *rk, const char *key, const struct s3c_stat *st)
 {
 	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
 	struct s3c_version version;
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	struct s3c_copy copy = {
 		.from = key,
 		.to = key,
@@ -191,7 +200,7 @@ static int handle_sealed(struct rekey *rk, const char *key, const struct s3c_sta
 			 enum outcome *ret_outcome, char *why, size_t why_size)
 {
 	bool count = rk->rq->what == S3C_REKEY_COUNT, named;
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	int r;
 
 	if (!s3c_meta_get(&st->meta, S3C_META_PACKED))
@@ -200,7 +209,8 @@ static int handle_sealed(struct rekey *rk, const char *key, const struct s3c_sta
 			      &header, why, why_size);
 	if (r < 0)
 		return r;
-	named = strcmp(header.key_id, rk->rq->key_id) == 0;
+	named = rk->kms ? s3c_header_is_current(&header, rk->engine->config.keyring)
+			: strcmp(s3c_header_key_name(&header), rk->rq->key_id) == 0;
 	if (header.layout == S3C_LAYOUT_NONE) {
 		*ret_outcome = KEYLESS;
 	} else if (rk->rq->what == S3C_REKEY_REENCRYPT) {
@@ -402,13 +412,19 @@ static int run(struct rekey *rk, struct s3c_op *op)
 static int check_key(struct rekey *rk)
 {
 	const struct s3c_volume *volume = rk->engine->volume;
+	const struct s3c_keyring *keyring = rk->engine->config.keyring;
 	int r = s3c_writable(rk->engine);
 
 	if (r < 0)
 		return r;
-	rk->key = s3c_keyring_find(rk->engine->config.keyring, rk->rq->key_id);
+	rk->key = s3c_keyring_find(keyring, rk->rq->key_id);
+	if (!rk->key && keyring->kms && s3c_kms_keys_writes(keyring->kms)) {
+		const char *active = s3c_kms_keys_active(keyring->kms);
+
+		rk->kms = active && strcmp(active, rk->rq->key_id) == 0;
+	}
 	if (!rk->key)
-		return -ENOKEY;
+		return rk->kms ? 0 : -ENOKEY;
 	if (volume->family == S3C_FAMILY_SSEC)
 		return rk->key == volume->ssec_key ? 0 : -EINVAL;
 	if ((rk->rq->what == S3C_REKEY_REENCRYPT || rk->rq->migrate) && !rk->key->active)

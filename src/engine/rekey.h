@@ -37,9 +37,10 @@ struct s3c_rekey_counts {
 
 struct s3c_rekey_request {
 	enum s3c_rekey_what what;
-	const char *key_id; /* COUNT: the one asked for; else the one that is to wrap, which for
-			       what is written anew is the active one */
-	bool migrate;       /* what is plain or foreign, and accepted, is sealed */
+	/* COUNT: the one asked for; else the one that is to wrap, which for what is written anew is
+	   the active one, and of a KMS the active one's ARN. */
+	const char *key_id;
+	bool migrate; /* what is plain or foreign, and accepted, is sealed */
 	const char *const *paths; /* of files or directories, at or below which; NULL ends them */
 	unsigned parallel;        /* objects at once */
 	/* Both from any thread, one at a time, and neither may call the engine. */
@@ -49,7 +50,8 @@ struct s3c_rekey_request {
 };
 
 /*
- * 0 also when objects were skipped: the counts tell. Errors: the key is not in the keyring
+ * 0 also when objects were skipped: the counts tell. Errors: the key is neither in the keyring nor
+ * the active KMS key
  * (-ENOKEY), or cannot wrap, or is not the one in use for SSE-C (-EINVAL); a listing failed; op.
  */
 int s3c_engine_rekey(struct s3c_engine *engine, struct s3c_op *op,

@@ -264,7 +264,7 @@ static int find_copy(struct tree *tree, const char *to, const struct s3c_header 
 {
 	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
 	struct s3c_version version;
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	uint64_t found;
 	int r = head_object(tree->engine, to, &header, &version, &found, &extra);
 
@@ -361,13 +361,13 @@ static int copy_item(struct tree *tree, struct item *item)
 	cleanup_free char *to = new_key(tree, item->key);
 	struct s3c_version version, copied, replaces = { 0 };
 	struct s3c_copy copy = { .from = item->key, .to = to, .source = &version };
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	int r = 0;
 
 	if (!to)
 		return -ENOMEM;
 	if (source) {
-		header = source->header;
+		s3c_header_set(&header, &source->header);
 		version = source->version;
 		copy.stored_size = source->stored_size;
 		extra = s3c_extra_ref(source->extra);

@@ -161,7 +161,7 @@ static int is_copied(struct s3c_engine *engine, const struct found *found)
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	const struct s3c_entry *source = found->source;
 	cleanup_free char *key = NULL;
-	struct s3c_header header;
+	cleanup_header struct s3c_header header = { 0 };
 	int r = s3c_key_of(engine, found->to, false, &key);
 
 	if (r == 0)

@@ -68,8 +68,7 @@ static bool is_usable(const struct s3c_commit *c, const struct s3c_paused *pause
 		return false;
 	if (!c->sealed)
 		return header->layout == S3C_LAYOUT_PLAIN;
-	return header->layout == S3C_LAYOUT_TRAILER &&
-	       strcmp(header->key_id, s3c_keyring_active(ring)->id) == 0 &&
+	return header->layout == S3C_LAYOUT_TRAILER && s3c_header_is_current(header, ring) &&
 	       (!c->base || header->generation > c->base->header.generation);
 }
 
@@ -120,7 +119,7 @@ static bool is_there(struct s3c_commit *c, const struct s3c_paused *paused)
 	    memcmp(entry->header.content_id, paused->header.content_id, S3C_CONTENT_ID_LEN) != 0 ||
 	    !all_sent(c))
 		return false;
-	c->header = entry->header;
+	s3c_header_set(&c->header, &entry->header);
 	c->version = entry->version;
 	c->stored = entry->stored_size;
 	return true;
@@ -280,8 +279,8 @@ static int take_key(const struct resuming *re)
 	upload->key = s3c_objects_secret(object->objects);
 	if (!upload->key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(&upload->header, object->engine->config.keyring, upload->key, why,
-			      sizeof(why));
+	r = s3c_header_unwrap(&upload->header, object->engine->config.keyring,
+			      object->engine->volume, NULL, upload->key, why, sizeof(why));
 	if (r == 0 && upload->keep && !s3c_equal_ct(upload->key, re->c->crypt->key, S3C_KEY_LEN))
 		r = -EBADMSG;
 	return r;
@@ -299,7 +298,7 @@ static int build(struct resuming *re)
 	upload = re->upload;
 	upload->id = steal_ptr(paused->upload_id);
 	upload->record = paused->record;
-	upload->header = paused->header;
+	s3c_header_set(&upload->header, &paused->header);
 	upload->keep = paused->keep;
 	memcpy(upload->source_etag, paused->source_etag, sizeof(upload->source_etag));
 	/* Attributes that differ from its header's are corrected after it. */

@@ -81,6 +81,7 @@ void s3c_upload_free(struct s3c_upload *upload)
 		free(upload->parts[i]->marks);
 		free(upload->parts[i]);
 	}
+	s3c_header_clear(&upload->header);
 	free(upload->parts);
 	free(upload->salts);
 	free(upload->kinds);
@@ -510,11 +511,12 @@ static int stream_create(struct s3c_upload *upload)
 	if (r == 0)
 		r = s3c_commit_header(&c, S3C_LAYOUT_TRAILER, upload->keep);
 	if (r == 0) {
-		upload->header = c.header;
+		s3c_header_set(&upload->header, &c.header);
 		upload->key = steal_ptr(c.key);
 		r = s3c_upload_create(upload);
 	}
 	s3c_secret_free(c.key);
+	s3c_header_clear(&c.header);
 	s3c_crypt_put(c.crypt);
 	s3c_entry_put(c.base);
 	return r;

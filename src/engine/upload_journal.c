@@ -17,6 +17,7 @@ void s3c_paused_free(struct s3c_paused *paused)
 		return;
 	for (size_t i = 0; i < paused->count; i++)
 		free(paused->parts[i].marks);
+	s3c_header_clear(&paused->header);
 	free(paused->parts);
 	free(paused->path);
 	free(paused->key);
@@ -314,7 +315,7 @@ bool s3c_upload_pause(struct s3c_upload *upload, int r)
 	paused->record = upload->record;
 	paused->sealed = upload->key != NULL;
 	paused->keep = upload->keep;
-	paused->header = upload->header;
+	s3c_header_set(&paused->header, &upload->header);
 	memcpy(paused->source_etag, upload->source_etag, sizeof(paused->source_etag));
 	paused->key = strdup(upload->target->key);
 	paused->upload_id = strdup(upload->id);

@@ -52,6 +52,11 @@ static void key_clear(struct s3c_master_key *key)
 	free(key->desc);
 }
 
+struct s3c_keyring *s3c_keyring_empty(void)
+{
+	return calloc(1, sizeof(struct s3c_keyring));
+}
+
 void s3c_keyring_free(struct s3c_keyring *keyring)
 {
 	if (!keyring)

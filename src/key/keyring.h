@@ -46,9 +46,12 @@ struct s3c_master_key {
 	struct s3c_key_desc *desc;
 	size_t desc_count;
 };
+struct s3c_kms_keys;
 struct s3c_keyring {
 	struct s3c_master_key *keys; /* in file order */
 	size_t count;
+	/* KMS keys that the mount may use besides, key/kms_keys.h; borrowed, NULL: none. */
+	struct s3c_kms_keys *kms;
 };
 
 /* Refuses (with a sentence) a missing file, one that others may read, a bad or missing active key.
@@ -61,6 +64,8 @@ int s3c_keyring_load(const char *path, struct s3c_err *err, struct s3c_keyring *
  */
 int s3c_keyring_parse(const char *text, size_t len, const char *name, const char *dir,
 		      struct s3c_err *err, struct s3c_keyring **ret_keyring);
+/* One without master keys, for a mount that has KMS keys alone. NULL: no memory. */
+struct s3c_keyring *s3c_keyring_empty(void);
 void s3c_keyring_free(struct s3c_keyring *keyring);
 /*
  * Reads the file of rsa_private_key, which has to be as private as the keyring, into secret memory
@@ -71,7 +76,7 @@ int s3c_keyring_rsa_pem(const struct s3c_master_key *key, struct s3c_err *err, c
 /* Makes the file, 0600, with one active 32-byte key; id NULL: "key-YYYYMMDD-XXXX". -EEXIST:
  * refused. */
 int s3c_keyring_create(const char *path, const char *id, struct s3c_err *err);
-/* The active key for wrapping (or for per-object SSE-C keys); never NULL after a load. */
+/* The active key for wrapping (or for per-object SSE-C keys); NULL in an empty one alone. */
 const struct s3c_master_key *s3c_keyring_active(const struct s3c_keyring *keyring);
 const struct s3c_master_key *s3c_keyring_find(const struct s3c_keyring *keyring, const char *id);
 /* The key marked use = sse-c, preferring the active one; NULL: none. */

@@ -343,7 +343,8 @@ static int try_kms(const struct s3c_wrapped_key *wrapped, const struct s3c_kms_u
 			   "its encryption context is that of another content algorithm");
 	if (!kms || !kms->decrypt)
 		return say(why, why_size, -EACCES,
-			   "a KMS key wraps its data key, and this program cannot ask a KMS yet");
+			   "a KMS key wraps its data key, and none is named: give kms_key_id= or "
+			   "kms_read_keys=");
 	return kms->decrypt(kms->arg, wrapped, ret_key, why, why_size);
 }
 

@@ -117,33 +117,132 @@ int s3c_header_commitment(const uint8_t data_key[static S3C_KEY_LEN],
 			       S3C_COMMITMENT_LEN);
 }
 
-int s3c_header_new(const struct s3c_keyring *keyring, const struct s3c_volume *volume,
-		   struct s3c_header *ret_header, uint8_t ret_data_key[static S3C_KEY_LEN])
+void s3c_header_set(struct s3c_header *to, const struct s3c_header *from)
+{
+	struct s3c_kms_wrap *former = to->kms;
+
+	*to = *from;
+	to->kms = s3c_kms_wrap_ref(from->kms);
+	s3c_kms_wrap_put(former);
+}
+
+void s3c_header_clear(struct s3c_header *header)
+{
+	s3c_kms_wrap_put(header->kms);
+	header->kms = NULL;
+}
+
+static bool kms_writes(const struct s3c_keyring *keyring)
+{
+	return keyring->kms && s3c_kms_keys_writes(keyring->kms);
+}
+
+/* Draws file id and data key and wraps it, under whatever wraps new objects. */
+static int draw_key(const struct s3c_keyring *keyring, struct s3c_op *op, struct s3c_header *h,
+		    uint8_t *ret_data_key, char *why, size_t why_size)
 {
 	const struct s3c_master_key *active = s3c_keyring_active(keyring);
-	uint8_t file_id[S3C_FILE_ID_LEN], commitment[S3C_COMMITMENT_LEN], wrapped[S3C_WRAP_LEN];
+
+	if (kms_writes(keyring))
+		return s3c_kms_keys_draw(keyring->kms, op, h->file_id, ret_data_key, h->wrapped,
+					 &h->kms, why, why_size);
+	if (!active)
+		return -EKEYREJECTED;
+	s3c_random(h->file_id, sizeof(h->file_id));
+	s3c_random(ret_data_key, S3C_KEY_LEN);
+	memcpy(h->key_id, active->id, sizeof(h->key_id));
+	return s3c_wrap_seal(active, S3C_CEK_ALG, h->file_id, ret_data_key, h->wrapped);
+}
+
+int s3c_header_new(const struct s3c_keyring *keyring, const struct s3c_volume *volume,
+		   struct s3c_op *op, struct s3c_header *ret_header,
+		   uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size)
+{
+	cleanup_header struct s3c_header drawn = { 0 };
 	uint8_t data_key[S3C_KEY_LEN];
 	int r;
 
-	if (!active)
-		return -EKEYREJECTED;
-	s3c_random(file_id, sizeof(file_id));
-	s3c_random(data_key, sizeof(data_key));
-	r = s3c_header_commitment(data_key, file_id, commitment);
+	r = draw_key(keyring, op, &drawn, data_key, why, why_size);
 	if (r == 0)
-		r = s3c_wrap_seal(active, S3C_CEK_ALG, file_id, data_key, wrapped);
+		r = s3c_header_commitment(data_key, drawn.file_id, drawn.commitment);
 	if (r == 0) {
 		ret_header->attrs_final = false;
 		ret_header->epoch = volume->epoch;
-		memcpy(ret_header->file_id, file_id, sizeof(file_id));
+		memcpy(ret_header->file_id, drawn.file_id, sizeof(drawn.file_id));
 		s3c_random(ret_header->content_id, sizeof(ret_header->content_id));
 		s3c_random(ret_header->op_id, sizeof(ret_header->op_id));
-		memcpy(ret_header->commitment, commitment, sizeof(commitment));
-		memcpy(ret_header->wrapped, wrapped, sizeof(wrapped));
-		memcpy(ret_header->key_id, active->id, sizeof(ret_header->key_id));
+		memcpy(ret_header->commitment, drawn.commitment, sizeof(drawn.commitment));
+		memcpy(ret_header->wrapped, drawn.wrapped, sizeof(drawn.wrapped));
+		memcpy(ret_header->key_id, drawn.key_id, sizeof(drawn.key_id));
+		ret_header->kms = steal_ptr(drawn.kms);
 		memcpy(ret_data_key, data_key, sizeof(data_key));
 	}
 	s3c_wipe(data_key, sizeof(data_key));
+	return r;
+}
+
+bool s3c_header_is_current(const struct s3c_header *header, const struct s3c_keyring *keyring)
+{
+	const struct s3c_master_key *active = s3c_keyring_active(keyring);
+
+	if (kms_writes(keyring))
+		return header->kms && s3c_kms_keys_is_current(keyring->kms, header->kms, false);
+	return !header->kms && active && strcmp(header->key_id, active->id) == 0;
+}
+
+/* Under whatever wraps new objects; only wrapped, key_id and kms change. */
+static int wrap_key(struct s3c_header *header, const struct s3c_keyring *keyring,
+		    const struct s3c_volume *volume, struct s3c_op *op, const uint8_t *data_key,
+		    char *why, size_t why_size)
+{
+	const struct s3c_master_key *active = s3c_keyring_active(keyring);
+	struct s3c_kms_wrap *kms = NULL;
+	uint8_t wrapped[S3C_WRAP_LEN] = { 0 };
+	int r;
+
+	if (kms_writes(keyring))
+		r = s3c_kms_keys_seal(keyring->kms, op, volume->id, header->file_id, S3C_CEK_ALG,
+				      data_key, wrapped, &kms, why, why_size);
+	else if (active)
+		r = s3c_wrap_seal(active, S3C_CEK_ALG, header->file_id, data_key, wrapped);
+	else
+		r = -EKEYREJECTED;
+	if (r < 0)
+		return r;
+	memcpy(header->wrapped, wrapped, sizeof(wrapped));
+	memset(header->key_id, 0, sizeof(header->key_id));
+	if (!kms)
+		memcpy(header->key_id, active->id, sizeof(header->key_id));
+	s3c_kms_wrap_put(header->kms);
+	header->kms = kms;
+	return 0;
+}
+
+int s3c_header_renew(struct s3c_header *header, const struct s3c_keyring *keyring,
+		     const struct s3c_volume *volume, struct s3c_op *op, const uint8_t *data_key,
+		     char *why, size_t why_size)
+{
+	struct s3c_kms_wrap *kms = NULL;
+	uint8_t key[S3C_KEY_LEN];
+	int r = -EOPNOTSUPP;
+
+	if (s3c_header_is_current(header, keyring))
+		return 1;
+	if (data_key)
+		return wrap_key(header, keyring, volume, op, data_key, why, why_size);
+	if (header->kms && kms_writes(keyring))
+		r = s3c_kms_keys_reencrypt(keyring->kms, op, header->kms, volume->id,
+					   header->file_id, S3C_CEK_ALG, &kms, why, why_size);
+	if (r == 0) {
+		s3c_kms_wrap_put(header->kms);
+		header->kms = kms;
+	}
+	if (r != -EOPNOTSUPP)
+		return r;
+	r = s3c_header_unwrap(header, keyring, volume, op, key, why, why_size);
+	if (r == 0)
+		r = wrap_key(header, keyring, volume, op, key, why, why_size);
+	s3c_wipe(key, sizeof(key));
 	return r;
 }
 
@@ -179,8 +278,43 @@ static size_t pack(const struct s3c_header *header, uint8_t out[static PACKED_MA
 }
 
 /* The four items of the envelope. */
+static int set_envelope(struct s3c_meta *meta, const char *wrapped, const char *matdesc,
+			const char *wrap_alg)
+{
+	int r = s3c_meta_set(meta, META_KEY, wrapped);
+
+	if (r == 0)
+		r = s3c_meta_set(meta, META_MATDESC, matdesc);
+	if (r == 0)
+		r = s3c_meta_set(meta, META_WRAP_ALG, wrap_alg);
+	if (r == 0)
+		r = s3c_meta_set(meta, META_CEK_ALG, S3C_CEK_ALG);
+	return r;
+}
+
+static int encode_kms(const struct s3c_header *header, const struct s3c_volume *volume,
+		      struct s3c_meta *meta)
+{
+	const struct s3c_kms_wrap *kms = header->kms;
+	char text[S3C_BASE64_LEN(S3C_WRAP_LEN + S3C_KMS_WRAP_MAX) + 1];
+	uint8_t wrapped[S3C_WRAP_LEN + S3C_KMS_WRAP_MAX];
+	size_t local = kms->reuse ? S3C_WRAP_LEN : 0;
+	cleanup_free char *matdesc = NULL;
+	int r;
+
+	if (kms->len > S3C_KMS_WRAP_MAX)
+		return -EINVAL;
+	memcpy(wrapped, header->wrapped, local);
+	memcpy(wrapped + local, kms->data, kms->len);
+	s3c_base64_encode(wrapped, local + kms->len, text);
+	r = s3c_kms_matdesc(kms, volume->id, header->file_id, S3C_CEK_ALG, &matdesc);
+	return r < 0 ? r
+		     : set_envelope(meta, text, matdesc,
+				    kms->reuse ? S3C_KMS_REUSE_ALG : S3C_KMS_WRAP_ALG);
+}
+
 static int encode_envelope(const struct s3c_header *header, const struct s3c_keyring *keyring,
-			   struct s3c_meta *meta)
+			   const struct s3c_volume *volume, struct s3c_meta *meta)
 {
 	const struct s3c_master_key *key = s3c_keyring_find(keyring, header->key_id);
 	struct s3c_master_key forgotten = { 0 };
@@ -188,6 +322,8 @@ static int encode_envelope(const struct s3c_header *header, const struct s3c_key
 	cleanup_free char *matdesc = NULL;
 	int r;
 
+	if (header->kms)
+		return encode_kms(header, volume, meta);
 	if (!key) {
 		if (!s3c_key_id_valid(header->key_id))
 			return -EINVAL;
@@ -196,15 +332,7 @@ static int encode_envelope(const struct s3c_header *header, const struct s3c_key
 	}
 	s3c_base64_encode(header->wrapped, sizeof(header->wrapped), wrapped);
 	r = s3c_keyring_matdesc(key, &matdesc);
-	if (r == 0)
-		r = s3c_meta_set(meta, META_KEY, wrapped);
-	if (r == 0)
-		r = s3c_meta_set(meta, META_MATDESC, matdesc);
-	if (r == 0)
-		r = s3c_meta_set(meta, META_WRAP_ALG, S3C_WRAP_ALG);
-	if (r == 0)
-		r = s3c_meta_set(meta, META_CEK_ALG, S3C_CEK_ALG);
-	return r;
+	return r < 0 ? r : set_envelope(meta, wrapped, matdesc, S3C_WRAP_ALG);
 }
 
 int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring *keyring,
@@ -226,7 +354,7 @@ int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring 
 		return -EINVAL;
 	r = s3c_attrs_encode(&header->attrs, meta);
 	if (r == 0 && header->layout != S3C_LAYOUT_NONE)
-		r = encode_envelope(header, keyring, meta);
+		r = encode_envelope(header, keyring, volume, meta);
 	if (r == 0)
 		r = s3c_header_seal(volume, meta, packed, len, rel_key,
 				    chunks ? &header->size : NULL, packed + len);
@@ -304,32 +432,72 @@ static int decode_key_id(const char *matdesc, char ret_id[static S3C_KEY_ID_MAX 
 	return 0;
 }
 
-/* Under a good seal: what does not fit here was written by another program, not altered. */
-static int decode_envelope(const struct s3c_meta *meta, struct s3c_header *h, char *why,
-			   size_t why_size)
+/* x-amz-key-v2 into wrapped and what a KMS wrapped. */
+static int decode_kms(const struct s3c_meta *meta, const struct s3c_volume *volume, bool reuse,
+		      struct s3c_header *h, char *why, size_t why_size)
 {
-	const char *wrap_alg = s3c_meta_get(meta, META_WRAP_ALG);
-	const char *cek_alg = s3c_meta_get(meta, META_CEK_ALG);
+	uint8_t wrapped[S3C_WRAP_LEN + S3C_KMS_WRAP_MAX];
+	const char *text = s3c_meta_get(meta, META_KEY);
+	size_t len, local = reuse ? S3C_WRAP_LEN : 0;
+	cleanup_free char *pairs = NULL;
+	cleanup_free char *arn = NULL;
+	int r;
+
+	if (!text || s3c_base64_decode(text, strlen(text), wrapped, sizeof(wrapped), &len) < 0 ||
+	    len <= local || len - local > S3C_KMS_WRAP_MAX)
+		return say(why, why_size, -EBADMSG, "its wrapped key is damaged");
+	r = s3c_kms_matdesc_parse(s3c_meta_get(meta, META_MATDESC), volume->id,
+				  reuse ? NULL : h->file_id, S3C_CEK_ALG, &arn, &pairs);
+	if (r == -EBADMSG)
+		return say(why, why_size, r,
+			   "its material description is not that of this volume and file");
+	if (r < 0)
+		return r;
+	memcpy(h->wrapped, wrapped, local);
+	return s3c_kms_wrap_new(reuse, arn, pairs, wrapped + local, len - local, &h->kms);
+}
+
+static int decode_master(const struct s3c_meta *meta, struct s3c_header *h, char *why,
+			 size_t why_size)
+{
 	const char *wrapped = s3c_meta_get(meta, META_KEY);
 	size_t len;
 
-	if (!cek_alg || strcmp(cek_alg, S3C_CEK_ALG) != 0)
-		return say(why, why_size, -EPROTO,
-			   "content algorithm %s, which this program does not know",
-			   cek_alg ? cek_alg : "(none)");
-	if (!wrap_alg || strcmp(wrap_alg, S3C_WRAP_ALG) != 0)
-		return say(why, why_size, -EPROTO,
-			   "its key is wrapped by %s, which this program does not know",
-			   wrap_alg ? wrap_alg : "(nothing)");
 	if (!wrapped ||
 	    s3c_base64_decode(wrapped, strlen(wrapped), h->wrapped, sizeof(h->wrapped), &len) < 0 ||
 	    len != sizeof(h->wrapped))
 		return say(why, why_size, -EBADMSG, "its wrapped key is damaged");
 	if (decode_key_id(s3c_meta_get(meta, META_MATDESC), h->key_id) < 0)
 		return say(why, why_size, -EBADMSG, "its material description names no key");
-	if (h->layout == S3C_LAYOUT_CHUNKS && h->size && s3c_salt_is_hole(h->salt))
-		return say(why, why_size, -EBADMSG, "its salt is zero");
 	return 0;
+}
+
+/* Under a good seal: what does not fit here was written by another program, not altered. On an
+ * error the caller clears h. */
+static int decode_envelope(const struct s3c_meta *meta, const struct s3c_volume *volume,
+			   struct s3c_header *h, char *why, size_t why_size)
+{
+	const char *wrap_alg = s3c_meta_get(meta, META_WRAP_ALG);
+	const char *cek_alg = s3c_meta_get(meta, META_CEK_ALG);
+	int r;
+
+	if (!cek_alg || strcmp(cek_alg, S3C_CEK_ALG) != 0)
+		return say(why, why_size, -EPROTO,
+			   "content algorithm %s, which this program does not know",
+			   cek_alg ? cek_alg : "(none)");
+	if (wrap_alg && strcmp(wrap_alg, S3C_WRAP_ALG) == 0)
+		r = decode_master(meta, h, why, why_size);
+	else if (wrap_alg && strcmp(wrap_alg, S3C_KMS_WRAP_ALG) == 0)
+		r = decode_kms(meta, volume, false, h, why, why_size);
+	else if (wrap_alg && strcmp(wrap_alg, S3C_KMS_REUSE_ALG) == 0)
+		r = decode_kms(meta, volume, true, h, why, why_size);
+	else
+		return say(why, why_size, -EPROTO,
+			   "its key is wrapped by %s, which this program does not know",
+			   wrap_alg ? wrap_alg : "(nothing)");
+	if (r == 0 && h->layout == S3C_LAYOUT_CHUNKS && h->size && s3c_salt_is_hole(h->salt))
+		r = say(why, why_size, -EBADMSG, "its salt is zero");
+	return r;
 }
 
 int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volume,
@@ -364,29 +532,29 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 			   flags & ~FLAGS_KNOWN);
 	h.attrs_final = flags & FLAG_ATTRS_FINAL;
 	if (h.layout != S3C_LAYOUT_NONE) {
-		r = decode_envelope(meta, &h, why, why_size);
-		if (r < 0)
+		r = decode_envelope(meta, volume, &h, why, why_size);
+		if (r < 0) {
+			s3c_header_clear(&h);
 			return r;
+		}
 	}
 	s3c_attrs_decode(meta, &h.attrs);
 	*ret_header = h;
 	return 0;
 }
 
-int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring *keyring,
-		      uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size)
+/* By a master key of the keyring. */
+static int open_master(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		       uint8_t *ret_data_key, char *why, size_t why_size)
 {
 	const struct s3c_master_key *key = s3c_keyring_find(keyring, header->key_id);
-	uint8_t data_key[S3C_KEY_LEN], commitment[S3C_COMMITMENT_LEN];
 	int r;
 
-	if (header->layout != S3C_LAYOUT_CHUNKS && header->layout != S3C_LAYOUT_TRAILER)
-		return -EINVAL;
 	if (!key)
 		return say(why, why_size, -EACCES,
 			   "needs the master key %s, which the keyring does not have",
 			   header->key_id);
-	r = s3c_wrap_open(key, S3C_CEK_ALG, header->file_id, header->wrapped, data_key);
+	r = s3c_wrap_open(key, S3C_CEK_ALG, header->file_id, header->wrapped, ret_data_key);
 	if (r == -EINVAL)
 		return say(why, why_size, -EACCES,
 			   "needs the master key %s, which in the keyring is no key for encrypting "
@@ -397,6 +565,27 @@ int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring 
 		    "its key does not open under the master key %s: altered, or the keyring has "
 		    "another secret under this id",
 		    header->key_id);
+	return r;
+}
+
+int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		      const struct s3c_volume *volume, struct s3c_op *op,
+		      uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size)
+{
+	uint8_t data_key[S3C_KEY_LEN], commitment[S3C_COMMITMENT_LEN];
+	int r;
+
+	if (header->layout != S3C_LAYOUT_CHUNKS && header->layout != S3C_LAYOUT_TRAILER)
+		return -EINVAL;
+	if (!header->kms)
+		r = open_master(header, keyring, data_key, why, why_size);
+	else if (keyring->kms)
+		r = s3c_kms_keys_open(keyring->kms, op, header->kms, header->wrapped, volume->id,
+				      header->file_id, S3C_CEK_ALG, data_key, why, why_size);
+	else
+		return say(why, why_size, -EACCES,
+			   "needs the KMS key %.256s: mount with kms_key_id= or kms_read_keys=",
+			   header->kms->arn);
 	if (r == 0)
 		r = s3c_header_commitment(data_key, header->file_id, commitment);
 	if (r == 0 && !s3c_equal_ct(commitment, header->commitment, sizeof(commitment)))
@@ -415,6 +604,7 @@ int s3c_header_rewrap(struct s3c_header *header, const struct s3c_master_key *ke
 
 	if (r < 0)
 		return r;
+	s3c_header_clear(header);
 	memcpy(header->wrapped, wrapped, sizeof(wrapped));
 	memcpy(header->key_id, key->id, sizeof(header->key_id));
 	return 0;

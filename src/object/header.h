@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "key/kms_keys.h"
 #include "object/attrs.h"
 #include "object/geometry.h"
 #include "object/volume.h"
@@ -44,18 +45,41 @@ struct s3c_header {
 	uint64_t generation;
 	uint8_t salt[S3C_SALT_LEN]; /* LAYOUT_CHUNKS: of the only segment */
 	uint8_t commitment[S3C_COMMITMENT_LEN];
-	uint8_t wrapped[S3C_WRAP_LEN];
-	char key_id[S3C_KEY_ID_MAX + 1]; /* master key that wrapped */
+	uint8_t wrapped[S3C_WRAP_LEN];   /* by a master key, or by the key in a kms with reuse */
+	char key_id[S3C_KEY_ID_MAX + 1]; /* master key that wrapped; "" where kms */
+	struct s3c_kms_wrap *kms;        /* by a KMS; with a reference; NULL: not */
 	uint64_t size;                   /* plaintext; with a trailer 0 until its footer was read */
 };
+
+/* A header owns what kms points to: copies are made by s3c_header_set, which lets go of what
+ * *to had. Neither is needed for a copy that ends before its source does. */
+void s3c_header_set(struct s3c_header *to, const struct s3c_header *from);
+void s3c_header_clear(struct s3c_header *header);
+#define cleanup_header __attribute__((cleanup(s3c_header_clear)))
 
 /*
  * Draws file id, content id, data key (secret memory of the caller), commitment, wrap under the
  * active key; op id. attrs, layout, salt, generation, size are the caller's and are left as they
- * are, set before or after.
+ * are, set before or after. What kms was is not looked at. With a KMS it may wait for it, and why
+ * (may be NULL) gets words.
  */
 int s3c_header_new(const struct s3c_keyring *keyring, const struct s3c_volume *volume,
-		   struct s3c_header *ret_header, uint8_t ret_data_key[static S3C_KEY_LEN]);
+		   struct s3c_op *op, struct s3c_header *ret_header,
+		   uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size);
+/* Is it wrapped as s3c_header_new would? */
+bool s3c_header_is_current(const struct s3c_header *header, const struct s3c_keyring *keyring);
+/*
+ * Wraps its data key so. data_key NULL: not known; then the KMS wraps it anew by itself where it
+ * can, or it is unwrapped for it. 0: changed; 1: it was so already. May wait.
+ */
+int s3c_header_renew(struct s3c_header *header, const struct s3c_keyring *keyring,
+		     const struct s3c_volume *volume, struct s3c_op *op, const uint8_t *data_key,
+		     char *why, size_t why_size);
+/* Who wrapped it: id of a master key, or ARN. */
+static inline const char *s3c_header_key_name(const struct s3c_header *header)
+{
+	return header->kms ? header->kms->arn : header->key_id;
+}
 /*
  * rel_key: the object's key relative to the volume's prefix. Adds to *meta, where xattr, rdev and
  * s3cryptfs-name, if they are set before, are sealed too. -EINVAL: a plain layout, a size over one
@@ -74,9 +98,11 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 		      char *why, size_t why_size);
 /*
  * The data key: -EACCES when the keyring lacks the key that the header names (why names it),
- * -EBADMSG when it does not open or does not fit the commitment.
+ * -EBADMSG when it does not open or does not fit the commitment. One that a KMS wrapped may wait
+ * for it (op may be NULL), with the errors of key/kms.h.
  */
 int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring *keyring,
+		      const struct s3c_volume *volume, struct s3c_op *op,
 		      uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size);
 /* The data key under another master key; all else stays. -EINVAL: a key that cannot wrap. */
 int s3c_header_rewrap(struct s3c_header *header, const struct s3c_master_key *key,

@@ -16,4 +16,6 @@ libs3cryptfs_a_SOURCES += \
 	src/object/trailer.c \
 	src/object/trailer.h \
 	src/object/volume.c \
-	src/object/volume.h
+	src/object/volume.h \
+	src/object/volume_kms.c \
+	src/object/volume_kms.h

@@ -16,6 +16,7 @@
 
 #include "base/encode.h"
 #include "base/secret.h"
+#include "object/volume_kms.h"
 
 #define BODY_MAX (256u << 10)
 #define BODY_FORMAT "s3cryptfs volume"
@@ -53,6 +54,11 @@ void s3c_volume_free(struct s3c_volume *volume)
 static bool can_wrap(const struct s3c_master_key *key)
 {
 	return key->secret && key->secret_len == S3C_KEY_LEN && !key->ssec_shared;
+}
+
+static bool kms_writes(const struct s3c_keyring *keyring)
+{
+	return keyring->kms && s3c_kms_keys_writes(keyring->kms);
 }
 
 /* Keys that the family of this volume uses: they get a slot or a check. */
@@ -179,7 +185,7 @@ static int append_check(json_t *checks, const struct s3c_master_key *key, const 
 }
 
 static int create_cse(struct s3c_volume *volume, const struct s3c_keyring *keyring,
-		      struct s3c_buf *ret_body)
+		      struct s3c_err *err, struct s3c_buf *ret_body)
 {
 	uint8_t check[S3C_KEY_LEN], name_key[S3C_KEY_LEN], name_wrapped[S3C_WRAP_LEN];
 	struct s3c_master_key volume_master = { .secret_len = S3C_KEY_LEN };
@@ -200,6 +206,9 @@ static int create_cse(struct s3c_volume *volume, const struct s3c_keyring *keyri
 	for (size_t i = 0; r == 0 && i < keyring->count; i++)
 		if (can_wrap(&keyring->keys[i]))
 			r = append_slot(slots, &keyring->keys[i], volume->id, volume->keys);
+	if (r == 0 && kms_writes(keyring))
+		r = s3c_volume_kms_append(slots, keyring->kms, volume->id, VOLUME_KEY_ALG,
+					  volume->keys, err);
 	if (r < 0)
 		return r;
 
@@ -238,7 +247,7 @@ static int create_ssec(struct s3c_volume *volume, const struct s3c_keyring *keyr
 	return root ? body_write(root, NULL, NULL, ret_body) : -ENOMEM;
 }
 
-/* The key that a volume of this kind writes with; NULL with a sentence. */
+/* The master key that a volume of this kind writes with; NULL with a sentence. */
 static const struct s3c_master_key *writing_key(enum s3c_family family, bool ssec_shared,
 						const struct s3c_keyring *keyring,
 						struct s3c_err *err)
@@ -254,7 +263,7 @@ static const struct s3c_master_key *writing_key(enum s3c_family family, bool sse
 		return key;
 	}
 	key = s3c_keyring_active(keyring);
-	if (key && can_wrap(key))
+	if ((key && can_wrap(key)) || (family == S3C_FAMILY_CSE && kms_writes(keyring)))
 		return key;
 	s3c_err_set(err, -EKEYREJECTED,
 		    "the active key %s has 'use = sse-c': it is sent to the store and may encrypt "
@@ -288,7 +297,7 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
 	volume->family = family;
 	volume->ssec_shared = family == S3C_FAMILY_SSEC && ssec_shared;
 	key = writing_key(family, volume->ssec_shared, keyring, err);
-	if (!key)
+	if (!key && !(family == S3C_FAMILY_CSE && kms_writes(keyring)))
 		return -EKEYREJECTED;
 	s3c_random(volume->id, sizeof(volume->id));
 	volume->serial = 1;
@@ -299,7 +308,7 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
 		if (r < 0)
 			return r;
 	}
-	r = family == S3C_FAMILY_CSE ? create_cse(volume, keyring, ret_body)
+	r = family == S3C_FAMILY_CSE ? create_cse(volume, keyring, err, ret_body)
 				     : create_ssec(volume, keyring, ret_body);
 	if (r < 0)
 		return r;
@@ -413,12 +422,43 @@ static int body_parse(const char *body, size_t len, struct s3c_err *err, struct 
 	return 0;
 }
 
+/* GCM commits to no key, nor does a KMS: the check does. -EBADMSG. */
+static int fits_check(const uint8_t *volume_key, const uint8_t *id, const uint8_t *check)
+{
+	uint8_t got[S3C_KEY_LEN];
+	int r = derive(volume_key, "s3cryptfs check", id, FIRST_EPOCH, got);
+
+	return r < 0 || s3c_equal_ct(got, check, sizeof(got)) ? r : -EBADMSG;
+}
+
+/* By the KMS, under the keys that are named. -ENOENT: there is no slot for one of them. */
+static int open_by_kms(const json_t *slots, const struct s3c_keyring *keyring, const uint8_t *id,
+		       const uint8_t *check, struct s3c_err *err, uint8_t *ret_volume_key)
+{
+	uint8_t volume_key[S3C_KEY_LEN];
+	int result = -ENOENT, r;
+	size_t at = 0;
+
+	do {
+		r = s3c_volume_kms_open(slots, &at, keyring->kms, id, VOLUME_KEY_ALG, err,
+					volume_key);
+		if (r == 0)
+			r = fits_check(volume_key, id, check);
+		if (r == 0)
+			memcpy(ret_volume_key, volume_key, S3C_KEY_LEN);
+		else if (r != -ENOENT)
+			result = r == -EBADMSG ? s3c_err_set(err, r, "its key does not open") : r;
+	} while (r < 0 && r != -ENOENT);
+	s3c_wipe(volume_key, sizeof(volume_key));
+	return r == 0 ? 0 : result;
+}
+
 /* Tries the key's slot; 0 and the volume key, -ENOENT without a slot, -EBADMSG when none opens. */
 static int open_slot(const json_t *epoch, const struct s3c_master_key *key, const uint8_t *id,
 		     const uint8_t *check, uint8_t *ret_volume_key)
 {
 	const json_t *slots = json_object_get(epoch, "slots"), *slot;
-	uint8_t wrapped[S3C_WRAP_LEN], got[S3C_KEY_LEN], volume_key[S3C_KEY_LEN];
+	uint8_t wrapped[S3C_WRAP_LEN], volume_key[S3C_KEY_LEN];
 	int result = -ENOENT;
 	size_t i;
 
@@ -434,11 +474,8 @@ static int open_slot(const json_t *epoch, const struct s3c_master_key *key, cons
 		if (!get_wrapped(slot, "wrapped", wrapped))
 			continue;
 		r = s3c_wrap_open(key, VOLUME_KEY_ALG, id, wrapped, volume_key);
-		/* GCM commits to no key: the check does. */
 		if (r == 0)
-			r = derive(volume_key, "s3cryptfs check", id, FIRST_EPOCH, got);
-		if (r == 0 && !s3c_equal_ct(got, check, sizeof(got)))
-			r = -EBADMSG;
+			r = fits_check(volume_key, id, check);
 		if (r == 0)
 			memcpy(ret_volume_key, volume_key, S3C_KEY_LEN);
 		s3c_wipe(volume_key, sizeof(volume_key));
@@ -448,7 +485,7 @@ static int open_slot(const json_t *epoch, const struct s3c_master_key *key, cons
 	return result;
 }
 
-/* The volume key by any key of the keyring, the active one first. */
+/* The volume key by a KMS key or any of the keyring, the active one first. */
 static int find_volume_key(const json_t *epoch, const struct s3c_keyring *keyring,
 			   const uint8_t *id, struct s3c_err *err, uint8_t *ret_volume_key)
 {
@@ -457,6 +494,14 @@ static int find_volume_key(const json_t *epoch, const struct s3c_keyring *keyrin
 
 	if (!get_hex(epoch, "check", check, sizeof(check)))
 		return damaged(err, "no key check");
+	if (keyring->kms) {
+		int r = open_by_kms(json_object_get(epoch, "slots"), keyring, id, check, err,
+				    ret_volume_key);
+
+		/* With the KMS away, or this key of it, another key that is there will do. */
+		if (r == 0 || (r != -ENOENT && !active))
+			return r;
+	}
 	for (size_t i = 0; i <= keyring->count; i++) {
 		const struct s3c_master_key *key = i ? &keyring->keys[i - 1] : active;
 		int r;
@@ -479,8 +524,12 @@ static int find_volume_key(const json_t *epoch, const struct s3c_keyring *keyrin
 				   "damaged",
 				   wrong->id);
 	return s3c_err_set(err, -EKEYREJECTED,
-			   "no key of the keyring opens this volume; add the key that it was made "
-			   "with (its slots are for other key ids than these)");
+			   keyring->kms ? "neither kms_key_id and kms_read_keys nor a keyring "
+					  "name a key that opens this volume: its slots are for "
+					  "others"
+					: "no key of the keyring opens this volume; add the key "
+					  "that it was made with (its slots are for other keys "
+					  "than these)");
 }
 
 static bool is_entry_of(const json_t *item, const char *key_id)
@@ -541,7 +590,10 @@ static int open_cse(const char *body, const struct parsed *p, const struct s3c_k
 		return r;
 	volume->seal_key = volume->keys + KEYS_SEAL;
 	volume->epoch = FIRST_EPOCH;
-	volume->active_slot = active && has_entry(json_object_get(epoch, "slots"), active->id);
+	volume->active_slot =
+		kms_writes(keyring)
+			? s3c_volume_kms_has(json_object_get(epoch, "slots"), keyring->kms)
+			: active && has_entry(json_object_get(epoch, "slots"), active->id);
 	return 0;
 }
 
@@ -709,7 +761,8 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 	if (r < 0)
 		return r;
 	root = p.root;
-	if (!writing_key(p.family, volume->ssec_shared, keyring, err))
+	if (!(p.family == S3C_FAMILY_CSE && kms_writes(keyring)) &&
+	    !writing_key(p.family, volume->ssec_shared, keyring, err))
 		return -EKEYREJECTED;
 	entries = entries_of(&p);
 	for (size_t i = 0; r == 0 && i < keyring->count; i++) {
@@ -719,6 +772,12 @@ int s3c_volume_add_keys(const void *body, size_t len, const struct s3c_keyring *
 			continue;
 		r = p.family == S3C_FAMILY_CSE ? append_slot(entries, key, p.id, volume->keys)
 					       : append_check(entries, key, p.id);
+		added++;
+	}
+	if (r == 0 && p.family == S3C_FAMILY_CSE && kms_writes(keyring) &&
+	    !s3c_volume_kms_has(entries, keyring->kms)) {
+		r = s3c_volume_kms_append(entries, keyring->kms, p.id, VOLUME_KEY_ALG, volume->keys,
+					  err);
 		added++;
 	}
 	if (r == 0 && added)
@@ -759,18 +818,21 @@ int s3c_volume_remove_key(const void *body, size_t len, const struct s3c_keyring
 	struct parsed p;
 	json_t *entries;
 	size_t removed = 0;
+	bool by_kms;
 	int r;
 
 	r = open_body(body, len, keyring, err, &p, &volume);
 	if (r < 0)
 		return r;
 	root = p.root;
+	by_kms = p.family == S3C_FAMILY_CSE && kms_writes(keyring);
 	writer = writing_key(p.family, volume->ssec_shared, keyring, err);
-	if (!writer)
+	if (!writer && !by_kms)
 		return -EKEYREJECTED;
 	entries = entries_of(&p);
 	/* Whoever has that key alone could not open the volume any more. */
-	if (strcmp(writer->id, key_id) == 0 || !has_entry(entries, writer->id))
+	if (by_kms ? !s3c_volume_kms_has(entries, keyring->kms)
+		   : strcmp(writer->id, key_id) == 0 || !has_entry(entries, writer->id))
 		return s3c_err_set(err, -EBUSY,
 				   "the volume object is opened by the key %s alone: mount it "
 				   "writable once with the new active key",

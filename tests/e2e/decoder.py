@@ -34,6 +34,7 @@ FOOTER = 104
 SIZE_MAX = 1 << 44
 CEK_ALG = "s3cryptfs/AES256-GCM-64K/v1"
 WRAP_ALG = "s3cryptfs/HKDF-AES-GCM"
+KMS_ALG, KMS_REUSE_ALG = "s3cryptfs/kms", "s3cryptfs/kms-reuse"
 VOLUME_ALG = "s3cryptfs/volume-key/v1"
 NAME_ALG = "s3cryptfs/name-key/v1"
 ENVELOPE = ("x-amz-key-v2", "x-amz-matdesc", "x-amz-wrap-alg", "x-amz-cek-alg")
@@ -141,7 +142,7 @@ def _once(pairs):
 class Volume:
     """Section 3, and 12 for sse-c: an opened volume object."""
 
-    def __init__(self, body, secrets):
+    def __init__(self, body, secrets, kms=None):
         need(len(body) <= 256 * 1024, "volume object too large")
         last = body.rfind(b"\nhmac-sha256 ")
         text = body if last < 0 else body[:last + 1]
@@ -158,15 +159,22 @@ class Volume:
             self._open_ssec(v, last, secrets)
         else:
             need(self.family == "cse", "family of the volume")
-            self._open_cse(v, body, last, secrets)
+            self._open_cse(v, body, last, secrets, kms)
 
-    def _open_cse(self, v, body, last, secrets):
+    def _open_cse(self, v, body, last, secrets, kms):
         need(v.get("epoch") == 1, "epoch of the volume")
         epoch = next((e for e in v["epochs"] if e["epoch"] == v["epoch"]), None)
         need(epoch, "the newest epoch is missing")
         slot = next((s for s in epoch["slots"] if s.get("type") == "master-key" and s["key_id"] in secrets), None)
+        if slot is None and kms:
+            slot = next((s for s in epoch["slots"] if s.get("type") == "kms"), None)
         need(slot, "no slot for a key of the keyring")
-        self.key = unwrap(secrets[slot["key_id"]], unbase64(slot["wrapped"], "slot"), VOLUME_ALG, self.id, "volume key")
+        wrapped = unbase64(slot["wrapped"], "slot")
+        if slot["type"] == "kms":
+            context = dict(slot.get("context", {}), **{"s3cryptfs:volume": self.id.hex(), "s3cryptfs:alg": VOLUME_ALG})
+            self.key = kms(slot["key_id"], wrapped, context)
+        else:
+            self.key = unwrap(secrets[slot["key_id"]], wrapped, VOLUME_ALG, self.id, "volume key")
         tail = self.id + struct.pack(">I", epoch["epoch"])
         need(same(hkdf(self.key, b"", b"s3cryptfs check" + tail), unhex(epoch["check"], 32, "key check")), "key check")
         need(last >= 0 and re.fullmatch(b"hmac-sha256 [0-9a-f]{64}\n", body[last + 1:]), "no MAC line at the end")
@@ -238,7 +246,7 @@ class Object:
     plaintext. segments() gives the plaintext, decrypting as it goes; plaintext() all of it.
     """
 
-    def __init__(self, volume, secrets, relative_key, meta, body):
+    def __init__(self, volume, secrets, relative_key, meta, body, kms=None):
         self.volume, self.key, self.meta, self.body = volume, relative_key, meta, body
         need("s3cryptfs" in meta, "no item s3cryptfs")
         total = sum(len(n) + len(v) for n, v in meta.items())
@@ -253,14 +261,15 @@ class Object:
             for name in ENVELOPE:
                 need(name not in meta, "%s of an object without content" % name)
         else:
-            need(meta.get("x-amz-cek-alg") == CEK_ALG and meta.get("x-amz-wrap-alg") == WRAP_ALG, "algorithms")
+            need(meta.get("x-amz-cek-alg") == CEK_ALG, "content algorithm")
+            need(meta.get("x-amz-wrap-alg") in (WRAP_ALG, KMS_ALG, KMS_REUSE_ALG), "wrap algorithm")
         self.attrs = parse_attributes(meta)
         self._check_type()
         self.salts = []
         if self.layout == TRAILER:
             self._take_footer()
         if self.layout != NONE:
-            self._take_data_key(secrets)
+            self._take_data_key(secrets, kms)
         if self.layout == CHUNKS and self.size:
             need(self.salt != HOLE, "an all-zero salt in layout chunks")
             self.salts = [self.salt]
@@ -309,18 +318,33 @@ class Object:
             need(kind in (0o100000, 0o120000), "content of type %o" % kind)
             need(not self.key.endswith("/"), "a directory with content")
 
-    def _take_data_key(self, secrets):
+    def _take_data_key(self, secrets, kms):
         try:
             desc = json.loads(self.meta["x-amz-matdesc"], object_pairs_hook=_once)
         except ValueError:
             raise Bad("material description") from None
         need(len(self.meta["x-amz-matdesc"]) <= 768, "material description too long")
-        key_id = desc.get("s3cryptfs-key-id")
-        need(key_id in secrets, "no master key %r" % key_id)
-        self.master_id = key_id
-        self.data_key = unwrap(secrets[key_id], unbase64(self.meta["x-amz-key-v2"], "x-amz-key-v2"), CEK_ALG,
-                               self.file_id, "data key")
+        key_id = self.master_id = desc.get("s3cryptfs-key-id")
+        wrapped = unbase64(self.meta["x-amz-key-v2"], "x-amz-key-v2")
+        if self.meta["x-amz-wrap-alg"] == WRAP_ALG:
+            need(key_id in secrets, "no master key %r" % key_id)
+            self.data_key = unwrap(secrets[key_id], wrapped, CEK_ALG, self.file_id, "data key")
+        else:
+            self.data_key = self._ask_kms(desc, key_id, wrapped, kms)
         need(same(hkdf(self.data_key, b"", b"s3cryptfs commit" + self.file_id), self.commitment), "commitment")
+
+    def _ask_kms(self, desc, arn, wrapped, kms):
+        """Section 8, under a KMS key."""
+        need(kms, "no KMS for %r" % arn)
+        reuse = self.meta["x-amz-wrap-alg"] == KMS_REUSE_ALG
+        own = {"s3cryptfs:volume": self.volume.id.hex(), "s3cryptfs:alg": CEK_ALG}
+        if not reuse:
+            own["s3cryptfs:file"] = self.file_id.hex()
+        context = {k: v for k, v in desc.items() if k != "s3cryptfs-key-id"}
+        need({k: v for k, v in context.items() if k.startswith("s3cryptfs:")} == own, "encryption context")
+        if not reuse:
+            return kms(arn, wrapped, context)
+        return unwrap(kms(arn, wrapped[80:], context), wrapped[:80], CEK_ALG, self.file_id, "data key")
 
     def _take_footer(self):
         """Section 9, what needs no data key."""

@@ -110,20 +110,29 @@ class Keyring:
 class Decoding:
     """What both kinds of store have for the decoder: objects() -> (key, metadata, body) of each, body_of(key)."""
 
-    def volume(self, keyring, prefix=""):
+    @staticmethod
+    def _keys(keyring):
+        """Secrets by id, and who asks a KMS: keyring is a Keyring or a Kms."""
+        if isinstance(keyring, Kms):
+            return {}, {}, keyring.decrypt
         ring = decoder.Keyring(keyring.path)
-        return decoder.Volume(self.body_of(prefix + ".s3cryptfs/volume"), dict(ring.secrets, **ring.ssec))
+        return ring.secrets, ring.ssec, None
+
+    def volume(self, keyring, prefix=""):
+        secrets, ssec, ask = self._keys(keyring)
+        return decoder.Volume(self.body_of(prefix + ".s3cryptfs/volume"), dict(secrets, **ssec), ask)
 
     def decode(self, keyring, key, prefix=""):
         """One object, verified."""
         meta, body = self.meta_of(key), self.body_of(key)
-        return decoder.Object(self.volume(keyring, prefix), decoder.Keyring(keyring.path).secrets, key[len(prefix):], meta, body)
+        secrets, _, ask = self._keys(keyring)
+        return decoder.Object(self.volume(keyring, prefix), secrets, key[len(prefix):], meta, body, ask)
 
     def decode_all(self, keyring, prefix=""):
         """Verifies each object wholly: {relative key: decoder.Object}. No two may share what has to be unique."""
-        volume, secrets, found, salts = self.volume(keyring, prefix), decoder.Keyring(keyring.path).secrets, {}, set()
+        volume, (secrets, _, ask), found, salts = self.volume(keyring, prefix), self._keys(keyring), {}, set()
         for key in self.keys(prefix):
-            o = decoder.Object(volume, secrets, key[len(prefix):], self.meta_of(key), self.body_of(key))
+            o = decoder.Object(volume, secrets, key[len(prefix):], self.meta_of(key), self.body_of(key), ask)
             for _ in o.segments():
                 pass
             found[o.key] = o
@@ -270,6 +279,12 @@ class Kms:
         if alias:
             self.client.create_alias(AliasName=alias, TargetKeyId=arn)
         return arn
+
+    def decrypt(self, arn, wrapped, context):
+        """For the decoder."""
+        got = self.client.decrypt(KeyId=arn, CiphertextBlob=wrapped, EncryptionContext=context)
+        assert got["KeyId"] == arn
+        return got["Plaintext"]
 
     def options(self, key, **more):
         """Mount options for this key through the proxy; the certificate is that of the proxy before moto's store."""

@@ -72,9 +72,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r = s3c_header_decode(&meta, &volume, "key", stored, &header, why, sizeof(why));
 	assert(r == 0 || r == -EBADMSG || r == -EPROTO || r == -ENODATA || r == -ENOMEM);
 	if (r == 0 && header.layout != S3C_LAYOUT_NONE) {
-		assert(s3c_key_id_valid(header.key_id));
-		assert(s3c_header_unwrap(&header, &ring, key, why, sizeof(why)) == -EACCES);
+		assert(header.kms ? header.kms->len : s3c_key_id_valid(header.key_id));
+		assert(s3c_header_unwrap(&header, &ring, &volume, NULL, key, why, sizeof(why)) ==
+		       -EACCES);
 	}
+	if (r == 0)
+		s3c_header_clear(&header);
 	s3c_meta_free(&meta);
 	return 0;
 }

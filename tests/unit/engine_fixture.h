@@ -367,7 +367,8 @@ static inline void hand_seal(struct fx *fx, const char *key, mode_t mode, const 
 	};
 
 	assert_non_null(data_key);
-	assert_int_equal(s3c_header_new(fx->keyring, fx->volume, &header, data_key), 0);
+	assert_int_equal(s3c_header_new(fx->keyring, fx->volume, NULL, &header, data_key, NULL, 0),
+			 0);
 	for (uint64_t s = 0; s < segments; s++) {
 		s3c_salt_draw(salts + s * S3C_SALT_LEN);
 		seal_segment(data_key, header.file_id, s, salts + s * S3C_SALT_LEN,
@@ -422,7 +423,8 @@ static inline void hand_open(struct fx *fx, const char *key, struct s3c_header *
 
 			if (header.layout == S3C_LAYOUT_TRAILER)
 				fail_msg("%s has a trailer", key);
-			assert_int_equal(s3c_header_unwrap(&header, fx->keyring, data_key, NULL, 0),
+			assert_int_equal(s3c_header_unwrap(&header, fx->keyring, fx->volume, NULL,
+							   data_key, NULL, 0),
 					 0);
 			assert_int_equal(
 				s3c_segment_cipher_new(data_key, header.file_id, 0, salt, &cipher),

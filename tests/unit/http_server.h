@@ -115,7 +115,7 @@ static inline bool test_hang(struct test_request *request)
 }
 
 /* Closes with a reset; false, to be returned. */
-static bool test_reset(struct test_request *request)
+static inline bool test_reset(struct test_request *request)
 {
 	const struct linger now = { .l_onoff = 1 };
 

@@ -183,8 +183,9 @@ static struct s3c_header check_header(const struct example *ex, const char *bloc
 	example_fixed(block, "seal", want, sizeof(want));
 	assert_memory_equal(seal, want, sizeof(want));
 	if (ret_data_key) {
-		assert_int_equal(
-			s3c_header_unwrap(&got, ex->keyring, ret_data_key, why, sizeof(why)), 0);
+		assert_int_equal(s3c_header_unwrap(&got, ex->keyring, ex->volume, NULL,
+						   ret_data_key, why, sizeof(why)),
+				 0);
 		example_fixed(block, "data-key", want, sizeof(want));
 		assert_memory_equal(ret_data_key, want, sizeof(want));
 	}

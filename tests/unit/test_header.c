@@ -37,7 +37,8 @@ static void make(struct made *m, enum s3c_layout layout, uint64_t size)
 			   .ctime_ns = -6 },
 	};
 	s3c_salt_draw(m->header.salt);
-	assert_int_equal(s3c_header_new(m->ring, &m->volume, &m->header, m->data_key), 0);
+	assert_int_equal(
+		s3c_header_new(m->ring, &m->volume, NULL, &m->header, m->data_key, NULL, 0), 0);
 	assert_int_equal(s3c_header_encode(&m->header, m->ring, &m->volume, rel_key, &m->meta), 0);
 }
 
@@ -87,7 +88,7 @@ static void test_round_trip(void **state)
 		assert_string_equal(got.key_id, "a");
 		assert_memory_equal(got.salt, m.header.salt, 16);
 		assert_memory_equal(got.content_id, m.header.content_id, 16);
-		assert_int_equal(s3c_header_unwrap(&got, m.ring, key, NULL, 0), 0);
+		assert_int_equal(s3c_header_unwrap(&got, m.ring, &m.volume, NULL, key, NULL, 0), 0);
 		assert_memory_equal(key, m.data_key, 32);
 		/* Truncated, extended, by any number of bytes or chunks. */
 		for (uint64_t d = 1; d < 40; d++) {
@@ -112,7 +113,7 @@ static void test_other_layouts(void **state)
 	assert_null(s3c_meta_get(&m.meta, "x-amz-key-v2"));
 	assert_int_equal(decode(&m, 0, &got), 0);
 	assert_int_equal(got.layout, S3C_LAYOUT_NONE);
-	assert_int_equal(s3c_header_unwrap(&got, m.ring, key, NULL, 0), -EINVAL);
+	assert_int_equal(s3c_header_unwrap(&got, m.ring, &m.volume, NULL, key, NULL, 0), -EINVAL);
 	assert_int_equal(decode(&m, 1, &got), -EBADMSG);
 	s3c_meta_set(&m.meta, "x-amz-key-v2", "");
 	assert_int_equal(decode(&m, 0, &got), -EBADMSG);
@@ -122,7 +123,7 @@ static void test_other_layouts(void **state)
 	assert_int_equal(decode(&m, 12345, &got), 0);
 	assert_int_equal(got.layout, S3C_LAYOUT_TRAILER);
 	assert_int_equal(got.size, 0);
-	assert_int_equal(s3c_header_unwrap(&got, m.ring, key, NULL, 0), 0);
+	assert_int_equal(s3c_header_unwrap(&got, m.ring, &m.volume, NULL, key, NULL, 0), 0);
 	m.header.attrs_final = true;
 	assert_int_equal(s3c_header_encode(&m.header, m.ring, &m.volume, rel_key, &m.meta), 0);
 	assert_int_equal(decode(&m, 1, &got), 0);
@@ -315,7 +316,7 @@ static void test_unknown(void **state)
 	reseal(&m, packed, len);
 	assert_int_equal(decode_only(&m), -EPROTO);
 	packed[1] = 2;
-	s3c_meta_set(&m.meta, "x-amz-wrap-alg", "s3cryptfs/kms");
+	s3c_meta_set(&m.meta, "x-amz-wrap-alg", "s3cryptfs/other");
 	reseal(&m, packed, len);
 	assert_int_equal(decode_only(&m), -EPROTO);
 	s3c_meta_set(&m.meta, "x-amz-wrap-alg", S3C_WRAP_ALG);
@@ -400,17 +401,21 @@ static void test_unwrap(void **state)
 	(void)state;
 	make(&m, S3C_LAYOUT_CHUNKS, 100);
 	assert_int_equal(decode(&m, 116, &got), 0);
-	assert_int_equal(s3c_header_unwrap(&got, other, key, why, sizeof(why)), -EACCES);
+	assert_int_equal(s3c_header_unwrap(&got, other, &m.volume, NULL, key, why, sizeof(why)),
+			 -EACCES);
 	assert_non_null(strstr(why, "master key a,"));
-	assert_int_equal(s3c_header_unwrap(&got, liar, key, why, sizeof(why)), -EBADMSG);
-	assert_int_equal(s3c_header_unwrap(&got, unfit, key, why, sizeof(why)), -EACCES);
+	assert_int_equal(s3c_header_unwrap(&got, liar, &m.volume, NULL, key, why, sizeof(why)),
+			 -EBADMSG);
+	assert_int_equal(s3c_header_unwrap(&got, unfit, &m.volume, NULL, key, why, sizeof(why)),
+			 -EACCES);
 	for (size_t bit = 0; bit < 256; bit++) {
 		flip_bit(got.commitment, bit);
-		assert_int_equal(s3c_header_unwrap(&got, m.ring, key, NULL, 0), -EBADMSG);
+		assert_int_equal(s3c_header_unwrap(&got, m.ring, &m.volume, NULL, key, NULL, 0),
+				 -EBADMSG);
 		flip_bit(got.commitment, bit);
 	}
 	flip_bit(got.file_id, 0);
-	assert_int_equal(s3c_header_unwrap(&got, m.ring, key, NULL, 0), -EBADMSG);
+	assert_int_equal(s3c_header_unwrap(&got, m.ring, &m.volume, NULL, key, NULL, 0), -EBADMSG);
 	assert_memory_equal(key, zero, 32);
 	unmake(&m);
 }
@@ -448,12 +453,12 @@ static void test_new(void **state)
 	assert_memory_not_equal(m.header.file_id, n.header.file_id, 16);
 	assert_memory_not_equal(m.header.content_id, n.header.content_id, 16);
 	assert_memory_not_equal(m.header.op_id, n.header.op_id, 16);
-	assert_int_equal(s3c_header_new(m.ring, &m.volume, &h, key), 0);
+	assert_int_equal(s3c_header_new(m.ring, &m.volume, NULL, &h, key, NULL, 0), 0);
 	assert_int_equal(h.layout, S3C_LAYOUT_TRAILER);
 	assert_int_equal(h.generation, 5);
 	assert_int_equal(h.size, 6);
 	memcpy(&before, &h, sizeof(h));
-	assert_int_equal(s3c_header_new(shared, &m.volume, &h, key), -EINVAL);
+	assert_int_equal(s3c_header_new(shared, &m.volume, NULL, &h, key, NULL, 0), -EINVAL);
 	assert_memory_equal(&before, &h, sizeof(h));
 	unmake(&n);
 	unmake(&m);
@@ -501,7 +506,7 @@ static void test_metadata_size(void **state)
 		 "desc.department-name=%0100d\ndesc.b=%0100d\ndesc.c=%0100d\ndesc.d=%0100d\n",
 		 id, 1, 2, 3, 4);
 	ring = keyring_of(text);
-	assert_int_equal(s3c_header_new(ring, &volume, &h, key), 0);
+	assert_int_equal(s3c_header_new(ring, &volume, NULL, &h, key, NULL, 0), 0);
 	s3c_salt_draw(h.salt);
 	h.attrs = (struct s3c_attrs){ true,      0177777,   UINT32_MAX, UINT32_MAX,
 				      INT64_MIN, INT64_MIN, INT64_MIN };
