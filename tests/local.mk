@@ -19,6 +19,7 @@ unit_tests = \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
 	tests/unit/test_engine_exclusive \
+	tests/unit/test_engine_hidden \
 	tests/unit/test_engine_kill \
 	tests/unit/test_engine_moved \
 	tests/unit/test_engine_names \
@@ -35,6 +36,7 @@ unit_tests = \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
 	tests/unit/test_keyring_source \
+	tests/unit/test_names \
 	tests/unit/test_options \
 	tests/unit/test_process \
 	tests/unit/test_records \
@@ -75,6 +77,7 @@ fuzz_targets = \
 	tests/fuzz/fuzz_credentials \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_keyring \
+	tests/fuzz/fuzz_names \
 	tests/fuzz/fuzz_s3ec \
 	tests/fuzz/fuzz_trailer \
 	tests/fuzz/fuzz_volume
@@ -94,6 +97,9 @@ tests_fuzz_fuzz_header_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_keyring_SOURCES = tests/fuzz/fuzz_keyring.c $(fuzz_main)
 tests_fuzz_fuzz_keyring_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_keyring_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_names_SOURCES = tests/fuzz/fuzz_names.c $(fuzz_main)
+tests_fuzz_fuzz_names_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_names_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_s3ec_SOURCES = tests/fuzz/fuzz_s3ec.c $(fuzz_main)
 tests_fuzz_fuzz_s3ec_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_s3ec_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -179,6 +185,7 @@ EXTRA_DIST += \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_large.py \
 	tests/e2e/test_machines.py \
+	tests/e2e/test_names.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/test_s3ec.py \
 	tests/e2e/test_user.py \

@@ -39,6 +39,7 @@ struct s3c_options {
 	char *kms_context;      /* as given, pairs; NULL: none */
 	char *kms_context_json; /* the same, made by s3c_options_check */
 	bool bucket_key;
+	bool names_encrypted;
 
 	/* store */
 	char *endpoint, *region, *profile, *ca_file, *storage_class;

@@ -75,10 +75,12 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 		  const struct s3c_header *header, char *why, size_t why_size)
 {
 	cleanup_secret uint8_t *data_key = s3c_secret_alloc(S3C_KEY_LEN);
+	char name[S3C_NAME_LEN_MAX + 1] = "";
 	struct s3c_version version;
 	struct s3c_copy copy = {
 		.from = key,
 		.to = key,
+		.path = name,
 		.old = header,
 		.header = *header,
 		.source = &st->version,
@@ -88,7 +90,10 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(header, rk->engine->config.keyring, data_key, why, why_size);
+	r = s3c_names_encrypted(rk->engine) ? s3c_key_last_name(rk->engine, key, &st->meta, name)
+					    : 0;
+	if (r == 0)
+		r = s3c_header_unwrap(header, rk->engine->config.keyring, data_key, why, why_size);
 	if (r == 0)
 		r = s3c_header_rewrap(&copy.header, rk->key, data_key);
 	return r < 0 ? r : s3c_copy_object(rk->engine, &copy, &version);
