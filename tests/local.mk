@@ -19,6 +19,7 @@ unit_tests = \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
 	tests/unit/test_engine_exclusive \
+	tests/unit/test_engine_hidden \
 	tests/unit/test_engine_kill \
 	tests/unit/test_engine_moved \
 	tests/unit/test_engine_names \
@@ -37,6 +38,7 @@ unit_tests = \
 	tests/unit/test_keyring \
 	tests/unit/test_keyring_source \
 	tests/unit/test_kms \
+	tests/unit/test_names \
 	tests/unit/test_options \
 	tests/unit/test_process \
 	tests/unit/test_records \
@@ -78,6 +80,7 @@ fuzz_targets = \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_keyring \
 	tests/fuzz/fuzz_kms \
+	tests/fuzz/fuzz_names \
 	tests/fuzz/fuzz_s3ec \
 	tests/fuzz/fuzz_trailer \
 	tests/fuzz/fuzz_volume
@@ -100,6 +103,9 @@ tests_fuzz_fuzz_keyring_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_kms_SOURCES = tests/fuzz/fuzz_kms.c $(fuzz_main)
 tests_fuzz_fuzz_kms_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_kms_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_names_SOURCES = tests/fuzz/fuzz_names.c $(fuzz_main)
+tests_fuzz_fuzz_names_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_names_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_s3ec_SOURCES = tests/fuzz/fuzz_s3ec.c $(fuzz_main)
 tests_fuzz_fuzz_s3ec_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_s3ec_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -188,6 +194,7 @@ EXTRA_DIST += \
 	tests/e2e/test_large.py \
 	tests/e2e/test_rekey.py \
 	tests/e2e/test_machines.py \
+	tests/e2e/test_names.py \
 	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/test_s3ec.py \

@@ -26,7 +26,7 @@
  */
 static struct {
 	EVP_MD *sha256, *md5;
-	EVP_CIPHER *aes256gcm;
+	EVP_CIPHER *aes256gcm, *aes256siv;
 	EVP_MAC *hmac;
 	EVP_KDF *hkdf;
 	EVP_KDF *scrypt;
@@ -38,6 +38,7 @@ static void alg_init(void)
 	alg.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	alg.md5 = EVP_MD_fetch(NULL, "MD5", NULL);
 	alg.aes256gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+	alg.aes256siv = EVP_CIPHER_fetch(NULL, "AES-256-SIV", NULL);
 	alg.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	alg.hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
 	alg.scrypt = EVP_KDF_fetch(NULL, "SCRYPT", NULL);
@@ -261,4 +262,49 @@ int s3c_gcm_open(struct s3c_gcm *gcm, const uint8_t nonce[static S3C_NONCE_LEN],
 	if (r < 0 && len)
 		s3c_wipe(ret_plain, len);
 	return r;
+}
+
+/* Both directions; opening, the tag stands before the text. */
+static int siv_run(bool enc, const uint8_t *key, const void *aad, size_t aad_len, const void *in,
+		   size_t len, void *out, uint8_t *tag)
+{
+	EVP_CIPHER_CTX *ctx;
+	int n, r = 0;
+
+	if (!aad_len || !len || aad_len > INT_MAX || len > INT_MAX)
+		return -EINVAL;
+	pthread_once(&alg_once, alg_init);
+	ctx = EVP_CIPHER_CTX_new();
+	if (!ctx)
+		return -ENOMEM;
+	if (!alg.aes256siv || EVP_CipherInit_ex2(ctx, alg.aes256siv, key, NULL, enc, NULL) != 1 ||
+	    (!enc && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, S3C_TAG_LEN, tag) != 1) ||
+	    EVP_CipherUpdate(ctx, NULL, &n, aad, (int)aad_len) != 1)
+		r = openssl_failed();
+	/* Opening, this is where the tag is compared. */
+	else if (EVP_CipherUpdate(ctx, out, &n, in, (int)len) != 1)
+		r = enc ? openssl_failed() : -EBADMSG;
+	else if (n != (int)len ||
+		 (enc && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, S3C_TAG_LEN, tag) != 1))
+		r = openssl_failed();
+	ERR_clear_error();
+	EVP_CIPHER_CTX_free(ctx);
+	if (r < 0)
+		s3c_wipe(out, len);
+	return r;
+}
+
+int s3c_siv_seal(const uint8_t key[static S3C_SIV_KEY_LEN], const void *aad, size_t aad_len,
+		 const void *plain, size_t len, uint8_t *ret_siv)
+{
+	return siv_run(true, key, aad, aad_len, plain, len, ret_siv + S3C_TAG_LEN, ret_siv);
+}
+
+int s3c_siv_open(const uint8_t key[static S3C_SIV_KEY_LEN], const void *aad, size_t aad_len,
+		 const uint8_t *siv, size_t siv_len, void *ret_plain)
+{
+	if (siv_len <= S3C_TAG_LEN)
+		return -EBADMSG;
+	return siv_run(false, key, aad, aad_len, siv + S3C_TAG_LEN, siv_len - S3C_TAG_LEN,
+		       ret_plain, (uint8_t *)siv);
 }

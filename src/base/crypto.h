@@ -58,6 +58,18 @@ int s3c_gcm_open(struct s3c_gcm *gcm, const uint8_t nonce[static S3C_NONCE_LEN],
 		 size_t aad_len, const void *ct, size_t len, const uint8_t tag[static S3C_TAG_LEN],
 		 void *ret_plain);
 
+/*
+ * AES-256-SIV (RFC 5297) with one item of associated data: deterministic, equal inputs give equal
+ * outputs. ret_siv: the synthetic IV (16), then len bytes. The buffers may not overlap. aad and
+ * text have at least one byte (-EINVAL: OpenSSL before 3.0.10 passes over empty ones).
+ */
+#define S3C_SIV_KEY_LEN 64
+int s3c_siv_seal(const uint8_t key[static S3C_SIV_KEY_LEN], const void *aad, size_t aad_len,
+		 const void *plain, size_t len, uint8_t *ret_siv);
+/* siv_len: S3C_TAG_LEN more than what comes out. */
+int s3c_siv_open(const uint8_t key[static S3C_SIV_KEY_LEN], const void *aad, size_t aad_len,
+		 const uint8_t *siv, size_t siv_len, void *ret_plain);
+
 static inline void s3c_gcm_freep(struct s3c_gcm **p)
 {
 	s3c_gcm_free(*p);

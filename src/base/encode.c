@@ -121,6 +121,58 @@ int s3c_base64_decode(const char *text, size_t text_len, void *ret_data, size_t 
 	return 0;
 }
 
+void s3c_base32_encode(const void *data, size_t len, char *ret_text)
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
+	const uint8_t *in = data;
+	unsigned bits = 0, have = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		bits = bits << 8 | in[i];
+		for (have += 8; have >= 5; have -= 5)
+			*ret_text++ = digits[bits >> (have - 5) & 31];
+	}
+	if (have)
+		*ret_text++ = digits[bits << (5 - have) & 31];
+	*ret_text = '\0';
+}
+
+static int base32_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'v' ? c - 'a' + 10 : -1;
+}
+
+int s3c_base32_decode(const char *text, size_t text_len, void *ret_data, size_t max,
+		      size_t *ret_len)
+{
+	size_t len = text_len / 8 * 5 + text_len % 8 * 5 / 8, o = 0;
+	uint8_t *out = ret_data;
+	unsigned bits = 0, have = 0;
+
+	/* The last digits that no number of bytes needs; and the bits that mean nothing are 0. */
+	if (S3C_BASE32_LEN(len) != text_len)
+		return -EINVAL;
+	for (size_t i = 0; i < text_len; i++) {
+		int digit = base32_digit(text[i]);
+
+		if (digit < 0 ||
+		    (i + 1 == text_len && digit & ((1 << (text_len * 5 - len * 8)) - 1)))
+			return -EINVAL;
+	}
+	if (len > max)
+		return -EMSGSIZE;
+	for (size_t i = 0; i < text_len; i++) {
+		bits = bits << 5 | (unsigned)base32_digit(text[i]);
+		have += 5;
+		if (have < 8)
+			continue;
+		have -= 8;
+		out[o++] = (uint8_t)(bits >> have);
+	}
+	*ret_len = len;
+	return 0;
+}
+
 static bool uri_unreserved(char c, bool keep_slash)
 {
 	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||

@@ -24,6 +24,14 @@ void s3c_base64_encode(const void *data, size_t len, char *ret_text);
 int s3c_base64_decode(const char *text, size_t text_len, void *ret_data, size_t max,
 		      size_t *ret_len);
 
+#define S3C_BASE32_LEN(n) (((n)*8 + 4) / 5) /* characters, without the NUL */
+/* RFC 4648 section 7 (base32hex) in lower case, not padded; ret_text holds S3C_BASE32_LEN(len) + 1
+   bytes. */
+void s3c_base32_encode(const void *data, size_t len, char *ret_text);
+/* As s3c_base64_decode. */
+int s3c_base32_decode(const char *text, size_t text_len, void *ret_data, size_t max,
+		      size_t *ret_len);
+
 /* Appends bytes with everything outside A-Za-z0-9-._~ as %XX (upper case); keep_slash leaves '/'.
  */
 int s3c_uri_encode(struct s3c_buf *out, const char *data, size_t len, bool keep_slash);

@@ -326,6 +326,27 @@ int s3c_access_state(struct s3c_access *access, struct s3c_err *err)
 	return r < 0 ? r : s3c_journal_use(access->journal, access->source, NULL);
 }
 
+static struct s3c_volume_request volume_request(const struct s3c_access *access)
+{
+	const struct s3c_options *o = access->options;
+
+	return (struct s3c_volume_request){
+		.store = access->store ? access->store : access->engine->store,
+		.prefix = access->from->prefix,
+		.enc = o->enc,
+		.ssec_shared = o->ssec_shared,
+		.encrypted_names = o->names_encrypted,
+		.create = !access->read_only && !access->existing,
+		.read_only = access->read_only,
+		.accept_plain = o->accept & (S3C_ACCEPT_PLAIN | S3C_ACCEPT_FOREIGN),
+		.keyring = access->keyring,
+		.journal = access->journal,
+		.source = access->source,
+		.expect_id = o->has_volume_id ? o->volume_id : NULL,
+		.deadline_ns = deadline_of(access),
+	};
+}
+
 /* sse-c: any key shows whether the store encrypts; the objects of a probe are removed again. */
 static int probe_write(struct s3c_access *access, struct s3c_err *err)
 {
@@ -337,7 +358,7 @@ static int probe_write(struct s3c_access *access, struct s3c_err *err)
 			return -ENOMEM;
 		s3c_random(ssec->key, sizeof(ssec->key));
 	}
-	return s3c_store_probe(access->store, access->from->prefix, ssec, deadline_of(access), err);
+	return s3c_store_probe(access->store, access->probe_prefix, ssec, deadline_of(access), err);
 }
 
 /* What the options need of a store that is written to. */
@@ -369,7 +390,7 @@ static int find_caps(struct s3c_access *access, struct s3c_err *err)
 	if (s3c_journal_caps_get(access->journal, access->source, mode, CAPS_MAX_AGE_S, &caps) ==
 	    0) {
 		access->store->caps = caps;
-		return s3c_store_probe_read(access->store, access->from->prefix,
+		return s3c_store_probe_read(access->store, access->probe_prefix,
 					    deadline_of(access), err);
 	}
 	r = probe_write(access, err);
@@ -380,33 +401,16 @@ static int find_caps(struct s3c_access *access, struct s3c_err *err)
 
 int s3c_access_probe(struct s3c_access *access, struct s3c_err *err)
 {
-	int r;
+	const struct s3c_volume_request request = volume_request(access);
+	int r = s3c_engine_volume_locate(&request, err, &access->probe_prefix);
 
+	if (r < 0)
+		return r;
 	if (access->read_only)
-		return s3c_store_probe_read(access->store, access->from->prefix,
+		return s3c_store_probe_read(access->store, access->probe_prefix,
 					    deadline_of(access), err);
 	r = find_caps(access, err);
 	return r < 0 ? r : check_caps(access, err);
-}
-
-static struct s3c_volume_request volume_request(const struct s3c_access *access)
-{
-	const struct s3c_options *o = access->options;
-
-	return (struct s3c_volume_request){
-		.store = access->store ? access->store : access->engine->store,
-		.prefix = access->from->prefix,
-		.enc = o->enc,
-		.ssec_shared = o->ssec_shared,
-		.create = !access->read_only && !access->existing,
-		.read_only = access->read_only,
-		.accept_plain = o->accept & (S3C_ACCEPT_PLAIN | S3C_ACCEPT_FOREIGN),
-		.keyring = access->keyring,
-		.journal = access->journal,
-		.source = access->source,
-		.expect_id = o->has_volume_id ? o->volume_id : NULL,
-		.deadline_ns = deadline_of(access),
-	};
 }
 
 int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err *err)
@@ -614,5 +618,6 @@ void s3c_access_close(struct s3c_access *access)
 	free(access->cache_dir);
 	free(access->state_dir);
 	free(access->volume_prefix);
+	free(access->probe_prefix);
 	memset(access, 0, sizeof(*access));
 }

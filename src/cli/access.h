@@ -41,7 +41,8 @@ struct s3c_access {
 	struct s3c_journal *journal;
 	struct s3c_volume *volume; /* likewise */
 	char *volume_prefix;
-	bool unlocked; /* the journal */
+	char *probe_prefix; /* where the probe works; never what names=encrypted hides */
+	bool unlocked;      /* the journal */
 	struct s3c_cache *cache;
 	struct s3c_engine *engine;
 	struct s3c_recovery recovery; /* what was found */

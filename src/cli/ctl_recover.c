@@ -76,13 +76,13 @@ static char *path_of(const uint8_t *data, size_t len)
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
 	uint8_t begin[2] = { 0 }, length[4] = { 0 };
-	char path[S3C_STORE_KEY_MAX + 1];
+	char path[S3C_PATH_MAX];
 	uint32_t path_len;
 
 	s3c_record_take(&reader, begin, sizeof(begin));
 	s3c_record_take(&reader, length, sizeof(length));
 	path_len = s3c_get_be32(length);
-	if (reader.failed || begin[0] != 1 || path_len > S3C_STORE_KEY_MAX)
+	if (reader.failed || begin[0] != 1 || path_len >= S3C_PATH_MAX)
 		return NULL;
 	s3c_record_take(&reader, path, path_len);
 	return reader.failed ? NULL : strndup(path, path_len);

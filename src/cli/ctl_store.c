@@ -270,13 +270,15 @@ static void print_store_mode(const struct s3c_ctl *ctl, struct s3c_engine *engin
 }
 
 static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, const char *path,
-			const struct s3c_entry *entry, const struct s3c_info *info)
+			const char *key, const struct s3c_entry *entry, const struct s3c_info *info)
 {
 	const struct s3c_header *header = &entry->header;
 	char when[64], what[256];
 
 	printf("%-16s ", "path");
 	s3c_ctl_print_name(path[0] ? path : "/");
+	printf("\n%-16s ", "key");
+	s3c_ctl_print_name(key);
 	printf("\n%-16s %s, %04o, owner %u, group %u\n", "type", type_name(info->mode),
 	       (unsigned)info->mode & 07777, info->uid, info->gid);
 	format_time(info->mtime_ns, when, sizeof(when));
@@ -323,6 +325,7 @@ int s3c_ctl_stat(struct s3c_ctl *ctl)
 		return S3C_EXIT_FAILED;
 	for (int i = 0; i < ctl->arg_count; i++) {
 		cleanup_free char *path = s3c_ctl_clean_path(ctl->args[i]);
+		cleanup_free char *key = NULL;
 		struct s3c_entry *entry = NULL;
 		struct s3c_info info;
 		struct s3c_op op;
@@ -333,14 +336,17 @@ int s3c_ctl_stat(struct s3c_ctl *ctl)
 		begin_op(ctl, &op);
 		r = s3c_names_lookup(access.engine, &op, path, false, &entry);
 		s3c_op_destroy(&op);
+		if (r == 0)
+			r = s3c_key_of(access.engine, path, entry->is_dir, &key);
 		if (r < 0) {
+			s3c_entry_put(entry);
 			status = complain_path(ctl, path, r);
 			continue;
 		}
 		s3c_entry_info(access.engine, entry, &info);
 		if (i)
 			putchar('\n');
-		print_entry(ctl, access.engine, path, entry, &info);
+		print_entry(ctl, access.engine, path, key, entry, &info);
 		s3c_entry_put(entry);
 	}
 	return status;

@@ -42,6 +42,7 @@ struct s3c_options {
 	char *kms_endpoint, *kms_read_keys;
 	unsigned kms_reuse, kms_cache;
 	bool bucket_key;
+	bool names_encrypted;
 
 	/* store */
 	char *endpoint, *region, *profile, *ca_file, *storage_class;

@@ -30,7 +30,7 @@ static const struct s3c_choice format_choices[] = {
 };
 static const struct s3c_choice names_choices[] = {
 	{ "plain", 0, false },
-	{ "encrypted", 0, true },
+	{ "encrypted", 1, false },
 	{ 0 },
 };
 static const struct s3c_choice rollback_choices[] = {
@@ -133,9 +133,11 @@ const struct s3c_option s3c_option_table[] = {
 	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "FORMAT",
 	  .help = "format of what is written: chunked", .preset = "chunked",
 	  .choices = format_choices },
-	{ "names", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "plain",
-	  .help = "names of files in the store: plain", .preset = "plain",
-	  .choices = names_choices },
+	{ "names", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(names_encrypted),
+	  .metavar = "plain|encrypted",
+	  .help = "names of files in the store, chosen when the volume is made: as they are, or "
+		  "encrypted",
+	  .preset = "plain", .choices = names_choices },
 	{ "rollback", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(rollback_deny),
 	  .metavar = "log|deny", .help = "what to do with an older version than was seen before",
 	  .preset = "log", .choices = rollback_choices },

@@ -74,7 +74,7 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	if (r < 0)
 		return r;
 	marker_header(engine, key, attrs, prior, op_id, &header);
-	r = s3c_header_to_meta(engine, &header, key, &meta);
+	r = s3c_header_to_meta(engine, &header, path, key, &meta);
 	if (r == 0 && prior && prior->extra && header.layout == S3C_LAYOUT_PLAIN) {
 		rq.props = &prior->extra->props;
 		r = s3c_extra_apply(prior->extra, key, true, &meta);
@@ -196,6 +196,7 @@ static int set_file(struct s3c_engine *engine, const struct s3c_entry *entry, un
 	cleanup_free char *key = NULL;
 	struct s3c_version version;
 	struct s3c_copy copy = {
+		.path = entry->path,
 		.old = &entry->header,
 		.header = entry->header,
 		.source = &entry->version,

@@ -101,7 +101,8 @@ int s3c_commit_meta(struct s3c_commit *c, struct s3c_meta *ret_meta)
 {
 	char op[2 * S3C_OP_ID_LEN + 1];
 	struct s3c_meta meta = { 0 };
-	int r = s3c_header_to_meta(c->object->engine, &c->header, c->target->key, &meta);
+	int r = s3c_header_to_meta(c->object->engine, &c->header, c->target->path, c->target->key,
+				   &meta);
 
 	/* A sealed header has it inside. */
 	if (r == 0 && !c->sealed) {

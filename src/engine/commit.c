@@ -69,6 +69,7 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 	struct s3c_copy copy = {
 		.from = c->target->key,
 		.to = c->target->key,
+		.path = c->target->path,
 		.old = &entry->header,
 		.header = entry->header,
 		.source = &entry->version,

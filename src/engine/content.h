@@ -97,7 +97,7 @@ struct s3c_segment {
 /* The key of an object and its customer key. Immutable, reference-counted (atomically). */
 struct s3c_target {
 	unsigned refs;
-	char *key;
+	char *path, *key;
 	struct s3c_ssec *ssec; /* secret memory; NULL: none */
 };
 

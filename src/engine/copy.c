@@ -556,7 +556,7 @@ static int prepare(struct copying *c)
 	if (r == 0)
 		r = s3c_ssec_of(engine, copy->to, &c->to_ssec, &c->to_key);
 	if (r == 0)
-		r = s3c_header_to_meta(engine, &copy->header, copy->to, &c->meta);
+		r = s3c_header_to_meta(engine, &copy->header, copy->path, copy->to, &c->meta);
 	if (r == 0)
 		r = find_envelope(c);
 	if (r == 0)

@@ -20,7 +20,8 @@ int s3c_target_new(struct s3c_engine *engine, const char *path, struct s3c_targe
 	if (!target)
 		return -ENOMEM;
 	target->refs = 1;
-	r = s3c_key_of(engine, path, false, &target->key);
+	target->path = strdup(path);
+	r = target->path ? s3c_key_of(engine, path, false, &target->key) : -ENOMEM;
 	if (r == 0)
 		r = s3c_ssec_of(engine, target->key, &ssec, &used);
 	if (r == 0 && used) {
@@ -50,6 +51,7 @@ void s3c_target_put(struct s3c_target *target)
 	if (!target || __atomic_sub_fetch(&target->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	s3c_secret_free(target->ssec);
+	free(target->path);
 	free(target->key);
 	free(target);
 }

@@ -64,6 +64,8 @@ static void parts_free(struct s3c_engine *engine)
 	s3c_names_free(engine, engine->names);
 	s3c_pool_free(engine->tasks);
 	s3c_pool_free(engine->workers);
+	s3c_keynames_free(engine->keynames);
+	free(engine->mount_path);
 	s3c_mutex_destroy(&engine->lock);
 	config_free(&engine->config);
 	free(engine);
@@ -82,11 +84,46 @@ static int use_journal(struct s3c_engine *engine)
 	return r < 0 ? r : s3c_journal_use(config->journal, config->source, key);
 }
 
+/* The part of the prefix that is below the volume's is a path: from here on the prefix is stored.
+ */
+static int use_encrypted_names(struct s3c_engine *engine)
+{
+	struct s3c_engine_config *config = &engine->config;
+	char key[S3C_STORE_KEY_MAX + 1];
+	const char *below = s3c_rel_key(engine, config->prefix);
+	size_t len = strlen(below);
+	char *prefix;
+	int r;
+
+	if (!s3c_names_encrypted(engine))
+		return 0;
+	r = s3c_keynames_new(&engine->keynames);
+	engine->mount_path = r < 0 ? NULL : strndup(below, len - (len > 0));
+	if (!engine->mount_path)
+		return -ENOMEM;
+	if (strlen(config->volume_prefix) > S3C_STORE_KEY_MAX)
+		return -ENAMETOOLONG;
+	strcpy(key, config->volume_prefix);
+	r = s3c_path_check(engine->mount_path);
+	if (r == 0)
+		r = s3c_stored_append(engine, engine->mount_path, key);
+	if (r < 0)
+		return r;
+	prefix = s3c_asprintf("%s%s", key, len ? "/" : "");
+	if (!prefix)
+		return -ENOMEM;
+	free((void *)config->prefix);
+	config->prefix = prefix;
+	return 0;
+}
+
 static int parts_new(struct s3c_engine *engine)
 {
 	unsigned cpus = (unsigned)S3C_MAX(get_nprocs(), 1);
-	int r;
+	int r = use_encrypted_names(engine);
 
+	if (r < 0)
+		return r;
 	if (engine->config.journal && *engine->config.source) {
 		r = use_journal(engine);
 		if (r < 0)
@@ -179,9 +216,9 @@ int s3c_engine_fail(struct s3c_engine *engine, const char *what, const char *key
 		    const char *message)
 {
 	enum s3c_log_level level = S3C_LOG_ERROR;
+	cleanup_free char *path = NULL;
 	int code = -EIO;
 
-	(void)engine;
 	if (result == -EINPROGRESS)
 		return result;
 	for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
@@ -190,8 +227,10 @@ int s3c_engine_fail(struct s3c_engine *engine, const char *what, const char *key
 		code = failures[i].code;
 		level = failures[i].level;
 	}
-	s3c_log(level, "cannot %s %s: %s%s%s", what, key && *key ? key : "(the bucket's root)",
-		strerror(-result), message && *message ? ": " : "", message ? message : "");
+	path = s3c_key_shown(engine, key);
+	s3c_log(level, "cannot %s %s%s: %s%s%s", what, key && *key ? key : "(the bucket's root)",
+		path ? path : "", strerror(-result), message && *message ? ": " : "",
+		message ? message : "");
 	return code;
 }
 

@@ -36,6 +36,8 @@
 struct s3c_engine;
 struct s3c_object;
 
+#define S3C_PATH_MAX 4096 /* bytes of a path, with the NUL */
+
 /* An op pointer that means "do not wait". */
 extern struct s3c_op s3c_op_nowait;
 #define S3C_NOWAIT (&s3c_op_nowait)
@@ -60,7 +62,8 @@ enum s3c_family s3c_enc_family(enum s3c_enc enc);
 
 struct s3c_engine_config {
 	struct s3c_store *store; /* probed; taken over by a successful s3c_engine_new */
-	const char *prefix;      /* "" or ends in '/' */
+	/* "" or ends in '/'. Where names are encrypted, what is below the volume's is a path. */
+	const char *prefix;
 	enum s3c_enc enc;
 	unsigned accept;                   /* S3C_ACCEPT_* */
 	const struct s3c_keyring *keyring; /* borrowed; NULL in modes without keys of ours */
@@ -105,7 +108,7 @@ struct s3c_volume_request {
 	struct s3c_store *store;
 	const char *prefix;
 	enum s3c_enc enc;
-	bool ssec_shared, create, force_init, read_only;
+	bool ssec_shared, encrypted_names, create, force_init, read_only;
 	bool accept_plain; /* reads something besides sealed objects */
 	const struct s3c_keyring *keyring;
 	struct s3c_journal *journal;
@@ -115,6 +118,12 @@ struct s3c_volume_request {
 };
 int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *err,
 		      struct s3c_volume **ret_volume, char **ret_volume_prefix);
+/*
+ * Where the store may be asked about this source before the volume is open (keys, and its own
+ * objects of a probe): prefix, or that of the volume above when names are encrypted there.
+ */
+int s3c_engine_volume_locate(const struct s3c_volume_request *request, struct s3c_err *err,
+			     char **ret_prefix);
 
 /* Takes the slot (or check) of a key out of the volume object, when it has one: conditionally, and
    read back. The key must not be the active one. A sentence. */

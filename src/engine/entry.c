@@ -234,8 +234,11 @@ int s3c_entry_refuse(struct s3c_engine *engine, const char *key, const struct s3
 	first = s3c_ring_first(names->refused, ARRAY_LEN(names->refused), &names->refused_next,
 			       hash);
 	s3c_mutex_unlock(&engine->lock);
-	if (first)
-		s3c_error("object %s refused: %s", key, why);
+	if (first) {
+		cleanup_free char *path = s3c_key_shown(engine, key);
+
+		s3c_error("object %s%s refused: %s", key, path ? path : "", why);
+	}
 	return code;
 }
 

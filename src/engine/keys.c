@@ -4,6 +4,7 @@
 #include "engine/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/encode.h"
@@ -16,9 +17,7 @@
 
 bool s3c_name_valid(const char *name, size_t len, bool root)
 {
-	if (!len || len > S3C_NAME_LEN_MAX || memchr(name, '/', len))
-		return false;
-	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
+	if (!s3c_name_possible(name, len))
 		return false;
 	return !root || len != strlen(S3C_RESERVED_NAME) ||
 	       memcmp(name, S3C_RESERVED_NAME, len) != 0;
@@ -28,6 +27,8 @@ int s3c_path_check(const char *path)
 {
 	const char *p = path;
 
+	if (strlen(path) >= S3C_PATH_MAX)
+		return -ENAMETOOLONG;
 	while (*p) {
 		size_t len = strcspn(p, "/");
 
@@ -42,6 +43,16 @@ int s3c_path_check(const char *path)
 	return 0;
 }
 
+/* NULL, and *ret_result 0: no memory. The slash of a directory may be one byte too many. */
+static char *encrypted_key(struct s3c_engine *engine, const char *path, bool dir, int *ret_result)
+{
+	char key[S3C_STORE_KEY_MAX + 1];
+
+	snprintf(key, sizeof(key), "%s", engine->config.prefix);
+	*ret_result = s3c_stored_append(engine, path, key);
+	return *ret_result < 0 ? NULL : s3c_asprintf("%s%s", key, dir ? "/" : "");
+}
+
 int s3c_key_of(struct s3c_engine *engine, const char *path, bool dir, char **ret_key)
 {
 	const char *prefix = engine->config.prefix;
@@ -52,8 +63,12 @@ int s3c_key_of(struct s3c_engine *engine, const char *path, bool dir, char **ret
 		return r;
 	if (!*path)
 		key = strdup(*prefix ? prefix : ROOT_MARKER);
+	else if (s3c_names_encrypted(engine))
+		key = encrypted_key(engine, path, dir, &r);
 	else
 		key = s3c_asprintf("%s%s%s", prefix, path, dir ? "/" : "");
+	if (r < 0)
+		return r;
 	if (!key)
 		return -ENOMEM;
 	if (strlen(key) > S3C_STORE_KEY_MAX) {
@@ -121,16 +136,18 @@ int s3c_writable(const struct s3c_engine *engine)
 	return s3c_sealed_mode(engine) && !engine->volume ? -EROFS : 0;
 }
 
-int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *key,
-		       struct s3c_meta *ret_meta)
+int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *path,
+		       const char *key, struct s3c_meta *ret_meta)
 {
 	struct s3c_meta meta = { 0 };
 	char op_id[2 * S3C_OP_ID_LEN + 1];
 	int r;
 
 	if (s3c_layout_is_sealed(header->layout)) {
-		r = s3c_header_encode(header, engine->config.keyring, engine->volume,
-				      s3c_rel_key(engine, key), &meta);
+		r = s3c_key_name_item(engine, path, key, &meta);
+		if (r == 0)
+			r = s3c_header_encode(header, engine->config.keyring, engine->volume,
+					      s3c_rel_key(engine, key), &meta);
 	} else {
 		s3c_hex_encode(header->op_id, S3C_OP_ID_LEN, op_id);
 		r = s3c_attrs_encode(&header->attrs, &meta);

@@ -380,16 +380,34 @@ struct load {
 	unsigned max_pages;
 	int64_t started_ns;
 	uint64_t serial;
+	size_t hidden;    /* keys that are no names of this volume, where names are encrypted */
+	char *hidden_key; /* one of them */
 };
 
 /* Keys that are no names of files here: nothing that they hold is shown or touched. */
-static bool is_usable(const struct load *load, const char *name, size_t len)
+static int note_hidden(struct load *load, const char *key)
 {
-	bool usable = s3c_name_valid(name, len, !*load->path);
+	if (!s3c_names_encrypted(load->engine) ||
+	    strncmp(s3c_rel_key(load->engine, key), S3C_RESERVED_NAME "/",
+		    sizeof(S3C_RESERVED_NAME)) == 0) {
+		s3c_debug("%s is no name of a file: not shown", key);
+		return 0;
+	}
+	if (!load->hidden++)
+		load->hidden_key = strdup(key);
+	return load->hidden_key ? 0 : -ENOMEM;
+}
 
-	if (!usable)
-		s3c_debug("%s%.*s is no name of a file: not shown", load->prefix, (int)len, name);
-	return usable;
+/* Once per directory. Lock held. */
+static void warn_hidden(const struct load *load)
+{
+	struct s3c_names *names = load->engine->names;
+
+	if (load->hidden && s3c_ring_first(names->hidden, ARRAY_LEN(names->hidden),
+					   &names->hidden_next, s3c_hash_text(load->prefix, 0)))
+		s3c_warn("%zu keys like %s are hidden in the directory /%s: they are no encrypted "
+			 "names of this volume",
+			 load->hidden, load->hidden_key, load->path);
 }
 
 /* A listing does not tell links from files, but for what is too large for a link. */
@@ -407,21 +425,29 @@ static int load_page(struct load *load, const struct s3c_list *list, struct draf
 	for (size_t i = 0; i < list->count; i++) {
 		const struct s3c_list_entry *from = &list->entries[i];
 		struct s3c_detail detail = { .is_dir = from->is_prefix };
-		const char *name = from->key;
+		const char *stored = from->key;
+		char name[S3C_NAME_LEN_MAX + 1];
 		size_t len;
 		int r;
 
-		if (strncmp(name, load->prefix, prefix_len) != 0)
+		if (strncmp(stored, load->prefix, prefix_len) != 0)
 			continue;
-		name += prefix_len;
-		len = strlen(name);
+		stored += prefix_len;
+		len = strlen(stored);
 		if (!len) {
 			draft->has_marker = true;
 			continue;
 		}
-		if (from->is_prefix && name[len - 1] == '/')
+		if (from->is_prefix && stored[len - 1] == '/')
 			len--;
-		if (!is_usable(load, name, len))
+		r = s3c_key_name(load->engine, load->prefix, stored, len, name);
+		if (r == -EBADMSG || r == -ENODATA)
+			r = note_hidden(load, from->key);
+		else if (r == 0)
+			r = 1;
+		if (r < 0)
+			return r;
+		if (r == 0)
 			continue;
 		if (!detail.is_dir) {
 			detail.known_size = true;
@@ -429,7 +455,7 @@ static int load_page(struct load *load, const struct s3c_list *list, struct draf
 			detail.etag_hash = s3c_hash_etag(from->etag);
 			detail.modified_ns = from->modified_ns;
 		}
-		r = draft_add(draft, name, len, listed_type(&detail), &detail);
+		r = draft_add(draft, name, strlen(name), listed_type(&detail), &detail);
 		if (r < 0)
 			return r;
 	}
@@ -455,7 +481,9 @@ static int load_pages(struct load *load, struct draft *draft)
 
 		if (r < 0)
 			return s3c_engine_fail(engine, "list", load->prefix, r, reply.message);
-		r = load_page(load, &reply.list, draft);
+		r = s3c_key_names_ask(engine, &engine->names->load_op, load->prefix, &reply.list);
+		if (r == 0)
+			r = load_page(load, &reply.list, draft);
 		if (r < 0)
 			return r;
 		free(token);
@@ -508,6 +536,7 @@ static void load_run(struct s3c_job *job)
 		r = -ENOENT;
 	dir->load_result = r;
 	if (r == 0) {
+		warn_hidden(load);
 		clear_changes(names, node, load->serial);
 		dir_set(names, dir, steal_ptr(snap), load->started_ns, load->serial);
 	} else if (!dir->snap) {
@@ -521,6 +550,7 @@ static void load_run(struct s3c_job *job)
 		s3c_waitq_wake_all(&names->idle);
 	s3c_mutex_unlock(&engine->lock);
 	snapshot_put(snap);
+	free(load->hidden_key);
 	free(load->path);
 	free(load->prefix);
 	free(load);

@@ -20,6 +20,7 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/flight.h \
 	src/engine/foreign.c \
 	src/engine/foreign_entry.c \
+	src/engine/keynames.c \
 	src/engine/keys.c \
 	src/engine/listing.c \
 	src/engine/lookup.c \

@@ -64,6 +64,29 @@ static int read_volume(const struct s3c_volume_request *rq, struct s3c_op *op, c
 	return found->prefix ? 0 : s3c_err_set(err, -ENOMEM, "no memory");
 }
 
+/*
+ * Encrypted names: from the bucket's root down, to the first volume that has them. What is below it
+ * is a path, which the store is not told. Who may not look further up begins where he may.
+ */
+static int find_from_above(const struct s3c_volume_request *rq, struct s3c_op *op,
+			   struct s3c_err *err, struct found *found)
+{
+	for (size_t len = 0;;) {
+		cleanup_free char *prefix = strndup(rq->prefix, len);
+		bool last = !rq->prefix[len];
+		int r = prefix ? read_volume(rq, op, prefix, last ? err : NULL, found)
+			       : s3c_err_set(err, -ENOMEM, "no memory");
+
+		if (r == 0 && s3c_volume_says_encrypted(found->body.data, found->body.len))
+			return 0;
+		if (r < 0 && r != -ENOENT && (last || (r != -EACCES && r != -EPERM)))
+			return last ? r : read_volume(rq, op, prefix, err, found);
+		if (last)
+			return 0;
+		len += strcspn(rq->prefix + len, "/") + 1;
+	}
+}
+
 /* The nearest volume object, from prefix up to the root of the bucket. None: found->prefix NULL. */
 static int find_volume(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err,
 		       struct found *found)
@@ -206,11 +229,12 @@ static int check_kind(const struct s3c_volume_request *rq, const struct s3c_volu
 		return s3c_err_set(err, -EINVAL,
 				   "the volume at %s was made with ssec_key=%s: mount it so",
 				   shown(prefix), volume->ssec_shared ? "shared" : "per-object");
-	if (volume->encrypted_names)
-		return s3c_err_set(err, -EPROTO,
-				   "the volume at %s has encrypted names, which this version of "
-				   "s3cryptfs cannot read",
-				   shown(prefix));
+	if (volume->family == S3C_FAMILY_CSE && !volume->names_key != !rq->encrypted_names)
+		return s3c_err_set(err, -EINVAL,
+				   "the volume at %s was made with names=%s, which never changes: "
+				   "mount it with names=%s",
+				   shown(prefix), volume->names_key ? "encrypted" : "plain",
+				   volume->names_key ? "encrypted" : "plain");
 	return 0;
 }
 
@@ -316,8 +340,8 @@ static int create_volume(const struct s3c_volume_request *rq, struct s3c_op *op,
 {
 	cleanup_volume struct s3c_volume *volume = NULL;
 	cleanup_buf struct s3c_buf body = { 0 };
-	int r = s3c_volume_create(s3c_enc_family(rq->enc), rq->ssec_shared, rq->keyring, err,
-				  &volume, &body);
+	int r = s3c_volume_create(s3c_enc_family(rq->enc), rq->ssec_shared, rq->encrypted_names,
+				  rq->keyring, err, &volume, &body);
 
 	if (r == 0)
 		r = put_body(rq, op, rq->prefix, &body, NULL, err);
@@ -383,7 +407,8 @@ static int settle(const struct s3c_volume_request *rq, struct s3c_op *op, struct
 		  struct found *found, struct s3c_volume **ret_volume)
 {
 	cleanup_volume struct s3c_volume *volume = NULL;
-	int r = find_volume(rq, op, err, found);
+	int r = rq->encrypted_names ? find_from_above(rq, op, err, found)
+				    : find_volume(rq, op, err, found);
 
 	if (r < 0)
 		return r;
@@ -406,6 +431,27 @@ static int settle(const struct s3c_volume_request *rq, struct s3c_op *op, struct
 	if (r == 0)
 		*ret_volume = steal_ptr(volume);
 	return r;
+}
+
+int s3c_engine_volume_locate(const struct s3c_volume_request *request, struct s3c_err *err,
+			     char **ret_prefix)
+{
+	__attribute__((cleanup(found_free))) struct found found = { 0 };
+	const char *prefix = request->prefix;
+	struct s3c_op op;
+	int r = 0;
+
+	if (request->encrypted_names) {
+		s3c_op_init(&op, request->deadline_ns ? request->deadline_ns : INT64_MAX);
+		r = find_from_above(request, &op, err, &found);
+		s3c_op_destroy(&op);
+		if (r < 0)
+			return r;
+		if (found.prefix)
+			prefix = found.prefix;
+	}
+	*ret_prefix = strdup(prefix);
+	return *ret_prefix ? 0 : s3c_err_set(err, -ENOMEM, "no memory");
 }
 
 int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *err,

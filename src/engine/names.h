@@ -7,6 +7,7 @@
  *	names.c    the tree of what is known of names    listing.c  listings
  *	lookup.c   asking the store for one name         entry.c    building verified entries
  *	keys.c     keys, customer keys, metadata         copy.c     one object onto another key
+ *	keynames.c encrypted names
  *	mutate.c   mkdir, rmdir, unlink, links           attrs.c    attribute changes, markers
  *	rename.c   files                                 rename_dir.c  directories
  *	rename_journal.c  finishing them after a crash
@@ -40,11 +41,11 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "object/names.h"
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define S3C_NAME_LEN_MAX 255
 #define S3C_DIR_TYPE "application/x-directory" /* what other clients take for a folder */
 #define S3C_LINK_LEN_MAX 4095u                 /* bytes of a symlink's target */
 #define S3C_RESERVED_NAME ".s3cryptfs"         /* at the mount's root */
@@ -194,8 +195,8 @@ struct s3c_names {
 	struct s3c_waitq pending_done; /* a request of one ended, one is gone */
 
 	/* Rings of what was logged once. */
-	uint64_t twins[256], refused[1024];
-	unsigned twin_next, refused_next;
+	uint64_t twins[256], refused[1024], hidden[256];
+	unsigned twin_next, refused_next, hidden_next;
 };
 
 /* names.c. All with the lock held. */
@@ -300,6 +301,41 @@ bool s3c_name_valid(const char *name, size_t len, bool root);
 int s3c_path_check(const char *path);
 /* Prefix of the keys in a directory: ends in '/', or is empty. The caller frees. */
 int s3c_dir_prefix(struct s3c_engine *engine, const char *path, char **ret_prefix);
+/* keynames.c */
+static inline bool s3c_names_encrypted(const struct s3c_engine *engine)
+{
+	return engine->volume && engine->volume->names_key;
+}
+int s3c_keynames_new(struct s3c_keynames **ret_keynames);
+void s3c_keynames_free(struct s3c_keynames *keynames);
+/* Appends the stored names of a path to key, which is empty or ends in '/'. -ENAMETOOLONG. */
+int s3c_stored_append(struct s3c_engine *engine, const char *path,
+		      char key[static S3C_STORE_KEY_MAX + 1]);
+/* Is the last name of the key a long one? */
+bool s3c_key_is_long(const char *key);
+/* Adds the item s3cryptfs-name, where the object at key, whose path that is, has one. */
+int s3c_key_name_item(struct s3c_engine *engine, const char *path, const char *key,
+		      struct s3c_meta *meta);
+/* The last name of a key, from the metadata of its object, where names are encrypted. -EBADMSG. */
+int s3c_key_last_name(struct s3c_engine *engine, const char *key, const struct s3c_meta *meta,
+		      char ret_name[static S3C_NAME_LEN_MAX + 1]);
+/*
+ * The name that a component of a key stands for, in either choice of names. dir: what is before it,
+ * the whole key of the directory. -EBADMSG: it is no name of a file here; -ENODATA: a long one that
+ * has to be asked for.
+ */
+int s3c_key_name(struct s3c_engine *engine, const char *dir, const char *stored, size_t len,
+		 char ret_name[static S3C_NAME_LEN_MAX + 1]);
+/* Asks the store for the names below dir in a listing that need it, side by side, once. Those whose
+   object is not there, or does not have the name, stay unknown. Logs what fails. */
+int s3c_key_names_ask(struct s3c_engine *engine, struct s3c_op *op, const char *dir,
+		      const struct s3c_list *list);
+/* " (PATH)" for a log line about key, where names are encrypted and it is known; else NULL. The
+   caller frees. */
+char *s3c_key_shown(struct s3c_engine *engine, const char *key);
+/* The path of a key relative to dir, by what is known. As s3c_key_name. The caller frees. */
+int s3c_key_path(struct s3c_engine *engine, const char *dir, const char *key, char **ret_path);
+
 /* Does this mount write sealed objects? */
 bool s3c_sealed_mode(const struct s3c_engine *engine);
 int s3c_writable(const struct s3c_engine *engine);
@@ -398,6 +434,7 @@ void s3c_note_generation(struct s3c_engine *engine, const char *key,
 /* copy.c */
 struct s3c_copy {
 	const char *from, *to;            /* full keys; may be the same */
+	const char *path;                 /* of to; its last name is enough */
 	const struct s3c_header *old;     /* verified, of the source */
 	struct s3c_header header;         /* for the target; op id and generation are drawn */
 	bool op_given;                    /* but for the op id, which is that of header */

@@ -217,14 +217,14 @@ static unsigned get_u8(struct s3c_record_reader *reader)
 	return byte;
 }
 
-static void get_path(struct s3c_record_reader *reader, char path[static S3C_STORE_KEY_MAX + 1])
+static void get_path(struct s3c_record_reader *reader, char path[static S3C_PATH_MAX])
 {
 	uint8_t bytes[4];
 	uint32_t len;
 
 	s3c_record_take(reader, bytes, sizeof(bytes));
 	len = s3c_get_be32(bytes);
-	if (len > S3C_STORE_KEY_MAX)
+	if (len >= S3C_PATH_MAX)
 		reader->failed = true;
 	else
 		s3c_record_take(reader, path, len);
@@ -251,7 +251,7 @@ static void get_sent(struct s3c_record_reader *reader, struct s3c_pending *p)
 
 /* A record without its node; path has its place. */
 static int decode(struct s3c_engine *engine, bool make, const uint8_t *data, size_t len,
-		  char path[static S3C_STORE_KEY_MAX + 1], struct s3c_pending *p)
+		  char path[static S3C_PATH_MAX], struct s3c_pending *p)
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
 	unsigned flags;
@@ -290,7 +290,7 @@ static int load_one(struct loading *load, uint64_t id, const uint8_t *data, size
 {
 	struct s3c_names *names = load->engine->names;
 	struct s3c_pending *p = calloc(1, sizeof(*p));
-	char path[S3C_STORE_KEY_MAX + 1];
+	char path[S3C_PATH_MAX];
 	struct s3c_node *node;
 	int r = p ? decode(load->engine, load->make, data, len, path, p) : -ENOMEM;
 

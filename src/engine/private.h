@@ -95,9 +95,10 @@ const char *s3c_rel_key(struct s3c_engine *engine, const char *key);
 /* Fills ret_ssec and points *ret_ptr to it, or NULL when the mode has no customer keys. */
 int s3c_ssec_of(struct s3c_engine *engine, const char *key, struct s3c_ssec *ret_ssec,
 		const struct s3c_ssec **ret_ptr);
-/* Metadata for the store from a header (sealed modes: envelope; else attributes only). */
-int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *key,
-		       struct s3c_meta *ret_meta);
+/* Metadata for the store from a header (sealed modes: envelope; else attributes only). path: that
+   of key. */
+int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *path,
+		       const char *key, struct s3c_meta *ret_meta);
 
 /* renew.c */
 
@@ -169,14 +170,19 @@ void s3c_objects_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_s
 
 /* the engine itself */
 
-struct s3c_names;   /* names.c */
-struct s3c_objects; /* object.c: table, memory, spill, fetch state */
+struct s3c_names;    /* names.c */
+struct s3c_keynames; /* keynames.c */
+struct s3c_objects;  /* object.c: table, memory, spill, fetch state */
 
 struct s3c_engine {
 	struct s3c_engine_config config; /* strings are copies */
 	struct s3c_store *store;
 	struct s3c_volume *volume;
-	char host[65]; /* this machine, for names of conflicts and logs */
+	/* Where names are encrypted: config.prefix is as stored; this is the path of the mount's
+	   root in the volume. */
+	char *mount_path;
+	struct s3c_keynames *keynames; /* has a lock of its own */
+	char host[65];                 /* this machine, for names of conflicts and logs */
 	struct s3c_mutex lock;
 	struct s3c_names *names;     /* guarded by lock */
 	struct s3c_objects *objects; /* guarded by lock */

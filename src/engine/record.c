@@ -306,7 +306,7 @@ int s3c_record_decode(struct s3c_engine *engine, const uint8_t *data, size_t len
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
 	struct s3c_record record = { 0 };
-	char path[S3C_STORE_KEY_MAX + 1];
+	char path[S3C_PATH_MAX];
 	unsigned flags;
 	int r = 0;
 
@@ -361,7 +361,7 @@ int s3c_record_decode_upload(struct s3c_engine *engine, const uint8_t *data, siz
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
 	struct s3c_entry *entry = NULL;
-	char path[S3C_STORE_KEY_MAX + 1], key[S3C_STORE_KEY_MAX + 1], id[UPLOAD_ID_MAX];
+	char path[S3C_PATH_MAX], key[S3C_STORE_KEY_MAX + 1], id[UPLOAD_ID_MAX];
 	unsigned flags;
 	int r;
 

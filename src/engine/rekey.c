@@ -81,10 +81,12 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 	const struct s3c_volume *volume = rk->engine->volume;
 	cleanup_secret uint8_t *data_key = s3c_secret_alloc(S3C_KEY_LEN);
 	cleanup_header struct s3c_header anew = { 0 };
+	char name[S3C_NAME_LEN_MAX + 1] = "";
 	struct s3c_version version;
 	struct s3c_copy copy = {
 		.from = key,
 		.to = key,
+		.path = name,
 		.old = header,
 		.source = &st->version,
 		.stored_size = st->size,
@@ -94,9 +96,11 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 	if (!data_key)
 		return -ENOMEM;
 	s3c_header_set(&anew, header);
-	if (rk->kms) {
+	r = s3c_names_encrypted(rk->engine) ? s3c_key_last_name(rk->engine, key, &st->meta, name)
+					    : 0;
+	if (r == 0 && rk->kms) {
 		r = s3c_header_renew(&anew, keyring, volume, NULL, NULL, why, why_size);
-	} else {
+	} else if (r == 0) {
 		r = s3c_header_unwrap(header, keyring, volume, NULL, data_key, why, why_size);
 		if (r == 0)
 			r = s3c_header_rewrap(&anew, rk->key, data_key);

@@ -175,6 +175,7 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 	struct s3c_copy copy = {
 		.from = from_key,
 		.to = to_key,
+		.path = rn->to,
 		.old = &entry->header,
 		.header = entry->header,
 		.source = &entry->version,

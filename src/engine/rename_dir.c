@@ -40,6 +40,7 @@
 /* One object of the tree. */
 struct item {
 	char *key;
+	char *path; /* below the directory; NULL where names are plain: the key tells */
 	UT_hash_handle hh;
 	uint64_t size, etag_hash;
 	uint64_t copied_etag;          /* etag_hash of the version that was copied */
@@ -61,6 +62,7 @@ struct tree {
 	bool deleting; /* some are gone from the old tree */
 	unsigned lost; /* replies of DELETEs */
 	bool target_marker;
+	struct s3c_entry *marker; /* of the target, made for this; NULL: none */
 	bool resumed;
 	int64_t started_ns; /* resumed: wall clock when the rename began */
 };
@@ -92,24 +94,28 @@ static void tree_free(struct tree *tree)
 		HASH_DEL(tree->by_key, item);
 		s3c_entry_put(item->entry);
 		free(item->copy_etag);
+		free(item->path);
 		free(item->key);
 		free(item);
 	}
+	s3c_entry_put(tree->marker);
 	free(tree->from_prefix);
 	free(tree->to_prefix);
 }
 
-static char *new_key(const struct tree *tree, const char *key)
+static bool is_dir_key(const char *key)
 {
-	return s3c_asprintf("%s%s", tree->to_prefix, key + strlen(tree->from_prefix));
+	return key[strlen(key) - 1] == '/';
 }
 
-/* The path of a key of the old tree, at root: that of the old or the new one. NULL: none. */
-static char *path_of(const struct tree *tree, const char *key, const char *root)
+/* The path of an item at root: that of the old or the new tree. NULL: none. */
+static char *path_of(const struct tree *tree, const struct item *item, const char *root)
 {
-	const char *rest = key + strlen(tree->from_prefix);
+	const char *rest = item->key + strlen(tree->from_prefix);
 	size_t len = strlen(rest);
 
+	if (item->path)
+		return s3c_asprintf("%s%s%s", root, *item->path ? "/" : "", item->path);
 	for (const char *p = rest; *p;) {
 		size_t part = strcspn(p, "/");
 
@@ -122,13 +128,59 @@ static char *path_of(const struct tree *tree, const char *key, const char *root)
 	return s3c_asprintf("%s/%.*s", root, (int)(len - (rest[len - 1] == '/')), rest);
 }
 
+/* Every key below a directory changes wholly where names are encrypted. */
+static int new_key(const struct tree *tree, const struct item *item, char **ret_key)
+{
+	cleanup_free char *path = NULL;
+
+	if (item->path) {
+		path = path_of(tree, item, tree->to);
+		return path ? s3c_key_of(tree->engine, path, is_dir_key(item->key), ret_key)
+			    : -ENOMEM;
+	}
+	if (strlen(item->key) - strlen(tree->from_prefix) + strlen(tree->to_prefix) >
+	    S3C_STORE_KEY_MAX)
+		return -ENAMETOOLONG;
+	*ret_key = s3c_asprintf("%s%s", tree->to_prefix, item->key + strlen(tree->from_prefix));
+	return *ret_key ? 0 : -ENOMEM;
+}
+
+/* What has no name cannot have a new one. */
+static int item_name(struct tree *tree, struct item *item)
+{
+	int r;
+
+	if (!s3c_names_encrypted(tree->engine))
+		return 0;
+	r = s3c_key_path(tree->engine, tree->from_prefix, item->key, &item->path);
+	if (r != -EBADMSG && r != -ENODATA)
+		return r;
+	if (tree->resumed) {
+		s3c_warn("%s stays where it is: its directory was being renamed, and its name is "
+			 "none of this volume",
+			 item->key);
+		item->stays = true;
+		return 0;
+	}
+	s3c_error("%s is not renamed: %s lies there, whose name is none of this volume", tree->from,
+		  item->key);
+	return -EIO;
+}
+
+static int item_check(struct tree *tree, struct item *item)
+{
+	cleanup_free char *key = NULL;
+	int r = item_name(tree, item);
+
+	return r < 0 || item->stays ? r : new_key(tree, item, &key);
+}
+
 static int item_add(struct tree *tree, const struct s3c_list_entry *from)
 {
 	size_t len = strlen(from->key);
 	struct item *item;
+	int r;
 
-	if (len - strlen(tree->from_prefix) + strlen(tree->to_prefix) > S3C_STORE_KEY_MAX)
-		return -ENAMETOOLONG;
 	HASH_FIND(hh, tree->by_key, from->key, len, item);
 	if (!item) {
 		item = calloc(1, sizeof(*item));
@@ -143,6 +195,9 @@ static int item_add(struct tree *tree, const struct s3c_list_entry *from)
 			return -ENOMEM;
 		}
 		tree->count++;
+		r = item_check(tree, item);
+		if (r < 0)
+			return r;
 	}
 	item->listed = true;
 	item->size = from->size;
@@ -150,6 +205,12 @@ static int item_add(struct tree *tree, const struct s3c_list_entry *from)
 	if (tree->resumed && from->modified_ns > tree->started_ns + CLOCKS_APART_NS)
 		item->stays = true;
 	return 0;
+}
+
+/* What is below a directory comes before it. */
+static int last_key_first(const struct item *a, const struct item *b)
+{
+	return -strcmp(a->key, b->key);
 }
 
 static int list_tree(struct tree *tree, size_t *ret_listed)
@@ -173,15 +234,16 @@ static int list_tree(struct tree *tree, size_t *ret_listed)
 
 		if (r < 0)
 			return s3c_engine_fail(engine, "list", tree->from_prefix, r, reply.message);
-		for (size_t i = 0; i < reply.list.count; i++) {
+		r = s3c_key_names_ask(engine, NULL, tree->from_prefix, &reply.list);
+		for (size_t i = 0; r == 0 && i < reply.list.count; i++)
 			r = item_add(tree, &reply.list.entries[i]);
-			if (r < 0)
-				return r;
-		}
+		if (r < 0)
+			return r;
 		listed += reply.list.count;
 		free(token);
 		token = steal_ptr(reply.list.next_token);
 	} while (token);
+	HASH_SRT(hh, tree->by_key, last_key_first);
 	HASH_ITER (hh, tree->by_key, item, next)
 		listed -= item->listed && item->stays;
 	*ret_listed = listed;
@@ -192,8 +254,8 @@ static int list_tree(struct tree *tree, size_t *ret_listed)
 static struct s3c_entry *cached_entry(struct tree *tree, const struct item *item)
 {
 	struct s3c_engine *engine = tree->engine;
-	cleanup_free char *path = path_of(tree, item->key, tree->from);
-	bool is_dir = item->key[strlen(item->key) - 1] == '/';
+	cleanup_free char *path = path_of(tree, item, tree->from);
+	bool is_dir = is_dir_key(item->key);
 	struct s3c_entry *entry = NULL;
 	struct s3c_node *node;
 
@@ -228,9 +290,7 @@ static int head_object(struct s3c_engine *engine, const char *key, struct s3c_he
 	*ret_version = reply.stat.version;
 	*ret_size = reply.stat.size;
 	r = s3c_header_of(engine, key, &reply.stat, ret_header);
-	return r < 0 ? r
-		     : s3c_extra_make(ret_header, key[strlen(key) - 1] == '/', &reply.stat,
-				      ret_extra);
+	return r < 0 ? r : s3c_extra_make(ret_header, is_dir_key(key), &reply.stat, ret_extra);
 }
 
 /* The entry of the copy, when all of it is known: then it is kept. */
@@ -240,8 +300,8 @@ static int keep_entry(struct tree *tree, struct item *item, const struct s3c_cop
 {
 	int r;
 	bool whole = source || copy->header.layout != S3C_LAYOUT_TRAILER;
-	bool is_dir = item->key[strlen(item->key) - 1] == '/';
-	cleanup_free char *path = path_of(tree, item->key, tree->to);
+	bool is_dir = is_dir_key(item->key);
+	cleanup_free char *path = path_of(tree, item, tree->to);
 
 	s3c_entry_put(steal_ptr(item->entry));
 	if (!path || !whole || tree->count > ENTRIES_KEPT)
@@ -278,7 +338,7 @@ static int find_copy(struct tree *tree, const char *to, const struct s3c_header 
 		return -EEXIST;
 	/* Without an envelope the size is all there is to go by: not for files. */
 	if (header.layout == S3C_LAYOUT_PLAIN)
-		return to[strlen(to) - 1] == '/' ? 1 : -EEXIST;
+		return is_dir_key(to) ? 1 : -EEXIST;
 	return memcmp(header.content_id, source->content_id, S3C_CONTENT_ID_LEN) == 0 ? 1 : -EEXIST;
 }
 
@@ -305,11 +365,14 @@ static int look_at_targets(struct tree *tree, struct item **items, size_t count)
 	int r = looks ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < count && r == 0; i++) {
+		char *key = NULL;
+
 		if (!wants_free(tree, items[i]))
 			continue;
+		r = new_key(tree, items[i], &key);
 		looks[wanted].owner = items[i];
-		looks[wanted].key = new_key(tree, items[i]->key);
-		r = looks[wanted++].key ? 0 : -ENOMEM;
+		looks[wanted].key = key;
+		wanted += r == 0;
 	}
 	if (r == 0 && wanted)
 		r = s3c_keys_look(tree->engine, looks, wanted);
@@ -358,14 +421,15 @@ static int copy_item(struct tree *tree, struct item *item)
 {
 	cleanup_entry struct s3c_entry *source = cached_entry(tree, item);
 	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
-	cleanup_free char *to = new_key(tree, item->key);
+	cleanup_free char *to = NULL, *path = path_of(tree, item, tree->to);
 	struct s3c_version version, copied, replaces = { 0 };
-	struct s3c_copy copy = { .from = item->key, .to = to, .source = &version };
+	struct s3c_copy copy = { .from = item->key, .path = path, .source = &version };
 	cleanup_header struct s3c_header header = { 0 };
-	int r = 0;
+	int r = new_key(tree, item, &to);
 
-	if (!to)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
+	copy.to = to;
 	if (source) {
 		s3c_header_set(&header, &source->header);
 		version = source->version;
@@ -577,6 +641,15 @@ static int delete_batch(struct tree *tree, struct item **items, size_t count)
 	return 0;
 }
 
+/* A directory with a long name goes when all below it is gone: without its marker nobody could tell
+   the path of what is left. */
+static bool goes_later(const struct tree *tree, const struct item *item, const struct item *before)
+{
+	return s3c_names_encrypted(tree->engine) && is_dir_key(item->key) &&
+	       s3c_key_is_long(item->key) &&
+	       strncmp(before->key, item->key, strlen(item->key)) == 0;
+}
+
 /* Deletes what the last LIST showed in the version that was copied. */
 static int delete_round(struct tree *tree)
 {
@@ -589,13 +662,13 @@ static int delete_round(struct tree *tree)
 			note_deleted(tree, item);
 		if (!item->listed || item->stays || !item->copied || needs_copy(item))
 			continue;
+		if (count == BATCH || (count && goes_later(tree, item, batch[count - 1]))) {
+			r = delete_batch(tree, batch, count);
+			if (r < 0)
+				return r;
+			count = 0;
+		}
 		batch[count++] = item;
-		if (count < BATCH)
-			continue;
-		r = delete_batch(tree, batch, count);
-		if (r < 0)
-			return r;
-		count = 0;
 	}
 	return count ? delete_batch(tree, batch, count) : 0;
 }
@@ -617,13 +690,42 @@ static void undo(struct tree *tree)
 	struct item *item, *next;
 
 	HASH_ITER (hh, tree->by_key, item, next) {
-		cleanup_free char *key = item->copied ? new_key(tree, item->key) : NULL;
+		cleanup_free char *key = NULL;
 
+		if (item->copied)
+			new_key(tree, item, &key);
 		/* What another machine wrote over a copy is its file, and stays. */
 		if (key && (item->key[strlen(tree->from_prefix)] || !tree->target_marker) &&
 		    is_copy(tree, key, item->copy_etag))
 			s3c_delete_key(tree->engine, key, item->copy_etag);
 	}
+	if (tree->marker)
+		s3c_delete_key(tree->engine, tree->to_prefix, tree->marker->version.etag);
+}
+
+/* A long name needs an object that has it: a directory without one gets one at its new place. */
+static int mark_target(struct tree *tree)
+{
+	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
+	struct s3c_engine *engine = tree->engine;
+	cleanup_entry struct s3c_entry *dir = NULL;
+	cleanup_header struct s3c_header header = { 0 };
+	struct s3c_version version;
+	struct item *marker;
+	uint64_t size;
+	int r;
+
+	HASH_FIND(hh, tree->by_key, tree->from_prefix, strlen(tree->from_prefix), marker);
+	if (marker || tree->target_marker || !s3c_names_encrypted(engine) ||
+	    !s3c_key_is_long(tree->to_prefix))
+		return 0;
+	r = head_object(engine, tree->to_prefix, &header, &version, &size, &extra);
+	if (r != -ENOENT)
+		return r;
+	r = s3c_entry_implicit(engine, tree->to, &dir);
+	return r < 0 ? r
+		     : s3c_marker_put(engine, tree->to, &dir->header.attrs, NULL, true,
+				      &tree->marker);
 }
 
 static int move_tree(struct tree *tree)
@@ -635,8 +737,8 @@ static int move_tree(struct tree *tree)
 		r = list_tree(tree, &listed);
 		if (r == 0 && round == ROUNDS_MAX && listed)
 			r = -EBUSY;
-		if (r == 0 && round)
-			r = delete_round(tree);
+		if (r == 0)
+			r = round ? delete_round(tree) : mark_target(tree);
 		if (r == 0)
 			r = copy_round(tree);
 	}
@@ -661,11 +763,13 @@ static void follow(struct tree *tree, const struct s3c_entry *source)
 	struct item *item, *next;
 
 	s3c_names_rebase(engine, tree->from, tree->to);
-	if (source->implicit && !tree->target_marker &&
-	    s3c_entry_implicit(engine, tree->to, &dir) == 0)
+	if (tree->marker)
+		s3c_names_set(engine, tree->marker);
+	else if (source->implicit && !tree->target_marker &&
+		 s3c_entry_implicit(engine, tree->to, &dir) == 0)
 		s3c_names_set(engine, dir);
 	HASH_ITER (hh, tree->by_key, item, next) {
-		cleanup_free char *path = path_of(tree, item->key, tree->from);
+		cleanup_free char *path = path_of(tree, item, tree->from);
 		struct s3c_object *object = path ? s3c_object_find(engine, path) : NULL;
 
 		if (item->entry)

@@ -87,7 +87,7 @@ struct found {
 	uint64_t id;
 	int64_t started_ns;
 	struct s3c_entry *source; /* NULL: a directory */
-	char from[S3C_STORE_KEY_MAX + 1], to[S3C_STORE_KEY_MAX + 1];
+	char from[S3C_PATH_MAX], to[S3C_PATH_MAX];
 };
 struct found_list {
 	struct s3c_engine *engine;
@@ -95,14 +95,14 @@ struct found_list {
 	size_t count;
 };
 
-static void get_path(struct s3c_record_reader *reader, char path[static S3C_STORE_KEY_MAX + 1])
+static void get_path(struct s3c_record_reader *reader, char path[static S3C_PATH_MAX])
 {
 	uint8_t bytes[4];
 	uint32_t len;
 
 	s3c_record_take(reader, bytes, sizeof(bytes));
 	len = s3c_get_be32(bytes);
-	if (len > S3C_STORE_KEY_MAX)
+	if (len >= S3C_PATH_MAX)
 		reader->failed = true;
 	else
 		s3c_record_take(reader, path, len);

@@ -27,8 +27,6 @@
 #include "base/thread.h"
 #include "engine/engine.h"
 
-#define S3C_PATH_MAX (S3C_STORE_KEY_MAX + 1) /* bytes with the NUL: a path is part of a key */
-
 struct s3c_inode {
 	uint64_t nodeid;
 	uint64_t ino; /* st_ino */

@@ -9,6 +9,8 @@ libs3cryptfs_a_SOURCES += \
 	src/object/geometry.h \
 	src/object/header.c \
 	src/object/header.h \
+	src/object/names.c \
+	src/object/names.h \
 	src/object/s3ec.c \
 	src/object/s3ec.h \
 	src/object/s3ec_body.c \

@@ -29,7 +29,7 @@
 #define NAME_KEY_ALG "s3cryptfs/name-key/v1"
 
 /* Layout of s3c_volume.keys. */
-enum { KEYS_VOLUME = 0, KEYS_SEAL = 32, KEYS_LEN = 64 };
+enum { KEYS_VOLUME = 0, KEYS_SEAL = 32, KEYS_NAMES = 64, KEYS_LEN = 64 + S3C_SIV_KEY_LEN };
 
 /* A body taken apart; nothing in it is trusted yet. */
 struct parsed {
@@ -184,8 +184,20 @@ static int append_check(json_t *checks, const struct s3c_master_key *key, const 
 	return json_array_append_new(checks, item) < 0 ? -ENOMEM : 0;
 }
 
+/* The key of encrypted names, from the name key: AES-256-SIV wants two keys. */
+static int use_name_key(struct s3c_volume *volume, const uint8_t *name_key)
+{
+	static const char label[] = "s3cryptfs names";
+	int r = s3c_hkdf_sha256(name_key, S3C_KEY_LEN, NULL, 0, label, sizeof(label) - 1,
+				volume->keys + KEYS_NAMES, S3C_SIV_KEY_LEN);
+
+	if (r == 0)
+		volume->names_key = volume->keys + KEYS_NAMES;
+	return r;
+}
+
 static int create_cse(struct s3c_volume *volume, const struct s3c_keyring *keyring,
-		      struct s3c_err *err, struct s3c_buf *ret_body)
+		      bool encrypted_names, struct s3c_err *err, struct s3c_buf *ret_body)
 {
 	uint8_t check[S3C_KEY_LEN], name_key[S3C_KEY_LEN], name_wrapped[S3C_WRAP_LEN];
 	struct s3c_master_key volume_master = { .secret_len = S3C_KEY_LEN };
@@ -215,16 +227,18 @@ static int create_cse(struct s3c_volume *volume, const struct s3c_keyring *keyri
 	s3c_random(name_key, sizeof(name_key));
 	volume_master.secret = volume->keys;
 	r = s3c_wrap_seal(&volume_master, NAME_KEY_ALG, volume->id, name_key, name_wrapped);
+	if (r == 0 && encrypted_names)
+		r = use_name_key(volume, name_key);
 	s3c_wipe(name_key, sizeof(name_key));
 	if (r < 0)
 		return r;
 	root = json_pack("{s:s, s:i, s:s, s:o, s:I, s:i, s:s, s:o, s:[{s:i, s:o, s:O}]}", "format",
 			 BODY_FORMAT, "version", BODY_VERSION, "family", "cse", "id",
 			 json_hex(volume->id, sizeof(volume->id)), "serial",
-			 (json_int_t)volume->serial, "epoch", FIRST_EPOCH, "names", "plain",
-			 "name_key", json_base64(name_wrapped, sizeof(name_wrapped)), "epochs",
-			 "epoch", FIRST_EPOCH, "check", json_hex(check, sizeof(check)), "slots",
-			 slots);
+			 (json_int_t)volume->serial, "epoch", FIRST_EPOCH, "names",
+			 encrypted_names ? "encrypted" : "plain", "name_key",
+			 json_base64(name_wrapped, sizeof(name_wrapped)), "epochs", "epoch",
+			 FIRST_EPOCH, "check", json_hex(check, sizeof(check)), "slots", slots);
 	return root ? body_write(root, volume->keys, volume->id, ret_body) : -ENOMEM;
 }
 
@@ -283,8 +297,9 @@ static int readers_begin(struct s3c_volume *volume, const struct s3c_keyring *ke
 	return 0;
 }
 
-int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c_keyring *keyring,
-		      struct s3c_err *err, struct s3c_volume **ret_volume, struct s3c_buf *ret_body)
+int s3c_volume_create(enum s3c_family family, bool ssec_shared, bool encrypted_names,
+		      const struct s3c_keyring *keyring, struct s3c_err *err,
+		      struct s3c_volume **ret_volume, struct s3c_buf *ret_body)
 {
 	cleanup_volume struct s3c_volume *volume = calloc(1, sizeof(*volume));
 	const struct s3c_master_key *key;
@@ -294,6 +309,8 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
 		return -ENOMEM;
 	if (family != S3C_FAMILY_CSE && family != S3C_FAMILY_SSEC)
 		return -EINVAL; /* the others have no volume object */
+	if (encrypted_names && family != S3C_FAMILY_CSE)
+		return -EINVAL; /* they have no name key */
 	volume->family = family;
 	volume->ssec_shared = family == S3C_FAMILY_SSEC && ssec_shared;
 	key = writing_key(family, volume->ssec_shared, keyring, err);
@@ -308,7 +325,7 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
 		if (r < 0)
 			return r;
 	}
-	r = family == S3C_FAMILY_CSE ? create_cse(volume, keyring, err, ret_body)
+	r = family == S3C_FAMILY_CSE ? create_cse(volume, keyring, encrypted_names, err, ret_body)
 				     : create_ssec(volume, keyring, ret_body);
 	if (r < 0)
 		return r;
@@ -552,13 +569,38 @@ static bool has_entry(const json_t *array, const char *key_id)
 	return false;
 }
 
+/* The choice of names, and the key of encrypted ones. The body is believed. */
+static int open_names(const json_t *root, struct s3c_err *err, struct s3c_volume *volume)
+{
+	const struct s3c_master_key volume_master = { .secret_len = S3C_KEY_LEN,
+						      .secret = volume->keys };
+	const char *names = get_string(root, "names");
+	uint8_t wrapped[S3C_WRAP_LEN], name_key[S3C_KEY_LEN];
+	int r;
+
+	if (!names)
+		return damaged(err, "no names");
+	if (strcmp(names, "plain") == 0)
+		return 0;
+	if (strcmp(names, "encrypted") != 0)
+		return newer(err, "names");
+	if (!get_wrapped(root, "name_key", wrapped))
+		return damaged(err, "no name key");
+	r = s3c_wrap_open(&volume_master, NAME_KEY_ALG, volume->id, wrapped, name_key);
+	if (r == -EBADMSG)
+		return damaged(err, "its name key");
+	if (r == 0)
+		r = use_name_key(volume, name_key);
+	s3c_wipe(name_key, sizeof(name_key));
+	return r;
+}
+
 static int open_cse(const char *body, const struct parsed *p, const struct s3c_keyring *keyring,
 		    struct s3c_err *err, struct s3c_volume *volume)
 {
 	const json_t *epochs = json_object_get(p->root, "epochs"), *epoch;
 	const struct s3c_master_key *active = s3c_keyring_active(keyring);
 	uint8_t mac[S3C_SHA256_LEN];
-	const char *names;
 	json_int_t number;
 	int r;
 
@@ -580,11 +622,9 @@ static int open_cse(const char *body, const struct parsed *p, const struct s3c_k
 	if (!s3c_equal_ct(mac, p->mac, sizeof(mac)))
 		return damaged(err, "its HMAC does not fit: it was altered");
 
-	names = get_string(p->root, "names");
-	if (!names)
-		return damaged(err, "no names");
-	if (strcmp(names, "plain") != 0)
-		return newer(err, "names");
+	r = open_names(p->root, err, volume);
+	if (r < 0)
+		return r;
 	r = derive(volume->keys, "s3cryptfs seal", p->id, FIRST_EPOCH, volume->keys + KEYS_SEAL);
 	if (r < 0)
 		return r;
@@ -725,6 +765,20 @@ int s3c_volume_open(const void *body, size_t len, const struct s3c_keyring *keyr
 	if (r == 0)
 		json_decref(p.root);
 	return r;
+}
+
+bool s3c_volume_says_encrypted(const void *body, size_t len)
+{
+	struct parsed p;
+	const char *names;
+	bool says;
+
+	if (body_parse(body, len, NULL, &p) < 0)
+		return false;
+	names = get_string(p.root, "names");
+	says = names && strcmp(names, "encrypted") == 0;
+	json_decref(p.root);
+	return says;
 }
 
 /* The slots of the newest epoch, or the checks. */

@@ -21,11 +21,11 @@ struct s3c_volume {
 	uint8_t id[S3C_VOLUME_ID_LEN];
 	uint64_t serial; /* rises with every change of the body */
 	uint32_t epoch;
-	bool encrypted_names;
 	bool ssec_shared; /* sse-c: keys are sent as they are */
 	bool active_slot; /* the keyring's active key has a slot (sse-c: the key in use a check) */
-	uint8_t *keys;    /* secret memory: volume key (32), seal key (32), xattr key.. ; private */
-	const uint8_t *seal_key; /* 32 bytes, cse only */
+	uint8_t *keys; /* secret memory: volume key (32), seal key (32), names key (64); private */
+	const uint8_t *seal_key;  /* 32 bytes, cse only */
+	const uint8_t *names_key; /* S3C_SIV_KEY_LEN bytes; NULL: names are plain */
 	const struct s3c_master_key
 		*ssec_key; /* sse-c: the key in use; borrowed from the keyring */
 	/* sse-c: all keys that may read, the one in use first, then those that the volume knows, in
@@ -35,10 +35,10 @@ struct s3c_volume {
 	char *ssec_missing; /* ids that the volume knows and the keyring does not; NULL: none */
 };
 
-/* A new volume for family under the keyring's keys (a slot each). */
-int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c_keyring *keyring,
-		      struct s3c_err *err, struct s3c_volume **ret_volume,
-		      struct s3c_buf *ret_body);
+/* A new volume for family under the keyring's keys (a slot each). Encrypted names: cse only. */
+int s3c_volume_create(enum s3c_family family, bool ssec_shared, bool encrypted_names,
+		      const struct s3c_keyring *keyring, struct s3c_err *err,
+		      struct s3c_volume **ret_volume, struct s3c_buf *ret_body);
 /*
  * Opens a body that was read from a store. A wrong key, another family or mode, damage: a sentence.
  * -EKEYREJECTED: no key of the keyring opens it, or the active one is not what its slot was made
@@ -46,6 +46,9 @@ int s3c_volume_create(enum s3c_family family, bool ssec_shared, const struct s3c
  */
 int s3c_volume_open(const void *body, size_t len, const struct s3c_keyring *keyring,
 		    struct s3c_err *err, struct s3c_volume **ret_volume);
+/* Does a body that nobody has opened yet say that names are encrypted? A hint: it is not verified.
+ */
+bool s3c_volume_says_encrypted(const void *body, size_t len);
 void s3c_volume_free(struct s3c_volume *volume);
 /*
  * A body for keys of the keyring that the stored one lacks: their slots (or checks) added, the

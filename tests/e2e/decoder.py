@@ -24,7 +24,7 @@ import struct
 import sys
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 CHUNK = 65536
 STRIDE = CHUNK + 16
@@ -61,9 +61,13 @@ def same(a, b):
     return hmac.compare_digest(a, b)
 
 
-def hkdf(key, salt, info):
-    """RFC 5869, one block of output."""
-    return mac(mac(salt or bytes(32), key), info + b"\x01")
+def hkdf(key, salt, info, length=32):
+    """RFC 5869."""
+    prk, out, block = mac(salt or bytes(32), key), b"", b""
+    while len(out) < length:
+        block = mac(prk, block + info + bytes([len(out) // 32 + 1]))
+        out += block
+    return out[:length]
 
 
 def field(value):
@@ -180,10 +184,12 @@ class Volume:
         need(last >= 0 and re.fullmatch(b"hmac-sha256 [0-9a-f]{64}\n", body[last + 1:]), "no MAC line at the end")
         self.body_key = hkdf(self.key, b"", b"s3cryptfs volume body" + tail)
         need(same(mac(self.body_key, body[:last + 1]), bytes.fromhex(body[last + 13:-1].decode())), "MAC of the volume object")
-        need(v.get("names") == "plain", "names of the volume")
+        self.names = v.get("names")
+        need(self.names in ("plain", "encrypted"), "names of the volume")
         self.epoch = epoch["epoch"]
         self.seal_key = hkdf(self.key, b"", b"s3cryptfs seal" + tail)
         self.name_key = unwrap(self.key, unbase64(v["name_key"], "name key"), NAME_ALG, self.id, "name key")
+        self.names_key = hkdf(self.name_key, b"", b"s3cryptfs names", 64)
 
     def _open_ssec(self, v, last, secrets):
         need(last < 0, "an sse-c volume has no MAC line")
@@ -206,6 +212,74 @@ def ssec_key(master, volume_id, object_key):
     """Section 12: the customer key of an object, and its MD5 as S3 wants it."""
     key = hkdf(master, volume_id, b"s3cryptfs ssec" + object_key.encode())
     return key, base64.b64encode(hashlib.md5(key).digest()).decode()
+
+
+def base32hex(data):
+    return base64.b32hexencode(data).decode().rstrip("=").lower()
+
+
+def unbase32hex(text, what):
+    try:
+        data = base64.b32hexdecode(text.upper() + "=" * (-len(text) % 8))
+    except ValueError:
+        raise Bad("%s is not base32hex" % what) from None
+    need(base32hex(data) == text, "%s is not canonical base32hex" % what)
+    return data
+
+
+def key_bytes(text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+def encrypt_name(volume, parent, name):
+    """Section 13: the stored name of a name (bytes), and the item s3cryptfs-name or None. parent: its stored path."""
+    ciphertext = AESSIV(volume.names_key).encrypt(name, [b"/" + key_bytes(parent)])
+    short = base32hex(ciphertext)
+    if len(short) <= 200:
+        return short, None
+    return "%" + base32hex(hashlib.sha256(ciphertext).digest()), base64.b64encode(ciphertext).decode()
+
+
+def decrypt_name(volume, parent, stored, item=None):
+    """The name (bytes) that a stored name in the directory of that stored path stands for."""
+    if stored.startswith("%"):
+        need(item is not None, "a long name without the item s3cryptfs-name")
+        ciphertext = unbase64(item, "s3cryptfs-name")
+        need(len(base32hex(ciphertext)) > 200, "a long name that fits")
+        need(stored == "%" + base32hex(hashlib.sha256(ciphertext).digest()), "another long name")
+    else:
+        need(len(stored) <= 200, "a name that does not fit")
+        ciphertext = unbase32hex(stored, "stored name")
+    need(16 < len(ciphertext) <= 16 + 255, "length of a stored name")
+    try:
+        name = AESSIV(volume.names_key).decrypt(ciphertext, [b"/" + key_bytes(parent)])
+    except InvalidTag:
+        raise Bad("no name of this directory") from None
+    need(b"/" not in name and b"\0" not in name and name not in (b".", b".."), "an impossible name")
+    return name
+
+
+def encrypt_path(volume, path):
+    """The relative key of a path (bytes; a directory's ends in a slash)."""
+    key = ""
+    for name in path.rstrip(b"/").split(b"/"):
+        key += encrypt_name(volume, key, name)[0] + "/"
+    return key if path.endswith(b"/") else key[:-1]
+
+
+def decrypt_path(volume, relative_key, item_of=lambda key: None):
+    """
+    The path (bytes) of a relative key. item_of gives the item s3cryptfs-name of an object by its
+    relative key: of a directory's for components in the middle.
+    """
+    path, parent = [], ""
+    parts = relative_key.rstrip("/").split("/")
+    for i, part in enumerate(parts):
+        whole = i + 1 == len(parts) and not relative_key.endswith("/")
+        item = item_of(parent + part + ("" if whole else "/")) if part.startswith("%") else None
+        path.append(decrypt_name(volume, parent, part, item))
+        parent += part + "/"
+    return b"/".join(path) + (b"/" if relative_key.endswith("/") else b"")
 
 
 def parse_time(text):
@@ -255,8 +329,9 @@ class Object:
         self._take_packed(packed)
         self._check_seal(packed)
         need(self.flags & ~1 == 0, "unknown flags %#x" % self.flags)
-        for name in RESERVED:
+        for name in ("xattr", "rdev"):
             need(name not in meta, "reserved item " + name)
+        self._check_name()
         if self.layout == NONE:
             for name in ENVELOPE:
                 need(name not in meta, "%s of an object without content" % name)
@@ -307,6 +382,15 @@ class Object:
             seal_input += field(self.meta.get(name))
         self.seal_input = seal_input
         need(same(mac(self.volume.seal_key, seal_input), packed[-32:]), "seal")
+
+    def _check_name(self):
+        """Sections 4 and 13: who has the item s3cryptfs-name. self.name: bytes, where names are encrypted."""
+        stored, item = self.key.rstrip("/"), self.meta.get("s3cryptfs-name")
+        parent, _, stored = stored.rpartition("/")
+        long = self.volume.names == "encrypted" and stored.startswith("%")
+        need((item is not None) == long, "item s3cryptfs-name")
+        if self.volume.names == "encrypted" and self.key != ".s3cryptfs/root" and self.key:
+            self.name = decrypt_name(self.volume, parent + "/" if parent else "", stored, item)
 
     def _check_type(self):
         """Section 4: what has content."""

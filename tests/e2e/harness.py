@@ -151,6 +151,7 @@ class FileStore(Decoding):
     def __init__(self, folder):
         self.folder = folder
         self.source = "file://" + folder
+        self.known = {}
 
     def options(self, **more):
         return more
@@ -176,12 +177,17 @@ class FileStore(Decoding):
     def keys(self, prefix=""):
         return [k for k in self.paths() if k.startswith(prefix) and not k.startswith(prefix + ".s3cryptfs/")]
 
+    def path_of(self, key):
+        if not os.path.isfile(self.known.get(key, "")):
+            self.known = self.paths()
+        return self.known[key]
+
     def body_of(self, key):
-        return read_file(self.paths()[key])
+        return read_file(self.path_of(key))
 
     def record_of(self, key):
         """The xattr as a list of [type, value]."""
-        data = os.getxattr(self.paths()[key], self.XATTR)
+        data = os.getxattr(self.path_of(key), self.XATTR)
         assert data.startswith(self.MAGIC)
         data, out = data[len(self.MAGIC):], []
         while data:
@@ -193,7 +199,7 @@ class FileStore(Decoding):
 
     def set_record(self, key, record):
         data = self.MAGIC + b"".join(b"%s%d:%s\n" % (t.encode(), len(v.encode()), v.encode()) for t, v in record)
-        os.setxattr(self.paths()[key], self.XATTR, data)
+        os.setxattr(self.path_of(key), self.XATTR, data)
 
     def meta_of(self, key):
         record = self.record_of(key)
@@ -208,7 +214,7 @@ class FileStore(Decoding):
 
     def set_body(self, key, body):
         """Another body in the same file: the record stays."""
-        path = self.paths()[key]
+        path = self.path_of(key)
         write_file(path, body, "r+b")
         os.truncate(path, len(body))
 

@@ -160,6 +160,43 @@ def test_large_damaged(volume):
             decoder.decode(volume, SECRETS, e["relative-key"], meta, body[:-cut])
 
 
+@pytest.fixture
+def hidden():
+    """The volume of the example, had it encrypted names."""
+    v = decoder.Volume(BLOCKS["volume-body"].encode(), SECRETS)
+    v.names = "encrypted"
+    return v
+
+
+def test_names(hidden):
+    e, count = EXAMPLES["names"], 0
+    assert hidden.names_key.hex() == e["names-key"]
+    for n in range(1, 10):
+        parent, name = e["parent-%d" % n], bytes.fromhex(e["name-%d" % n])
+        stored, item = e["stored-%d" % n], e.get("item-%d" % n)
+        assert decoder.encrypt_name(hidden, parent, name) == (stored, item)
+        assert decoder.decrypt_name(hidden, parent, stored, item) == name
+        for bad in (stored.upper(), stored[:-1], stored + "0", "0" + stored, stored[:-1] + "z"):
+            with pytest.raises(Bad):
+                decoder.decrypt_name(hidden, parent, bad, item)
+        with pytest.raises(Bad):
+            decoder.decrypt_name(hidden, parent + "0/", stored, item)
+        count += 1
+    assert "stored-%d" % (count + 1) not in e
+    long = e["stored-8"] + "/"
+    assert decoder.encrypt_path(hidden, b"x" * 110 + b"/y") == long + e["stored-9"]
+    assert decoder.decrypt_path(hidden, long + e["stored-9"], {long: e["item-8"]}.get) == b"x" * 110 + b"/y"
+
+
+def test_long_name(hidden):
+    e = EXAMPLES["long-name"]
+    meta = example_meta(e)
+    found = decoder.Object(hidden, SECRETS, e["relative-key"], meta, b"")
+    assert found.name == b"x" * 110 and found.seal_input.hex() == e["seal-input"]
+    with pytest.raises(Bad):
+        decoder.Object(hidden, SECRETS, e["relative-key"], {k: v for k, v in meta.items() if k != "s3cryptfs-name"}, b"")
+
+
 def test_ssec():
     e, volume_id = EXAMPLES["ssec"], bytes.fromhex(EXAMPLES["volume"]["id"])
     master = SECRETS["example-key"]

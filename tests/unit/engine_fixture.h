@@ -45,7 +45,7 @@ struct fx_options {
 	const char *ring;
 	unsigned accept;
 	double ttl_s;
-	bool no_caps, read_only, rollback_deny;
+	bool no_caps, read_only, rollback_deny, encrypted_names;
 	struct s3c_store *(*wrap)(struct s3c_store *); /* around the folder store */
 	const char *dir;                               /* the store of another fixture */
 	const char *state;           /* name of the state folder: another machine has another one */
@@ -136,6 +136,7 @@ static inline int fx_volume(struct fx *fx, const struct fx_options *o, struct s3
 		.prefix = o->prefix ? o->prefix : "",
 		.enc = o->enc,
 		.create = true,
+		.encrypted_names = o->encrypted_names,
 		.read_only = o->read_only,
 		.accept_plain = o->accept & S3C_ACCEPT_PLAIN,
 		.keyring = fx->keyring,

@@ -257,6 +257,48 @@ static void base64(void **state)
 	assert_int_equal(data[0], 0x55);
 }
 
+/* RFC 4648 section 10 in lower case without padding, then all that is not canonical. */
+static void base32(void **state)
+{
+	static const char *const good[][2] = {
+		{ "", "" },
+		{ "f", "co" },
+		{ "fo", "cpng" },
+		{ "foo", "cpnmu" },
+		{ "foob", "cpnmuog" },
+		{ "fooba", "cpnmuoj1" },
+		{ "foobar", "cpnmuoj1e8" },
+	};
+	static const char *const bad[] = {
+		"c",       "cpn", "cpnmuo",   "cp", "cpnh", "cpnmv",
+		"cpnmuoh", "CO",  "co======", "cw", "c ",   "c\xff",
+	};
+	uint8_t data[8];
+	char text[16];
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		size_t n = strlen(good[i][0]);
+
+		s3c_base32_encode(good[i][0], n, text);
+		assert_string_equal(text, good[i][1]);
+		assert_int_equal(strlen(text), S3C_BASE32_LEN(n));
+		assert_int_equal(s3c_base32_decode(text, strlen(text), data, n, &len), 0);
+		assert_int_equal(len, n);
+		assert_memory_equal(data, good[i][0], n);
+		if (n)
+			assert_int_equal(s3c_base32_decode(text, strlen(text), data, n - 1, &len),
+					 -EMSGSIZE);
+	}
+	len = 99;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(
+			s3c_base32_decode(bad[i], strlen(bad[i]), data, sizeof(data), &len),
+			-EINVAL);
+	assert_int_equal(len, 99);
+}
+
 static void uri(void **state)
 {
 	static const struct {
@@ -608,6 +650,7 @@ int main(void)
 		cmocka_unit_test(ownership),
 		cmocka_unit_test(hex),
 		cmocka_unit_test(base64),
+		cmocka_unit_test(base32),
 		cmocka_unit_test(uri),
 		cmocka_unit_test(big_endian),
 		cmocka_unit_test(err),

@@ -62,7 +62,7 @@ static void test_volume(void **state)
 	assert_int_equal(ex->volume->family, S3C_FAMILY_CSE);
 	assert_int_equal(ex->volume->serial, 1);
 	assert_int_equal(ex->volume->epoch, 1);
-	assert_false(ex->volume->encrypted_names);
+	assert_null(ex->volume->names_key);
 	assert_true(ex->volume->active_slot);
 	example_fixed(block, "id", want, 16);
 	assert_memory_equal(ex->volume->id, want, 16);
@@ -255,6 +255,25 @@ static void test_directory(void **state)
 	check_header(ex, block, &h, NULL);
 }
 
+/* A directory with a long name, where names are encrypted. */
+static void test_long_name(void **state)
+{
+	struct example *ex = *state;
+	cleanup_free char *block = example_block(ex->doc, "long-name");
+	cleanup_free char *rel_key = example_value(block, "relative-key");
+	cleanup_free char *item = example_value(block, "meta.s3cryptfs-name");
+	struct s3c_attrs attrs = file_attrs;
+	struct s3c_meta made = { 0 };
+	struct s3c_header h;
+
+	attrs.mode = S_IFDIR | 0755;
+	h = header_of(ex, block, S3C_LAYOUT_NONE, &attrs);
+	assert_int_equal(s3c_meta_set(&made, "s3cryptfs-name", item), 0);
+	assert_int_equal(s3c_header_encode(&h, ex->keyring, ex->volume, rel_key, &made), 0);
+	expect_meta(block, &made);
+	s3c_meta_free(&made);
+}
+
 /* Seals a segment of the example into *out. */
 static void seal_segment(const struct s3c_header *h, const uint8_t *data_key, uint64_t segment,
 			 const uint8_t *salt, const uint8_t *plain, size_t len, struct s3c_buf *out)
@@ -356,9 +375,10 @@ static void test_ssec(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_volume), cmocka_unit_test(test_file),
-		cmocka_unit_test(test_empty),  cmocka_unit_test(test_directory),
-		cmocka_unit_test(test_large),  cmocka_unit_test(test_ssec),
+		cmocka_unit_test(test_volume),    cmocka_unit_test(test_file),
+		cmocka_unit_test(test_empty),     cmocka_unit_test(test_directory),
+		cmocka_unit_test(test_long_name), cmocka_unit_test(test_large),
+		cmocka_unit_test(test_ssec),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

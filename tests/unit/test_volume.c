@@ -37,7 +37,7 @@ static struct s3c_buf create(enum s3c_family family, bool shared, const char *ri
 	struct s3c_buf body = { 0 };
 	struct s3c_volume *volume;
 
-	assert_int_equal(s3c_volume_create(family, shared, ring, NULL, &volume, &body), 0);
+	assert_int_equal(s3c_volume_create(family, shared, false, ring, NULL, &volume, &body), 0);
 	volume->ssec_key = NULL;
 	if (ret_volume)
 		*ret_volume = volume;
@@ -71,6 +71,28 @@ static void test_cse(void **state)
 	assert_int_equal(try_open(&body, RING_SHARED), -EKEYREJECTED);
 	s3c_volume_free(made);
 	s3c_buf_free(&body);
+}
+
+/* The choice of names stands in the body; their key is kept through changes of the slots. */
+static void test_encrypted_names(void **state)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_A), *more = keyring_of(RING_AC);
+	cleanup_buf struct s3c_buf body = { 0 }, second = { 0 };
+	cleanup_volume struct s3c_volume *made = NULL, *again = NULL, *with_c = NULL;
+	size_t added;
+
+	(void)state;
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_CSE, false, true, ring, NULL, &made, &body),
+			 0);
+	assert_non_null(strstr(body.data, "\"names\": \"encrypted\""));
+	assert_non_null(made->names_key);
+	assert_int_equal(open_with(&body, RING_A, &again), 0);
+	assert_memory_equal(again->names_key, made->names_key, S3C_SIV_KEY_LEN);
+	assert_memory_not_equal(again->names_key, again->names_key + 32, 32);
+	assert_int_equal(s3c_volume_add_keys(body.data, body.len, more, NULL, &added, &second), 0);
+	assert_int_equal(added, 1);
+	assert_int_equal(open_with(&second, RING_AC, &with_c), 0);
+	assert_memory_equal(with_c->names_key, made->names_key, S3C_SIV_KEY_LEN);
 }
 
 static void test_distinct(void **state)
@@ -269,10 +291,11 @@ static void test_ssec_key_used(void **state)
 	cleanup_buf struct s3c_buf body = { 0 }, other = { 0 };
 
 	(void)state;
-	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, true, ring, NULL, &shared, &body), 0);
+	assert_int_equal(
+		s3c_volume_create(S3C_FAMILY_SSEC, true, false, ring, NULL, &shared, &body), 0);
 	assert_string_equal(shared->ssec_key->id, "s");
-	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, false, ring, NULL, &derived, &other),
-			 0);
+	assert_int_equal(
+		s3c_volume_create(S3C_FAMILY_SSEC, false, false, ring, NULL, &derived, &other), 0);
 	assert_string_equal(derived->ssec_key->id, "a");
 }
 
@@ -285,12 +308,14 @@ static void test_create_refuses(void **state)
 	struct s3c_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(s3c_volume_create(S3C_FAMILY_CSE, false, shared, &err, &v, &body),
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_CSE, false, false, shared, &err, &v, &body),
 			 -EKEYREJECTED);
 	assert_non_null(strstr(err.text, "use = sse-c"));
-	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, true, plain, NULL, &v, &body),
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, true, false, plain, NULL, &v, &body),
 			 -EKEYREJECTED);
-	assert_int_equal(s3c_volume_create(S3C_FAMILY_PLAIN, false, plain, NULL, &v, &body),
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_PLAIN, false, false, plain, NULL, &v, &body),
+			 -EINVAL);
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_SSEC, false, true, plain, NULL, &v, &body),
 			 -EINVAL);
 	assert_null(v);
 	assert_int_equal(body.len, 0);
@@ -361,8 +386,9 @@ static void test_remove_key(void **state)
 		struct s3c_err err = { 0 };
 		size_t removed = 9;
 
-		assert_int_equal(s3c_volume_create(families[i], false, both, NULL, &volume, &body),
-				 0);
+		assert_int_equal(
+			s3c_volume_create(families[i], false, false, both, NULL, &volume, &body),
+			0);
 		assert_int_equal(s3c_volume_remove_key(body.data, body.len, both, "b", &err,
 						       &removed, &less),
 				 -EBUSY);
@@ -382,8 +408,9 @@ static void test_remove_key(void **state)
 				 -EKEYREJECTED);
 		/* A keyring whose active key the volume does not know yet. */
 		s3c_volume_free(steal_ptr(volume));
-		assert_int_equal(s3c_volume_create(families[i], false, only_a, NULL, &volume, &old),
-				 0);
+		assert_int_equal(
+			s3c_volume_create(families[i], false, false, only_a, NULL, &volume, &old),
+			0);
 		s3c_buf_reset(&less);
 		assert_int_equal(
 			s3c_volume_remove_key(old.data, old.len, both, "a", &err, &removed, &less),
@@ -468,13 +495,21 @@ static void test_garbage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cse),           cmocka_unit_test(test_distinct),
-		cmocka_unit_test(test_bits),          cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_check),         cmocka_unit_test(test_active_liar),
-		cmocka_unit_test(test_swapped_slots), cmocka_unit_test(test_ssec),
-		cmocka_unit_test(test_ssec_key_used), cmocka_unit_test(test_create_refuses),
-		cmocka_unit_test(test_add_keys),      cmocka_unit_test(test_remove_key),
-		cmocka_unit_test(test_add_unfit),     cmocka_unit_test(test_local_key),
+		cmocka_unit_test(test_cse),
+		cmocka_unit_test(test_encrypted_names),
+		cmocka_unit_test(test_distinct),
+		cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_active_liar),
+		cmocka_unit_test(test_swapped_slots),
+		cmocka_unit_test(test_ssec),
+		cmocka_unit_test(test_ssec_key_used),
+		cmocka_unit_test(test_create_refuses),
+		cmocka_unit_test(test_add_keys),
+		cmocka_unit_test(test_remove_key),
+		cmocka_unit_test(test_add_unfit),
+		cmocka_unit_test(test_local_key),
 		cmocka_unit_test(test_garbage),
 	};
 
