@@ -27,6 +27,7 @@ unit_tests = \
 	tests/unit/test_engine_s3ec \
 	tests/unit/test_engine_resume \
 	tests/unit/test_engine_volume \
+	tests/unit/test_engine_whole \
 	tests/unit/test_format_example \
 	tests/unit/test_fs_inode \
 	tests/unit/test_geometry \
@@ -40,6 +41,7 @@ unit_tests = \
 	tests/unit/test_records \
 	tests/unit/test_retry \
 	tests/unit/test_s3ec \
+	tests/unit/test_s3ec_seal \
 	tests/unit/test_sigv4 \
 	tests/unit/test_source \
 	tests/unit/test_store_fault \
@@ -180,7 +182,9 @@ EXTRA_DIST += \
 	tests/e2e/test_large.py \
 	tests/e2e/test_machines.py \
 	tests/e2e/test_s3.py \
+	tests/e2e/s3ec_client.py \
 	tests/e2e/test_s3ec.py \
+	tests/e2e/test_s3ec_write.py \
 	tests/e2e/test_user.py \
 	tests/servers/__init__.py \
 	tests/servers/base.py \

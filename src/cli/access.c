@@ -465,6 +465,7 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.prefix = access->from->prefix,
 		.enc = o->enc,
 		.accept = o->accept,
+		.format = o->format,
 		.keyring = access->keyring,
 		.volume = access->volume,
 		.volume_prefix = access->volume_prefix ? access->volume_prefix : "",
