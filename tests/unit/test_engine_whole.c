@@ -12,19 +12,24 @@
 static const struct fx_options options = { .format = S3C_FORMAT_S3EC_V3 };
 static uint8_t *plain;
 
-static struct s3c_object *begin(struct fx *fx)
+static struct s3c_object *begin_with(struct fx *fx, const struct fx_options *o)
 {
 	struct s3c_attrs attrs = { .known = true, .mode = S_IFREG | 0600 };
 	struct s3c_object *object;
 	struct s3c_op op;
 
-	fx_open(fx, &options);
-	fx_start(fx, &options);
+	fx_open(fx, o);
+	fx_start(fx, o);
 	s3c_op_init(&op, s3c_deadline_after(20));
 	assert_int_equal(s3c_object_create(fx->engine, &op, "f", &attrs, &object), 0);
 	s3c_op_destroy(&op);
 	fx_requests(fx);
 	return object;
+}
+
+static struct s3c_object *begin(struct fx *fx)
+{
+	return begin_with(fx, &options);
 }
 
 static void fill(struct s3c_object *object, uint64_t offset, size_t len)
@@ -246,6 +251,48 @@ static void test_conflict(void **state)
 	}
 }
 
+static int chmod_f(struct fx *fx, mode_t mode)
+{
+	const struct s3c_attrs attrs = { .mode = mode };
+	struct s3c_info info;
+	struct s3c_op op;
+	int r;
+
+	s3c_op_init(&op, s3c_deadline_after(20));
+	r = s3c_engine_setattr(fx->engine, &op, "f", NULL, S3C_SET_MODE, &attrs, &info);
+	s3c_op_destroy(&op);
+	return r;
+}
+
+/* A store that may have copied another version: only all of the message tells which it was. */
+static void test_copy_is_checked(void **state)
+{
+	static const struct fx_options no_caps = { .format = S3C_FORMAT_S3EC_V2, .no_caps = true };
+	static const size_t sizes[] = { SMALL, LARGE };
+	const struct s3c_fault_rule corrupt = {
+		.op = S3C_STORE_GET, .key_substring = "f", .kind = S3C_FAULT_CORRUPT, .offset = 9
+	};
+	struct s3c_object *object;
+	uint8_t key[32];
+	struct fx fx;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+		object = begin_with(&fx, &no_caps);
+		fill(object, 0, sizes[i]);
+		assert_int_equal(commit(object), 0);
+		s3c_object_close(object);
+		fx_requests(&fx);
+		assert_int_equal(chmod_f(&fx, 0640), 0);
+		assert_requests(&fx, i ? "GET 2 HEAD 1 COPY 1" : "GET 1 HEAD 1 COPY 1");
+		check_stored(&fx, sizes[i], key);
+		assert_int_equal(s3c_store_fault_add(fx.store, &corrupt), 0);
+		assert_true(chmod_f(&fx, 0600) < 0);
+		s3c_store_fault_clear(fx.store);
+		fx_end(&fx);
+	}
+}
+
 static void test_limit(void **state)
 {
 	struct s3c_object *object;
@@ -285,7 +332,7 @@ int main(void)
 		cmocka_unit_test(test_small),          cmocka_unit_test(test_large),
 		cmocka_unit_test(test_part_fails),     cmocka_unit_test(test_lost_replies),
 		cmocka_unit_test(test_upload_is_gone), cmocka_unit_test(test_conflict),
-		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_limit),          cmocka_unit_test(test_copy_is_checked),
 	};
 
 	return cmocka_run_group_tests(tests, make_plain, free_plain);
