@@ -74,9 +74,12 @@ tests_e2e_crash_workload_LDADD =
 
 # Without a fuzzing library the targets are built too, with a main that replays files.
 fuzz_targets = \
+	tests/fuzz/fuzz_control \
 	tests/fuzz/fuzz_credentials \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_keyring \
+	tests/fuzz/fuzz_record \
+	tests/fuzz/fuzz_reply \
 	tests/fuzz/fuzz_s3ec \
 	tests/fuzz/fuzz_trailer \
 	tests/fuzz/fuzz_volume
@@ -87,6 +90,9 @@ noinst_PROGRAMS += $(fuzz_targets)
 else
 fuzz_main = tests/fuzz/main.c
 endif
+tests_fuzz_fuzz_control_SOURCES = tests/fuzz/fuzz_control.c $(fuzz_main)
+tests_fuzz_fuzz_control_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_control_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_credentials_SOURCES = tests/fuzz/fuzz_credentials.c $(fuzz_main)
 tests_fuzz_fuzz_credentials_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_credentials_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -96,6 +102,12 @@ tests_fuzz_fuzz_header_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_keyring_SOURCES = tests/fuzz/fuzz_keyring.c $(fuzz_main)
 tests_fuzz_fuzz_keyring_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_keyring_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_record_SOURCES = tests/fuzz/fuzz_record.c $(fuzz_main)
+tests_fuzz_fuzz_record_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_record_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_reply_SOURCES = tests/fuzz/fuzz_reply.c $(fuzz_main)
+tests_fuzz_fuzz_reply_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_reply_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_s3ec_SOURCES = tests/fuzz/fuzz_s3ec.c $(fuzz_main)
 tests_fuzz_fuzz_s3ec_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_s3ec_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
