@@ -346,6 +346,9 @@ static void die_after_complete(struct fx *fx, struct fx_options *o)
 	for (unsigned i = 0;
 	     i < 20000 && !s3c_store_fault_count(fx->store, S3C_STORE_UPLOAD_COMPLETE); i++)
 		usleep(1000);
+	/* Passed on is not done yet. */
+	for (unsigned i = 0; i < 20000 && !hand_exists(fx, "f"); i++)
+		usleep(1000);
 	usleep(300000);
 }
 
