@@ -626,3 +626,28 @@ int s3c_s3ec_encode(unsigned version, const uint8_t data_key[static S3C_KEY_LEN]
 		return encode_v2(wrap, meta);
 	return version == 3 ? encode_v3(data_key, wrap, meta) : -EINVAL;
 }
+
+int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap,
+		    struct s3c_meta *meta)
+{
+	bool v3 = s3c_meta_get(old, names[F_KEY_V3]) != NULL;
+	int r = 0;
+
+	if (wrap->alg != S3C_UNWRAP_AES_GCM)
+		return -EINVAL;
+	for (size_t i = 0; i < old->count && r == 0; i++) {
+		int f = field_of(old->items[i].name);
+
+		if (f >= 0 && f != F_KEY_V2 && f != F_KEY_V3 && f != F_MATDESC &&
+		    f != F_MATDESC_V3 && f != F_CONTEXT_V3)
+			r = s3c_meta_set(meta, old->items[i].name, old->items[i].value);
+	}
+	r = r < 0 ? r
+		  : put_base64(meta, v3 ? F_KEY_V3 : F_KEY_V2, wrap->wrapped, wrap->wrapped_len);
+	r = r < 0 ? r
+		  : put(meta, v3 ? F_WRAP_V3 : F_WRAP_ALG,
+			v3 ? "02" : s3c_unwrap_alg_name(wrap->alg));
+	if (r == 0 && (!v3 || strcmp(wrap->desc, "{}") != 0))
+		r = put(meta, v3 ? F_MATDESC_V3 : F_MATDESC, wrap->desc);
+	return r;
+}

@@ -94,6 +94,11 @@ struct s3c_s3ec_wrap {
 int s3c_s3ec_encode(unsigned version, const uint8_t data_key[static S3C_KEY_LEN],
 		    const struct s3c_s3ec_wrap *wrap, struct s3c_meta *meta);
 
+/* The same content with its data key wrapped anew: an envelope of ours, without the items of its
+   wrap, to which those of wrap are added. */
+int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap,
+		    struct s3c_meta *meta);
+
 static inline void s3c_s3ec_putp(struct s3c_s3ec **p)
 {
 	s3c_s3ec_put(*p);

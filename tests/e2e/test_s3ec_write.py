@@ -261,6 +261,33 @@ def test_rotated(file_store, mount, keyring):
     site.umount()
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_rekey(format, rgw_store, mount, keyring):
+    """The data key under another key, for other clients as well; the body stays as it is."""
+    add_desc(keyring, place="old")
+    site = Site(mount, rgw_store, keyring=keyring.path, format=format)
+    data = {"small": b"content", "large": blob(9 * MIB, 1)}
+    for name, content in data.items():
+        write_file(site / name, content)
+    site.umount()
+    bodies = {name: rgw_store.body_of(name) for name in data}
+    options = dict(rgw_store.options(keyring=keyring.path))
+    env = dict(os.environ, **options.pop("env"))
+    words = ",".join("%s=%s" % pair for pair in options.items())
+    run(CTL, "key", "rotate", "-o", "keyring=" + keyring.path, "new-key")
+    text = run(CTL, "rekey", "-o", words, rgw_store.source, env=env)
+    print(text.stdout, text.stderr)
+    secret = decoder.Keyring(keyring.path).secrets["new-key"]
+    for name, content in data.items():
+        assert rgw_store.body_of(name) == bodies[name]
+        assert s3ec_client.decrypt(rgw_store.meta_of(name), bodies[name], secret) == content
+        assert rgw_store.decode(keyring, name).master_id == "new-key"
+    site.remount()
+    for name, content in data.items():
+        assert read_file(site / name) == content
+    site.umount()
+
+
 @pytest.mark.parametrize("kind", ["500", "reset", "lost"])
 def test_parts_again(kind, rgw_store, mount, keyring):
     """A part that is sent again has the same bytes: what is there in the end is one message."""
