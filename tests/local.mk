@@ -29,6 +29,7 @@ unit_tests = \
 	tests/unit/test_engine_s3ec \
 	tests/unit/test_engine_resume \
 	tests/unit/test_engine_volume \
+	tests/unit/test_engine_whole \
 	tests/unit/test_format_example \
 	tests/unit/test_fs_inode \
 	tests/unit/test_geometry \
@@ -44,6 +45,7 @@ unit_tests = \
 	tests/unit/test_records \
 	tests/unit/test_retry \
 	tests/unit/test_s3ec \
+	tests/unit/test_s3ec_seal \
 	tests/unit/test_sigv4 \
 	tests/unit/test_source \
 	tests/unit/test_store_fault \
@@ -76,11 +78,14 @@ tests_e2e_crash_workload_LDADD =
 
 # Without a fuzzing library the targets are built too, with a main that replays files.
 fuzz_targets = \
+	tests/fuzz/fuzz_control \
 	tests/fuzz/fuzz_credentials \
 	tests/fuzz/fuzz_header \
 	tests/fuzz/fuzz_keyring \
 	tests/fuzz/fuzz_kms \
 	tests/fuzz/fuzz_names \
+	tests/fuzz/fuzz_record \
+	tests/fuzz/fuzz_reply \
 	tests/fuzz/fuzz_s3ec \
 	tests/fuzz/fuzz_trailer \
 	tests/fuzz/fuzz_volume
@@ -91,6 +96,9 @@ noinst_PROGRAMS += $(fuzz_targets)
 else
 fuzz_main = tests/fuzz/main.c
 endif
+tests_fuzz_fuzz_control_SOURCES = tests/fuzz/fuzz_control.c $(fuzz_main)
+tests_fuzz_fuzz_control_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_control_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_credentials_SOURCES = tests/fuzz/fuzz_credentials.c $(fuzz_main)
 tests_fuzz_fuzz_credentials_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_credentials_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -106,6 +114,12 @@ tests_fuzz_fuzz_kms_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_names_SOURCES = tests/fuzz/fuzz_names.c $(fuzz_main)
 tests_fuzz_fuzz_names_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_names_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_record_SOURCES = tests/fuzz/fuzz_record.c $(fuzz_main)
+tests_fuzz_fuzz_record_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_record_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_reply_SOURCES = tests/fuzz/fuzz_reply.c $(fuzz_main)
+tests_fuzz_fuzz_reply_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_reply_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_s3ec_SOURCES = tests/fuzz/fuzz_s3ec.c $(fuzz_main)
 tests_fuzz_fuzz_s3ec_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_s3ec_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -197,8 +211,10 @@ EXTRA_DIST += \
 	tests/e2e/test_names.py \
 	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
+	tests/e2e/s3ec_client.py \
 	tests/e2e/test_s3ec.py \
 	tests/e2e/test_sse.py \
+	tests/e2e/test_s3ec_write.py \
 	tests/e2e/test_user.py \
 	tests/servers/__init__.py \
 	tests/servers/base.py \

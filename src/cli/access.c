@@ -545,6 +545,7 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.prefix = access->from->prefix,
 		.enc = o->enc,
 		.accept = o->accept,
+		.format = o->format,
 		.keyring = access->keyring,
 		.kms = access->kms_keys ? s3c_kms_keys_foreign(access->kms_keys) : NULL,
 		.volume = access->volume,

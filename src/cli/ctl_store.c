@@ -309,6 +309,8 @@ static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, co
 		print_hex("file id", header->file_id, sizeof(header->file_id));
 		print_hex("content version", header->content_id, sizeof(header->content_id));
 	}
+	if (header->layout == S3C_LAYOUT_S3EC)
+		printf("%-16s %s\n", "key id", header->key_id);
 	if (s3c_layout_is_sealed(header->layout))
 		printf("%-16s %llu\n", "generation", (unsigned long long)header->generation);
 	printf("%-16s %s\n", "etag", entry->version.etag);

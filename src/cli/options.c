@@ -540,6 +540,11 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 	r = check_kms(options, err);
 	if (r < 0)
 		return r;
+	if (options->format != S3C_FORMAT_CHUNKED && options->enc != S3C_ENC_CSE_KEY)
+		return s3c_err_set(err, -EINVAL,
+				   "format=s3ec-v2 and s3ec-v3 are formats of client-side "
+				   "encryption: they need enc=cse-key, not enc=%s",
+				   options->enc_name);
 	/* sse modes and none write plain objects (for the client): that is what they read. */
 	if (!options->accept)
 		options->accept = cse ? S3C_ACCEPT_SEALED : S3C_ACCEPT_PLAIN;

@@ -28,6 +28,7 @@ struct s3c_options {
 	/* encryption */
 	const char *enc_name; /* the word that was given or the default; points into the table */
 	enum s3c_enc enc;
+	enum s3c_format format;
 	unsigned accept; /* S3C_ACCEPT_*; 0: not given */
 	bool rollback_deny;
 	bool has_volume_id;

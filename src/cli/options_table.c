@@ -23,9 +23,9 @@ static const struct s3c_choice accept_choices[] = {
 	{ 0 },
 };
 static const struct s3c_choice format_choices[] = {
-	{ "chunked", 0, false },
-	{ "s3ec-v2", 0, true },
-	{ "s3ec-v3", 0, true },
+	{ "chunked", S3C_FORMAT_CHUNKED, false },
+	{ "s3ec-v2", S3C_FORMAT_S3EC_V2, false },
+	{ "s3ec-v3", S3C_FORMAT_S3EC_V3, false },
 	{ 0 },
 };
 static const struct s3c_choice names_choices[] = {
@@ -130,9 +130,11 @@ const struct s3c_option s3c_option_table[] = {
 	  .help = "which objects are read, joined by ':': sealed, plain, s3ec (of the Amazon S3 "
 		  "Encryption Client), s3ec-v1 (its legacy formats; with ro)",
 	  .shown = "sealed for cse-key and cse-kms, else plain", .choices = accept_choices },
-	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_FIXED, .metavar = "FORMAT",
-	  .help = "format of what is written: chunked", .preset = "chunked",
-	  .choices = format_choices },
+	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_CHOICE, AT(format),
+	  .metavar = "chunked|s3ec-v2|s3ec-v3",
+	  .help = "format of what is written: chunked, or what the Amazon S3 Encryption Client "
+		  "reads",
+	  .preset = "chunked", .choices = format_choices },
 	{ "names", S3C_GROUP_ENCRYPTION, S3C_OPTION_BOOL_CHOICE, AT(names_encrypted),
 	  .metavar = "plain|encrypted",
 	  .help = "names of files in the store, chosen when the volume is made: as they are, or "

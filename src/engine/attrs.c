@@ -74,7 +74,7 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	if (r < 0)
 		return r;
 	marker_header(engine, key, attrs, prior, op_id, &header);
-	r = s3c_header_to_meta(engine, &header, path, key, &meta);
+	r = s3c_header_to_meta(engine, &header, NULL, path, key, &meta);
 	if (r == 0 && prior && prior->extra && header.layout == S3C_LAYOUT_PLAIN) {
 		rq.props = &prior->extra->props;
 		r = s3c_extra_apply(prior->extra, key, true, &meta);

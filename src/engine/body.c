@@ -101,8 +101,9 @@ int s3c_commit_meta(struct s3c_commit *c, struct s3c_meta *ret_meta)
 {
 	char op[2 * S3C_OP_ID_LEN + 1];
 	struct s3c_meta meta = { 0 };
-	int r = s3c_header_to_meta(c->object->engine, &c->header, c->target->path, c->target->key,
-				   &meta);
+	const struct s3c_extra *extra = c->entry ? c->entry->extra : NULL;
+	int r = s3c_header_to_meta(c->object->engine, &c->header, extra, c->target->path,
+				   c->target->key, &meta);
 
 	/* A sealed header has it inside. */
 	if (r == 0 && !c->sealed) {
@@ -366,19 +367,14 @@ static void seal_end(struct s3c_object *object, struct s3c_page **pages, unsigne
 	s3c_waitq_wake_all(&object->waitq);
 }
 
-int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_t *file_id,
-		     uint64_t segment, const uint8_t *salt, uint64_t size, uint8_t *out,
-		     size_t *ret_len)
+int s3c_segment_each(struct s3c_object *object, uint64_t segment, uint64_t size, s3c_chunk_sink fn,
+		     void *arg)
 {
 	struct s3c_mutex *lock = &object->engine->lock;
-	struct s3c_segment_cipher *cipher = NULL;
 	uint64_t first = segment * S3C_SEGMENT_CHUNKS;
 	unsigned chunks = DIV_ROUND_UP(s3c_segment_plain_len(size, segment), S3C_CHUNK_SIZE);
-	uint8_t *at = out;
 	int r = 0;
 
-	if (key)
-		r = s3c_segment_cipher_new(key, file_id, segment, salt, &cipher);
 	/* One GET instead of one a batch, where there is memory for it. */
 	s3c_mutex_lock(lock);
 	s3c_chunks_prefetch(object, first, first + chunks);
@@ -394,30 +390,60 @@ int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_
 		s3c_mutex_unlock(lock);
 		if (r < 0)
 			break;
-		for (unsigned i = 0; i < n && r == 0; i++) {
-			const uint8_t *data = pages[i] ? pages[i]->data : s3c_zero_chunk;
-			uint32_t len = s3c_chunk_plain_len(size, first + done + i);
-
-			if (key)
-				r = s3c_chunk_seal(cipher, done + i, data, len, at);
-			else
-				memcpy(at, data, len);
-			if (key && pages[i] && r == 0)
-				s3c_cached_put_sealed(object->engine, file_id, salt,
-						      first + done + i, data, len);
-			at += len + (key ? S3C_TAG_LEN : 0);
-		}
+		for (unsigned i = 0; i < n && r == 0; i++)
+			r = fn(arg, first + done + i, pages[i] ? pages[i]->data : s3c_zero_chunk,
+			       s3c_chunk_plain_len(size, first + done + i));
 		s3c_mutex_lock(lock);
 		seal_end(object, pages, n);
 		s3c_mutex_unlock(lock);
 	}
-	s3c_segment_cipher_free(cipher);
-	if (r == 0)
-		*ret_len = (size_t)(at - out);
 	return r;
 }
 
-static int put(struct s3c_commit *c, uint8_t *body, size_t len)
+struct sealing {
+	struct s3c_engine *engine;
+	struct s3c_segment_cipher *cipher; /* NULL: plain */
+	const uint8_t *file_id, *salt;
+	uint8_t *at;
+};
+
+static int seal_one(void *arg, uint64_t chunk, const uint8_t *data, uint32_t len)
+{
+	struct sealing *s = arg;
+	int r;
+
+	if (!s->cipher) {
+		memcpy(s->at, data, len);
+		s->at += len;
+		return 0;
+	}
+	r = s3c_chunk_seal(s->cipher, chunk % S3C_SEGMENT_CHUNKS, data, len, s->at);
+	if (r < 0)
+		return r;
+	if (data != s3c_zero_chunk)
+		s3c_cached_put_sealed(s->engine, s->file_id, s->salt, chunk, data, len);
+	s->at += len + S3C_TAG_LEN;
+	return 0;
+}
+
+int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_t *file_id,
+		     uint64_t segment, const uint8_t *salt, uint64_t size, uint8_t *out,
+		     size_t *ret_len)
+{
+	struct sealing s = { object->engine, NULL, file_id, salt, out };
+	int r = 0;
+
+	if (key)
+		r = s3c_segment_cipher_new(key, file_id, segment, salt, &s.cipher);
+	if (r == 0)
+		r = s3c_segment_each(object, segment, size, seal_one, &s);
+	s3c_segment_cipher_free(s.cipher);
+	if (r == 0)
+		*ret_len = (size_t)(s.at - out);
+	return r;
+}
+
+static int send_put(struct s3c_commit *c, uint8_t *body, size_t len)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_condition condition = s3c_commit_condition(c, false);
@@ -463,6 +489,15 @@ static void keep_tail(struct s3c_commit *c, const uint8_t *body, size_t len)
 	c->entry->tail_len = len;
 }
 
+int s3c_commit_put(struct s3c_commit *c, uint8_t *body, size_t len)
+{
+	int r = send_put(c, body, len);
+
+	if (r == 0)
+		keep_tail(c, body, len);
+	return r;
+}
+
 int s3c_commit_small(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
@@ -493,9 +528,7 @@ int s3c_commit_small(struct s3c_commit *c)
 	if (r == 0 && got != len)
 		r = -EIO;
 	if (r == 0)
-		r = put(c, body, len);
-	if (r == 0)
-		keep_tail(c, body, len);
+		r = s3c_commit_put(c, body, len);
 	s3c_mutex_lock(lock);
 	objects->uploading--;
 	if (body)

@@ -164,7 +164,7 @@ void s3c_cached_entry_put(struct s3c_engine *engine, const struct s3c_entry *ent
 	/* Of directories a listing tells nothing to compare with; without the time of its change a
 	   version is not told apart from one that was copied onto itself. */
 	if (!engine->config.cache || entry->is_dir || entry->implicit || entry->extra ||
-	    entry->header.layout == S3C_LAYOUT_FOREIGN || !entry->header.attrs.known ||
+	    s3c_layout_is_whole(entry->header.layout) || !entry->header.attrs.known ||
 	    !entry->version.modified_ns || !entry->version.etag[0])
 		return;
 	/* Another change of the same second would look the same. */

@@ -11,6 +11,7 @@
  *	attributes alone                   a copy onto itself with new metadata
  *	the view has at most one segment   one PUT with everything
  *	larger                             a multipart upload: plan.c, upload.c
+ *	content, in a format of one message  all of it: whole.c
  *
  * timeout= bounds each request of a commit, not the commit, which may have to send terabytes.
  */
@@ -61,6 +62,7 @@ static void commit_clear(struct s3c_commit *c)
 	s3c_secret_free(c->key);
 	s3c_header_clear(&c->header);
 	free(c->salts);
+	s3c_s3ec_body_free(c->body);
 	*c = (struct s3c_commit){ .object = c->object };
 }
 
@@ -89,8 +91,10 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry)
 		return r;
 	s3c_header_set(&c->header, &copy.header);
 	c->stored = entry->stored_size;
-	if (entry != c->entry)
+	if (entry != c->entry) {
 		c->entry->extra = s3c_extra_ref(entry->extra);
+		c->entry->s3ec = s3c_s3ec_ref(entry->s3ec);
+	}
 	return 0;
 }
 
@@ -127,6 +131,8 @@ static int commit_try(struct s3c_commit *c)
 		; /* as below */
 	else if (!c->content)
 		r = s3c_commit_attrs(c, c->base);
+	else if (s3c_whole_format(object->engine))
+		r = s3c_commit_whole(c);
 	else if (c->size <= S3C_SEGMENT_SIZE)
 		r = s3c_commit_small(c);
 	else
@@ -151,6 +157,10 @@ static struct s3c_crypt *new_crypt(struct s3c_commit *c)
 {
 	struct s3c_crypt *crypt = NULL;
 
+	if (c->content && c->body) {
+		s3c_crypt_new_whole(c->header.layout, c->entry->s3ec, &c->body, &crypt);
+		return crypt;
+	}
 	if (c->content && !(c->sealed && !c->salts) &&
 	    s3c_crypt_new(c->header.layout, c->size, c->header.file_id, c->key, c->salts, &crypt) ==
 		    0)

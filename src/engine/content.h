@@ -13,6 +13,7 @@
  *	commit.c  when and how the store is brought up to date; one PUT; metadata alone
  *	exclusive.c names that are in the store when they are made
  *	upload.c  multipart uploads, streams             plan.c    which parts an upload has
+ *	whole.c   commits in the formats of other clients
  *	upload_journal.c  uploads that can go on         resume.c  going on with one
  *
  * The view of an object is its size, its attributes, and its chunks; a chunk without a slot (or
@@ -273,6 +274,9 @@ void s3c_crypt_put(struct s3c_crypt *crypt);
 /* key (may be NULL: plain) and salts are taken over on success. */
 int s3c_crypt_new(enum s3c_layout layout, uint64_t size, const uint8_t *file_id, uint8_t *key,
 		  uint8_t *salts, struct s3c_crypt **ret_crypt);
+/* Of a content in the format of other clients, which body opens; it is taken over on success. */
+int s3c_crypt_new_whole(enum s3c_layout layout, const struct s3c_s3ec *s3ec,
+			struct s3c_s3ec_body **body, struct s3c_crypt **ret_crypt);
 bool s3c_crypt_hole(const struct s3c_crypt *crypt, uint64_t segment);
 /* Where the stored bytes of a chunk begin; of one past the last: where its bytes end. */
 uint64_t s3c_crypt_offset(const struct s3c_crypt *crypt, uint64_t chunk);
@@ -402,8 +406,9 @@ struct s3c_commit {
 	uint8_t *key; /* data key, secret memory; NULL: plain */
 	struct s3c_version version;
 	uint64_t stored;
-	uint8_t *salts;          /* for new_crypt */
-	struct s3c_entry *entry; /* made before anything is sent, filled at the end */
+	uint8_t *salts;             /* for new_crypt */
+	struct s3c_s3ec_body *body; /* likewise, of a format of one message; NULL: not known */
+	struct s3c_entry *entry;    /* made before anything is sent, filled at the end */
 };
 /* A commit that is given up waiting for at op's deadline; it goes on. Lock not held. */
 int s3c_object_commit_within(struct s3c_object *object, struct s3c_op *op);
@@ -457,6 +462,16 @@ int s3c_commit_attrs(struct s3c_commit *c, const struct s3c_entry *entry);
 /* A commit of attributes alone found another file there, or none: they go to what is there, for the
    last writer of attributes wins. 0; -ESTALE: it is not about attributes. */
 int s3c_commit_attrs_elsewhere(struct s3c_object *object);
+/* whole.c: formats that are one message, which is written anew with every change. */
+bool s3c_whole_format(const struct s3c_engine *engine);
+int s3c_commit_whole(struct s3c_commit *c);
+/* One PUT with all of body, under c's header. */
+int s3c_commit_put(struct s3c_commit *c, uint8_t *body, size_t len);
+/* Gives the chunks of one segment of a file of size bytes to fn, in order; DIRTY chunks become
+   SENT. fn must not wait for anything. */
+typedef int (*s3c_chunk_sink)(void *arg, uint64_t chunk, const uint8_t *data, uint32_t len);
+int s3c_segment_each(struct s3c_object *object, uint64_t segment, uint64_t size, s3c_chunk_sink fn,
+		     void *arg);
 /* Seals (plain: copies) one segment of a file of size bytes; key NULL: plain. DIRTY chunks become
    SENT. */
 int s3c_seal_segment(struct s3c_object *object, const uint8_t *key, const uint8_t *file_id,

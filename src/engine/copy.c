@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "object/chunks.h"
+#include "object/s3ec_body.h"
 
 #define COPY_MAX (UINT64_C(5) << 30) /* CopyObject and UploadPartCopy, S3's limit */
 #define COPY_PART (UINT64_C(512) << 20)
@@ -424,6 +425,41 @@ static bool is_ours(struct copying *c, struct s3c_version *ret_version)
 	return true;
 }
 
+/* One message: only all of it tells. */
+static int check_whole(struct copying *at_target)
+{
+	const struct s3c_copy *copy = at_target->copy;
+	const struct s3c_engine_config *config = &at_target->engine->config;
+	const char *key_id = copy->header.key_id[0] ? copy->header.key_id : NULL;
+	cleanup_s3ec_pass struct s3c_s3ec_pass *pass = NULL;
+	cleanup_s3ec_body struct s3c_s3ec_body *content = NULL;
+	cleanup_buf struct s3c_buf body = { .max = BODY_PART };
+	cleanup_secret uint8_t *data_key = s3c_secret_alloc(S3C_KEY_LEN);
+	cleanup_s3ec struct s3c_s3ec *s3ec = NULL;
+	uint64_t size = copy->stored_size;
+	int r;
+
+	if (!data_key)
+		return -ENOMEM;
+	r = s3c_s3ec_parse(&copy->extra->meta, NULL, 0, size, &s3ec, NULL, 0);
+	if (r == 0)
+		r = s3c_s3ec_unwrap_by(s3ec, config->keyring, key_id, config->kms, data_key, NULL,
+				       0);
+	/* As below. */
+	if (r < 0)
+		return r == -EACCES ? 0 : r;
+	r = s3c_s3ec_pass_new(s3ec, data_key, NULL, NULL, &pass);
+	for (uint64_t at = 0, n; r == 0 && at < size; at += n) {
+		n = S3C_MIN(size - at, (uint64_t)BODY_PART);
+		r = read_range(at_target, at, n, &body);
+		if (r == 0)
+			r = s3c_s3ec_pass_feed(pass, body.data, body.len);
+	}
+	if (r == 0)
+		r = s3c_s3ec_pass_end(pass, &content);
+	return r == -EBADMSG ? -ESTALE : r;
+}
+
 /* Opens the first chunk, or checks the footer, of what stands at the target under our header. */
 static int check_content(struct copying *c)
 {
@@ -445,6 +481,8 @@ static int check_content(struct copying *c)
 	at_target.copy = &view;
 	at_target.from_key = c->to_key;
 	at_target.source_etag = NULL;
+	if (s3c_layout_is_whole(copy->header.layout))
+		return check_whole(&at_target);
 	r = read_range(&at_target, trailer ? copy->stored_size - len : 0, len, &body);
 	if (r < 0)
 		return r;
@@ -498,14 +536,14 @@ static int find_envelope(struct copying *c)
 	cleanup_header struct s3c_header header = { 0 };
 	int r = 0;
 
-	if (copy->header.layout != S3C_LAYOUT_FOREIGN)
+	if (!s3c_layout_is_whole(copy->header.layout))
 		return 0;
 	if (!copy->extra) {
 		r = head(c, copy->from, c->from_key, &reply);
 		if (r == 0)
 			r = s3c_header_of(c->engine, copy->from, &reply.stat, &header);
 		if (r == 0 &&
-		    (header.layout != S3C_LAYOUT_FOREIGN ||
+		    (header.layout != copy->header.layout ||
 		     memcmp(header.content_id, copy->header.content_id, S3C_CONTENT_ID_LEN) != 0))
 			r = -ESTALE;
 		if (r == 0)
@@ -545,8 +583,8 @@ static int prepare(struct copying *c)
 	int r;
 
 	c->same = strcmp(copy->from, copy->to) == 0;
-	c->sealed = copy->header.layout == S3C_LAYOUT_CHUNKS ||
-		    copy->header.layout == S3C_LAYOUT_TRAILER;
+	c->sealed =
+		copy->header.layout != S3C_LAYOUT_PLAIN && copy->header.layout != S3C_LAYOUT_NONE;
 	if (copy->source->etag[0])
 		c->source_etag = copy->source->etag;
 	if (!copy->op_given)
@@ -556,9 +594,10 @@ static int prepare(struct copying *c)
 	if (r == 0)
 		r = s3c_ssec_of(engine, copy->to, &c->to_ssec, &c->to_key);
 	if (r == 0)
-		r = s3c_header_to_meta(engine, &copy->header, copy->path, copy->to, &c->meta);
-	if (r == 0)
 		r = find_envelope(c);
+	if (r == 0)
+		r = s3c_header_to_meta(engine, &copy->header, copy->extra, copy->path, copy->to,
+				       &c->meta);
 	if (r == 0)
 		r = keep_extra(c);
 	return r;

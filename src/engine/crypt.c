@@ -123,6 +123,16 @@ int s3c_crypt_new(enum s3c_layout layout, uint64_t size, const uint8_t *file_id,
 	return 0;
 }
 
+int s3c_crypt_new_whole(enum s3c_layout layout, const struct s3c_s3ec *s3ec,
+			struct s3c_s3ec_body **body, struct s3c_crypt **ret_crypt)
+{
+	int r = s3c_crypt_new(layout, s3c_s3ec_body_size(*body), s3ec->id, NULL, NULL, ret_crypt);
+
+	if (r == 0)
+		(*ret_crypt)->body = steal_ptr(*body);
+	return r;
+}
+
 bool s3c_crypt_hole(const struct s3c_crypt *crypt, uint64_t segment)
 {
 	return crypt->layout == S3C_LAYOUT_TRAILER &&
@@ -138,7 +148,7 @@ uint64_t s3c_crypt_offset(const struct s3c_crypt *crypt, uint64_t chunk)
 {
 	uint64_t segment = chunk / S3C_SEGMENT_CHUNKS, chunks = s3c_chunk_count(crypt->size);
 
-	if (crypt->layout == S3C_LAYOUT_PLAIN || crypt->layout == S3C_LAYOUT_FOREIGN)
+	if (crypt->layout == S3C_LAYOUT_PLAIN || s3c_layout_is_whole(crypt->layout))
 		return S3C_MIN(chunk * S3C_CHUNK_SIZE, crypt->size);
 	if (chunk >= chunks) {
 		/* The end of the last chunk, which is no hole: nobody asks past one. */
@@ -256,7 +266,7 @@ static int load_crypt(struct s3c_object *object, struct s3c_op *op, const struct
 	if (header->layout == S3C_LAYOUT_PLAIN)
 		return s3c_crypt_new(header->layout, base->stored_size, NULL, NULL, NULL,
 				     ret_crypt);
-	if (header->layout == S3C_LAYOUT_NONE || header->layout == S3C_LAYOUT_FOREIGN)
+	if (header->layout == S3C_LAYOUT_NONE || s3c_layout_is_whole(header->layout))
 		return -EIO;
 	key = s3c_objects_secret(object->objects);
 	if (!key)
@@ -283,7 +293,7 @@ static int load_crypt(struct s3c_object *object, struct s3c_op *op, const struct
 	return r;
 }
 
-/* The same for a foreign base, which is verified as a whole. */
+/* The same for a base in the format of other clients, which is verified as a whole. */
 static int prepare_foreign(struct s3c_object *object, struct s3c_op *op, unsigned *tries)
 {
 	struct s3c_entry *base = s3c_entry_ref(object->base);
@@ -309,7 +319,7 @@ int s3c_object_prepare(struct s3c_object *object, struct s3c_op *op)
 	while (object->base && !object->crypt && r == 0) {
 		if (op == S3C_NOWAIT)
 			return -EINPROGRESS;
-		if (object->base->header.layout == S3C_LAYOUT_FOREIGN) {
+		if (s3c_layout_is_whole(object->base->header.layout)) {
 			r = prepare_foreign(object, op, &tries);
 			continue;
 		}

@@ -53,6 +53,8 @@ enum s3c_enc {
 };
 /* What is common to modes: who has keys, and the kind of volume object; of PLAIN there is none. */
 enum s3c_family s3c_enc_family(enum s3c_enc enc);
+/* Of what a sealed mode writes into files. */
+enum s3c_format { S3C_FORMAT_CHUNKED = 0, S3C_FORMAT_S3EC_V2 = 2, S3C_FORMAT_S3EC_V3 = 3 };
 #define S3C_ACCEPT_SEALED 1u
 #define S3C_ACCEPT_PLAIN 2u
 /* Of other S3 encryption clients: authenticated formats, and legacy ones (read-only mounts). */
@@ -65,6 +67,7 @@ struct s3c_engine_config {
 	/* "" or ends in '/'. Where names are encrypted, what is below the volume's is a path. */
 	const char *prefix;
 	enum s3c_enc enc;
+	enum s3c_format format;
 	unsigned accept;                   /* S3C_ACCEPT_* */
 	const struct s3c_keyring *keyring; /* borrowed; NULL in modes without keys of ours */
 	const struct s3c_kms_unwrap *kms;  /* borrowed; for objects of other clients; NULL: none */

@@ -4,6 +4,7 @@
 #include "engine/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/crypto.h"
@@ -69,22 +70,36 @@ static int take_items(struct s3c_extra *extra, const struct s3c_meta *from, stru
 	return 0;
 }
 
+/* Of what we wrote: the envelope, and nothing else. */
+static int take_envelope(struct s3c_extra *extra, const struct s3c_meta *meta)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < meta->count && r == 0; i++)
+		if (s3c_s3ec_is_item(meta->items[i].name))
+			r = s3c_meta_set(&extra->meta, meta->items[i].name, meta->items[i].value);
+	extra->bytes += s3c_meta_bytes(&extra->meta) +
+			extra->meta.count * (sizeof(*extra->meta.items) + 32);
+	return r;
+}
+
 int s3c_extra_make(const struct s3c_header *header, bool is_dir, const struct s3c_stat *st,
 		   struct s3c_extra **ret_extra)
 {
+	bool s3ec = header->layout == S3C_LAYOUT_S3EC;
 	struct s3c_extra *extra;
 	int r;
 
 	*ret_extra = NULL;
-	if (s3c_layout_is_sealed(header->layout) || !has_extra(st, is_dir))
+	if (s3c_layout_is_sealed(header->layout) ? !s3ec : !has_extra(st, is_dir))
 		return 0;
 	extra = calloc(1, sizeof(*extra));
 	if (!extra)
 		return -ENOMEM;
 	extra->refs = 1;
 	extra->bytes = sizeof(*extra);
-	r = take_items(extra, &st->meta, &extra->meta);
-	if (r == 0)
+	r = s3ec ? take_envelope(extra, &st->meta) : take_items(extra, &st->meta, &extra->meta);
+	if (r == 0 && !s3ec)
 		r = take_items(extra, &st->props, &extra->props);
 	if (r < 0) {
 		s3c_extra_put(extra);
@@ -336,6 +351,24 @@ static const char *misfit(const struct s3c_header *header, bool is_dir)
 	return NULL;
 }
 
+/* What the seal covers is what we wrote: another envelope was made by another version. */
+static int envelope_read(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			 struct s3c_s3ec **ret_s3ec)
+{
+	cleanup_s3ec struct s3c_s3ec *s3ec = NULL;
+	char why[256] = "";
+	int r = s3c_s3ec_parse(&st->meta, NULL, 0, st->size, &s3ec, why, sizeof(why));
+
+	if (r == -ENOMEM)
+		return r;
+	if (r == 0 && s3ec->legacy)
+		snprintf(why, sizeof(why), "its content is encrypted as this program never does");
+	if (r < 0 || s3ec->legacy)
+		return s3c_entry_refuse(engine, key, st, -EIO, why[0] ? why : "it has no envelope");
+	*ret_s3ec = steal_ptr(s3ec);
+	return 0;
+}
+
 static int header_read(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 		       const struct s3c_instruction *instruction, struct s3c_header *ret_header,
 		       struct s3c_s3ec **ret_s3ec)
@@ -356,7 +389,9 @@ static int header_read(struct s3c_engine *engine, const char *key, const struct 
 		return s3c_entry_refuse(engine, key, st, r == -EACCES ? r : -EIO,
 					why[0] ? why : strerror(-r));
 	odd = misfit(ret_header, is_dir_key(key));
-	return odd ? s3c_entry_refuse(engine, key, st, -EIO, odd) : 0;
+	if (odd)
+		return s3c_entry_refuse(engine, key, st, -EIO, odd);
+	return ret_header->layout == S3C_LAYOUT_S3EC ? envelope_read(engine, key, st, ret_s3ec) : 0;
 }
 
 int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * Verifying the content of objects of other S3 encryption clients.
+ * Verifying the content of objects of other S3 encryption clients, and of what we wrote like them.
  *
  * One tag at the end authenticates all of such an object. So before the first byte is given out a
  * pass reads all of it, piece by piece with one buffer, and what it leaves authenticates every
@@ -20,6 +20,7 @@
 #include "engine/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -200,9 +201,29 @@ static int refuse(struct s3c_pass *pass, int r, const char *why)
 	return s3c_object_fail(object, "open", pass->target, r, why);
 }
 
+static int unwrap(const struct s3c_pass *pass, uint8_t *data_key, char *why, size_t why_size)
+{
+	const struct s3c_engine_config *config = &pass->object->engine->config;
+	const struct s3c_header *header = &pass->base->header;
+	uint8_t commitment[S3C_COMMITMENT_LEN];
+	int r;
+
+	if (header->layout == S3C_LAYOUT_FOREIGN)
+		return s3c_s3ec_unwrap(pass->base->s3ec, config->keyring, config->kms, data_key,
+				       why, why_size);
+	r = s3c_s3ec_unwrap_by(pass->base->s3ec, config->keyring, header->key_id, config->kms,
+			       data_key, why, why_size);
+	if (r == 0)
+		r = s3c_header_commitment(data_key, header->file_id, commitment);
+	if (r == 0 && !s3c_equal_ct(commitment, header->commitment, sizeof(commitment))) {
+		snprintf(why, why_size, "its key does not fit its commitment");
+		r = -EBADMSG;
+	}
+	return r;
+}
+
 static int verify(struct s3c_pass *pass, struct s3c_s3ec_body **ret_body)
 {
-	struct s3c_engine *engine = pass->object->engine;
 	const struct s3c_entry *base = pass->base;
 	__attribute__((cleanup(s3c_s3ec_pass_freep))) struct s3c_s3ec_pass *content = NULL;
 	cleanup_s3ec_body struct s3c_s3ec_body *body = NULL;
@@ -212,8 +233,7 @@ static int verify(struct s3c_pass *pass, struct s3c_s3ec_body **ret_body)
 
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_s3ec_unwrap(base->s3ec, engine->config.keyring, engine->config.kms, data_key, why,
-			    sizeof(why));
+	r = unwrap(pass, data_key, why, sizeof(why));
 	if (r < 0)
 		return refuse(pass, r, why);
 	r = content_new(pass, data_key, &content);
@@ -242,10 +262,7 @@ static void pass_run(struct s3c_job *job)
 	int r = verify(pass, &body);
 
 	if (r == 0)
-		r = s3c_crypt_new(S3C_LAYOUT_FOREIGN, pass->base->header.size, pass->base->s3ec->id,
-				  NULL, NULL, &crypt);
-	if (r == 0)
-		crypt->body = steal_ptr(body);
+		r = s3c_crypt_new_whole(pass->base->header.layout, pass->base->s3ec, &body, &crypt);
 	s3c_s3ec_body_free(body);
 	s3c_mutex_lock(&engine->lock);
 	/* Another version of another content came meanwhile: who waits looks again. */

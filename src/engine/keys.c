@@ -136,15 +136,19 @@ int s3c_writable(const struct s3c_engine *engine)
 	return s3c_sealed_mode(engine) && !engine->volume ? -EROFS : 0;
 }
 
-int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *path,
-		       const char *key, struct s3c_meta *ret_meta)
+int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header,
+		       const struct s3c_extra *extra, const char *path, const char *key,
+		       struct s3c_meta *ret_meta)
 {
 	struct s3c_meta meta = { 0 };
 	char op_id[2 * S3C_OP_ID_LEN + 1];
-	int r;
+	int r = 0;
 
 	if (s3c_layout_is_sealed(header->layout)) {
-		r = s3c_key_name_item(engine, path, key, &meta);
+		if (extra && header->layout == S3C_LAYOUT_S3EC)
+			r = s3c_meta_copy(&extra->meta, &meta);
+		if (r == 0)
+			r = s3c_key_name_item(engine, path, key, &meta);
 		if (r == 0)
 			r = s3c_header_encode(header, engine->config.keyring, engine->volume,
 					      s3c_rel_key(engine, key), &meta);

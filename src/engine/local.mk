@@ -61,4 +61,5 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/upload.c \
 	src/engine/upload_journal.c \
 	src/engine/upload_journal.h \
+	src/engine/whole.c \
 	src/engine/write.c

@@ -45,10 +45,12 @@ struct s3c_entry {
 	struct s3c_header header; /* size and mtime are the effective ones */
 	struct s3c_version version;
 	uint64_t stored_size;
-	int64_t fetched_ns;      /* monotonic */
-	struct s3c_extra *extra; /* of unsealed objects; NULL: nothing but our own metadata */
-	/* The envelope of a foreign object. NULL where the entry was not made from its metadata (a
-	   copy, a record): then it has to be looked up. */
+	int64_t fetched_ns; /* monotonic */
+	/* Of unsealed objects; NULL: nothing but our own metadata. Of S3C_LAYOUT_S3EC the envelope.
+	 */
+	struct s3c_extra *extra;
+	/* The envelope of an object in the format of other clients. NULL where the entry was not
+	   made from its metadata (a copy, a record): then it has to be looked up. */
 	struct s3c_s3ec *s3ec;
 	/* Last bytes of the body when a GET brought them: content of small files, trailers. May be
 	   NULL. Raw as stored (not authenticated yet). */
@@ -95,10 +97,12 @@ const char *s3c_rel_key(struct s3c_engine *engine, const char *key);
 /* Fills ret_ssec and points *ret_ptr to it, or NULL when the mode has no customer keys. */
 int s3c_ssec_of(struct s3c_engine *engine, const char *key, struct s3c_ssec *ret_ssec,
 		const struct s3c_ssec **ret_ptr);
-/* Metadata for the store from a header (sealed modes: envelope; else attributes only). path: that
-   of key. */
-int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header, const char *path,
-		       const char *key, struct s3c_meta *ret_meta);
+/* Metadata for the store from a header (sealed modes: envelope; else attributes only). extra: where
+   the envelope of a layout of other clients stands; may be NULL for any other. path: that of key,
+   of which the last name counts. */
+int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header,
+		       const struct s3c_extra *extra, const char *path, const char *key,
+		       struct s3c_meta *ret_meta);
 
 /* renew.c */
 

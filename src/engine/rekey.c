@@ -73,6 +73,72 @@ static enum outcome class_of_others(const struct s3c_meta *meta)
 	return PLAIN;
 }
 
+static void extra_putp(struct s3c_extra **p)
+{
+	s3c_extra_put(*p);
+}
+
+/* The envelope in extra with the data key wrapped anew, in the words of other clients. */
+static int rewrap_envelope(struct rekey *rk, const struct s3c_stat *st,
+			   const struct s3c_header *header, struct s3c_extra *extra, char *why,
+			   size_t why_size)
+{
+	cleanup_secret uint8_t *data_key = s3c_secret_alloc(S3C_KEY_LEN);
+	cleanup_s3ec struct s3c_s3ec *s3ec = NULL;
+	uint8_t wrapped[S3C_WRAP_GCM_LEN];
+	struct s3c_meta meta = { 0 };
+	cleanup_free char *desc = NULL;
+	struct s3c_s3ec_wrap wrap = {
+		.alg = S3C_UNWRAP_AES_GCM,
+		.wrapped = wrapped,
+		.wrapped_len = sizeof(wrapped),
+	};
+	int r = data_key ? s3c_s3ec_parse(&extra->meta, NULL, 0, st->size, &s3ec, why, why_size)
+			 : -ENOMEM;
+
+	if (r == 0)
+		r = s3c_s3ec_unwrap_by(s3ec, rk->engine->config.keyring, header->key_id,
+				       rk->engine->config.kms, data_key, why, why_size);
+	if (r == 0)
+		r = s3c_wrap_gcm(rk->key, s3c_s3ec_content_alg(s3ec->version), data_key, wrapped);
+	if (r == 0)
+		r = s3c_keyring_desc(rk->key, &desc);
+	wrap.desc = desc;
+	if (r == 0)
+		r = s3c_s3ec_rewrap(&extra->meta, &wrap, &meta);
+	if (r < 0) {
+		s3c_meta_free(&meta);
+		return r;
+	}
+	s3c_meta_free(&extra->meta);
+	extra->meta = meta;
+	return 0;
+}
+
+static int rewrap_s3ec(struct rekey *rk, const char *key, const struct s3c_stat *st,
+		       const struct s3c_header *header, char *why, size_t why_size)
+{
+	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
+	struct s3c_version version;
+	struct s3c_copy copy = {
+		.from = key,
+		.to = key,
+		.old = header,
+		.header = *header,
+		.source = &st->version,
+		.stored_size = st->size,
+	};
+	int r = s3c_extra_make(header, false, st, &extra);
+
+	if (r == 0)
+		r = rewrap_envelope(rk, st, header, extra, why, why_size);
+	if (r < 0)
+		return r;
+	memcpy(copy.header.key_id, rk->key->id, sizeof(copy.header.key_id));
+	copy.extra = extra;
+	return s3c_copy_object(rk->engine, &copy, &version);
+}
+
 /* A copy onto itself, with the data key wrapped anew. -ESTALE: it has changed. */
 static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 		  const struct s3c_header *header, char *why, size_t why_size)
@@ -107,11 +173,6 @@ static int rewrap(struct rekey *rk, const char *key, const struct s3c_stat *st,
 	}
 	copy.header = anew;
 	return r < 0 ? r : s3c_copy_object(rk->engine, &copy, &version);
-}
-
-static void extra_putp(struct s3c_extra **p)
-{
-	s3c_extra_put(*p);
 }
 
 /* The store encrypted it under another key: a copy from that one to the key in use. */
@@ -226,7 +287,9 @@ static int handle_sealed(struct rekey *rk, const char *key, const struct s3c_sta
 	} else if (count) {
 		*ret_outcome = CURRENT;
 	} else {
-		r = rewrap(rk, key, st, &header, why, why_size);
+		r = header.layout == S3C_LAYOUT_S3EC
+			    ? rewrap_s3ec(rk, key, st, &header, why, why_size)
+			    : rewrap(rk, key, st, &header, why, why_size);
 		if (r == 0)
 			*ret_outcome = CHANGED;
 	}

@@ -566,9 +566,10 @@ static void stream_begin(struct s3c_object *object)
 {
 	struct s3c_upload *upload;
 
-	/* The next commit goes on with what there is. */
-	if (object->paused || object->seq_end > object->size || !complete(object, 0, 1) ||
-	    s3c_upload_new(object, &upload) < 0)
+	/* The next commit goes on with what there is; formats of one message are written at once.
+	 */
+	if (object->paused || s3c_whole_format(object->engine) || object->seq_end > object->size ||
+	    !complete(object, 0, 1) || s3c_upload_new(object, &upload) < 0)
 		return;
 	upload->stream = upload->creating = true;
 	upload->moved_ns = s3c_clock_monotonic_ns();

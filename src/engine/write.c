@@ -284,6 +284,12 @@ static int write_pieces(struct s3c_object *object, struct s3c_op *op, uint64_t o
 	return r;
 }
 
+/* Of what is written, whatever format the file has in the store. */
+static uint64_t size_max(const struct s3c_object *object)
+{
+	return s3c_whole_format(object->engine) ? S3C_S3EC_SIZE_MAX : S3C_FILE_SIZE_MAX;
+}
+
 int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offset,
 		     const void *data, size_t len, bool append)
 {
@@ -302,7 +308,7 @@ int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offs
 		offset = object->size;
 	if (object->lost)
 		r = -EIO;
-	else if (offset > S3C_FILE_SIZE_MAX || len > S3C_FILE_SIZE_MAX - offset)
+	else if (offset > size_max(object) || len > size_max(object) - offset)
 		r = -EFBIG;
 	while (len && r == 0) {
 		size_t part = S3C_MIN(len, (size_t)PIECE), done = 0;
@@ -381,7 +387,7 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
 
 	if (s3c_engine_read_only(object->engine))
 		return -EROFS;
-	if (size > S3C_FILE_SIZE_MAX)
+	if (size > size_max(object))
 		return -EFBIG;
 	s3c_mutex_lock(lock);
 	if (object->lost)

@@ -459,13 +459,14 @@ const struct s3c_master_key *s3c_keyring_ssec_shared(const struct s3c_keyring *k
 	return NULL;
 }
 
-int s3c_keyring_matdesc(const struct s3c_master_key *key, char **ret_json)
+static int desc_json(const struct s3c_master_key *key, bool with_id, char **ret_json)
 {
 	json_t *map = json_object();
 	char *json = NULL;
 	int r = -ENOMEM;
 
-	if (!map || json_object_set_new(map, S3C_MATDESC_KEY_ID, json_string(key->id)) < 0)
+	if (!map ||
+	    (with_id && json_object_set_new(map, S3C_MATDESC_KEY_ID, json_string(key->id)) < 0))
 		goto out;
 	for (size_t i = 0; i < key->desc_count; i++) {
 		/* json_string refuses what is not UTF-8. */
@@ -484,4 +485,14 @@ out:
 	free(json);
 	json_decref(map);
 	return r;
+}
+
+int s3c_keyring_matdesc(const struct s3c_master_key *key, char **ret_json)
+{
+	return desc_json(key, true, ret_json);
+}
+
+int s3c_keyring_desc(const struct s3c_master_key *key, char **ret_json)
+{
+	return desc_json(key, false, ret_json);
 }

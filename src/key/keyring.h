@@ -89,6 +89,8 @@ char *s3c_keyring_default_path(void);
  * S3C_MATDESC_KEY_ID, the key id; at most S3C_MATDESC_MAX bytes. Caller frees.
  */
 int s3c_keyring_matdesc(const struct s3c_master_key *key, char **ret_json);
+/* The desc pairs alone, for formats that other clients read: "{}" where there are none. */
+int s3c_keyring_desc(const struct s3c_master_key *key, char **ret_json);
 
 static inline void s3c_keyring_freep(struct s3c_keyring **p)
 {

@@ -14,7 +14,6 @@
 
 #include "base/secret.h"
 
-#define GCM_WRAPPED_LEN (S3C_NONCE_LEN + S3C_KEY_LEN + S3C_TAG_LEN)
 #define KW_WRAPPED_LEN (S3C_KEY_LEN + 8)
 #define ECB_WRAPPED_LEN (S3C_KEY_LEN + S3C_AES_BLOCK)
 #define KMS_CONTEXT_ALG "aws:x-amz-cek-alg"
@@ -86,7 +85,7 @@ static bool gcm_open(EVP_CIPHER_CTX *ctx, const struct s3c_master_key *key,
 	int n;
 
 	memcpy(tag, ct + S3C_KEY_LEN, sizeof(tag));
-	return cipher && wrapped->wrapped_len == GCM_WRAPPED_LEN &&
+	return cipher && wrapped->wrapped_len == S3C_WRAP_GCM_LEN &&
 	       EVP_DecryptInit_ex(ctx, cipher, NULL, key->secret, wrapped->wrapped) == 1 &&
 	       EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)wrapped->content_alg,
 				 (int)strlen(wrapped->content_alg)) == 1 &&
@@ -250,9 +249,14 @@ static const char *desc_get(const struct s3c_wrapped_key *wrapped, const char *n
 	return NULL;
 }
 
+static const char *key_id(const struct s3c_wrapped_key *wrapped)
+{
+	return wrapped->key_id ? wrapped->key_id : desc_get(wrapped, S3C_MATDESC_KEY_ID);
+}
+
 static bool matches(const struct s3c_master_key *key, const struct s3c_wrapped_key *wrapped)
 {
-	const char *id = desc_get(wrapped, S3C_MATDESC_KEY_ID);
+	const char *id = key_id(wrapped);
 
 	if (key->ssec_shared || !(algs[wrapped->alg].rsa ? !!key->rsa_private_key : !!key->secret))
 		return false;
@@ -273,7 +277,7 @@ static bool matches(const struct s3c_master_key *key, const struct s3c_wrapped_k
 static int no_key(const struct s3c_wrapped_key *wrapped, char *why, size_t why_size)
 {
 	const char *kind = algs[wrapped->alg].rsa ? "RSA" : "AES";
-	const char *id = desc_get(wrapped, S3C_MATDESC_KEY_ID);
+	const char *id = key_id(wrapped);
 
 	if (id)
 		return say(why, why_size, -EACCES, "the keyring has no %s key %.64s", kind, id);
@@ -366,5 +370,26 @@ int s3c_unwrap_data_key(const struct s3c_wrapped_key *wrapped, const struct s3c_
 	if (r == 0)
 		memcpy(ret_data_key, key, sizeof(key));
 	s3c_wipe(key, sizeof(key));
+	return r;
+}
+
+int s3c_wrap_gcm(const struct s3c_master_key *key, const char *content_alg,
+		 const uint8_t data_key[static S3C_KEY_LEN],
+		 uint8_t ret_wrapped[static S3C_WRAP_GCM_LEN])
+{
+	uint8_t wrapped[S3C_WRAP_GCM_LEN];
+	cleanup_gcm struct s3c_gcm *gcm = NULL;
+	int r;
+
+	if (!key || !key->secret || key->secret_len != S3C_KEY_LEN || key->ssec_shared)
+		return -EINVAL;
+	s3c_random(wrapped, S3C_NONCE_LEN);
+	r = s3c_gcm_new(key->secret, &gcm);
+	if (r == 0)
+		r = s3c_gcm_seal(gcm, wrapped, content_alg, strlen(content_alg), data_key,
+				 S3C_KEY_LEN, wrapped + S3C_NONCE_LEN,
+				 wrapped + S3C_NONCE_LEN + S3C_KEY_LEN);
+	if (r == 0)
+		memcpy(ret_wrapped, wrapped, sizeof(wrapped));
 	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * Unwrapping the data keys of other S3 encryption clients. We never wrap with these.
+ * The wraps of other S3 encryption clients: unwrapping all of them, wrapping with AES_GCM.
  *
  *	AES_GCM		nonce(12) ciphertext(32) tag(16), AAD = content algorithm
  *	RSA_OAEP_SHA1	OAEP, SHA-1: length(1) = 32, key(32), content algorithm
@@ -47,7 +47,18 @@ struct s3c_wrapped_key {
 	/* Material description, or encryption context: a map, in any order. */
 	const struct s3c_key_desc *desc;
 	size_t desc_count;
+	/* The master key, where something that was authenticated names it; NULL: desc picks. */
+	const char *key_id;
 };
+
+#define S3C_WRAP_GCM_LEN (S3C_NONCE_LEN + S3C_KEY_LEN + S3C_TAG_LEN)
+/*
+ * Wraps as AES_GCM, under a nonce that is drawn: NIST allows 2^32 of them under one master key.
+ * -EINVAL: a key that may not wrap (32 bytes, without 'use = sse-c').
+ */
+int s3c_wrap_gcm(const struct s3c_master_key *key, const char *content_alg,
+		 const uint8_t data_key[static S3C_KEY_LEN],
+		 uint8_t ret_wrapped[static S3C_WRAP_GCM_LEN]);
 
 /*
  * Who asks a KMS to decrypt. It has to refuse keys that the user did not name, whatever the object

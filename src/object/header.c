@@ -4,7 +4,8 @@
  * The packed value, base64 in the item "s3cryptfs"; see doc/format.md for all else:
  *
  *	u8 version, u8 layout, be16 flags, be32 epoch, file id(16), content id(16), op id(16),
- *	be64 generation, [salt(16): chunks], [commitment(32): chunks, trailer], seal(32)
+ *	be64 generation, [salt(16): chunks], [commitment(32): chunks, trailer, s3ec],
+ *	[u8 length, key id: s3ec], seal(32)
  */
 #include "object/header.h"
 
@@ -19,6 +20,7 @@
 #include "base/encode.h"
 #include "base/secret.h"
 #include "object/chunks.h"
+#include "object/s3ec.h"
 
 #define META_KEY "x-amz-key-v2"
 #define META_MATDESC "x-amz-matdesc"
@@ -31,11 +33,11 @@
 #define FLAGS_KNOWN FLAG_ATTRS_FINAL
 
 #define FIXED_LEN 64u /* of the packed value, up to the generation */
-#define PACKED_MAX (FIXED_LEN + S3C_SALT_LEN + S3C_COMMITMENT_LEN + S3C_SHA256_LEN)
+#define PACKED_MAX (FIXED_LEN + S3C_COMMITMENT_LEN + 1 + S3C_KEY_ID_MAX + S3C_SHA256_LEN)
 #define SEAL_INPUT_MAX 16384u
 
 /* Layout numbers of the format; they are not those of enum s3c_layout. */
-enum { PACKED_NONE = 1, PACKED_CHUNKS = 2, PACKED_TRAILER = 3 };
+enum { PACKED_NONE = 1, PACKED_CHUNKS = 2, PACKED_TRAILER = 3, PACKED_S3EC = 4 };
 
 static const char seal_label[] = "s3cryptfs seal v1";
 static const char commit_label[] = "s3cryptfs commit";
@@ -45,6 +47,13 @@ static const char *const sealed_items[] = {
 	META_KEY, META_MATDESC, META_WRAP_ALG,    META_CEK_ALG, "mode",
 	"uid",    "gid",        "mtime",          "atime",      "ctime",
 	"xattr",  "rdev",       "s3cryptfs-name",
+};
+/* After them, of layout s3ec: the rest of what makes an envelope of another client. */
+static const char *const sealed_s3ec_items[] = {
+	"x-amz-iv",  "x-amz-tag-len", "x-amz-unencrypted-content-length",
+	"x-amz-key", "x-amz-3",       "x-amz-c",
+	"x-amz-w",   "x-amz-d",       "x-amz-i",
+	"x-amz-t",   "x-amz-m",
 };
 
 static int say(char *why, size_t why_size, int code, const char *fmt, ...)
@@ -86,6 +95,7 @@ int s3c_header_seal(const struct s3c_volume *volume, const struct s3c_meta *meta
 		    const uint64_t *size, uint8_t ret_seal[static S3C_SHA256_LEN])
 {
 	cleanup_buf struct s3c_buf in = { .max = SEAL_INPUT_MAX };
+	bool s3ec = ((const uint8_t *)packed)[1] == PACKED_S3EC;
 	uint8_t size_be[8];
 	int r;
 
@@ -101,6 +111,8 @@ int s3c_header_seal(const struct s3c_volume *volume, const struct s3c_meta *meta
 		r = append_field(&in, packed, packed_len);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(sealed_items); i++)
 		r = append_text(&in, s3c_meta_get(meta, sealed_items[i]));
+	for (size_t i = 0; s3ec && r == 0 && i < ARRAY_LEN(sealed_s3ec_items); i++)
+		r = append_text(&in, s3c_meta_get(meta, sealed_s3ec_items[i]));
 	return r < 0 ? r
 		     : s3c_hmac_sha256(volume->seal_key, S3C_KEY_LEN, in.data, in.len, ret_seal);
 }
@@ -263,6 +275,9 @@ static size_t pack(const struct s3c_header *header, uint8_t out[static PACKED_MA
 	case S3C_LAYOUT_TRAILER:
 		out[1] = PACKED_TRAILER;
 		break;
+	case S3C_LAYOUT_S3EC:
+		out[1] = PACKED_S3EC;
+		break;
 	default:
 		return 0;
 	}
@@ -274,6 +289,12 @@ static size_t pack(const struct s3c_header *header, uint8_t out[static PACKED_MA
 	s3c_put_be64(out + 56, header->generation);
 	if (header->layout != S3C_LAYOUT_NONE)
 		p = (uint8_t *)mempcpy(p, header->commitment, S3C_COMMITMENT_LEN);
+	if (header->layout == S3C_LAYOUT_S3EC) {
+		size_t len = strlen(header->key_id);
+
+		*p++ = (uint8_t)len;
+		p = (uint8_t *)mempcpy(p, header->key_id, len);
+	}
 	return (size_t)(p - out);
 }
 
@@ -339,6 +360,7 @@ int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring 
 		      const struct s3c_volume *volume, const char *rel_key, struct s3c_meta *meta)
 {
 	bool chunks = header->layout == S3C_LAYOUT_CHUNKS;
+	bool s3ec = header->layout == S3C_LAYOUT_S3EC;
 	uint8_t packed[PACKED_MAX];
 	char text[S3C_BASE64_LEN(PACKED_MAX) + 1];
 	size_t len = pack(header, packed);
@@ -349,15 +371,18 @@ int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring 
 	if (chunks &&
 	    (header->size > S3C_SEGMENT_SIZE || (header->size && s3c_salt_is_hole(header->salt))))
 		return -EINVAL;
+	if (s3ec && (!s3c_key_id_valid(header->key_id) ||
+		     (!s3c_meta_get(meta, META_KEY) && !s3c_meta_get(meta, "x-amz-3"))))
+		return -EINVAL;
 	/* One volume object has one epoch in this version; another would not be found again. */
 	if (header->epoch != volume->epoch)
 		return -EINVAL;
 	r = s3c_attrs_encode(&header->attrs, meta);
-	if (r == 0 && header->layout != S3C_LAYOUT_NONE)
+	if (r == 0 && (chunks || header->layout == S3C_LAYOUT_TRAILER))
 		r = encode_envelope(header, keyring, volume, meta);
 	if (r == 0)
 		r = s3c_header_seal(volume, meta, packed, len, rel_key,
-				    chunks ? &header->size : NULL, packed + len);
+				    chunks || s3ec ? &header->size : NULL, packed + len);
 	if (r < 0)
 		return r;
 	s3c_base64_encode(packed, len + S3C_SHA256_LEN, text);
@@ -374,6 +399,7 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 {
 	size_t len, want = FIXED_LEN + S3C_SHA256_LEN;
 	const uint8_t *p = packed + FIXED_LEN;
+	size_t key_id_len = 0;
 
 	if (s3c_base64_decode(text, strlen(text), packed, PACKED_MAX, &len) < 0 || len < want)
 		return say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
@@ -392,11 +418,17 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 		h->layout = S3C_LAYOUT_TRAILER;
 		want += S3C_COMMITMENT_LEN;
 		break;
+	case PACKED_S3EC:
+		h->layout = S3C_LAYOUT_S3EC;
+		want += S3C_COMMITMENT_LEN + 1;
+		key_id_len = len >= want ? p[S3C_COMMITMENT_LEN] : 0;
+		want += key_id_len;
+		break;
 	default:
 		return say(why, why_size, -EPROTO, "layout %u, which this program does not know",
 			   packed[1]);
 	}
-	if (len != want)
+	if (len != want || key_id_len > S3C_KEY_ID_MAX)
 		return say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
 	*ret_flags = s3c_get_be16(packed + 2);
 	h->epoch = s3c_get_be32(packed + 4);
@@ -413,7 +445,13 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 	}
 	if (h->layout != S3C_LAYOUT_NONE)
 		memcpy(h->commitment, p, S3C_COMMITMENT_LEN);
+	memcpy(h->key_id, p + S3C_COMMITMENT_LEN + 1, key_id_len);
+	h->key_id[key_id_len] = '\0';
+	if (h->layout == S3C_LAYOUT_S3EC)
+		h->size = stored_size - S3C_TAG_LEN;
 	if ((h->layout == S3C_LAYOUT_NONE && stored_size) ||
+	    (h->layout == S3C_LAYOUT_S3EC &&
+	     (stored_size < S3C_TAG_LEN || h->size > S3C_S3EC_SIZE_MAX)) ||
 	    (h->layout == S3C_LAYOUT_CHUNKS &&
 	     (!s3c_chunks_plain_len(stored_size, &h->size) || h->size > S3C_SEGMENT_SIZE)))
 		return say(why, why_size, -EBADMSG, "its size cannot be: truncated or extended");
@@ -520,7 +558,9 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 	if (r < 0)
 		return r;
 	r = s3c_header_seal(volume, meta, packed, len, rel_key,
-			    h.layout == S3C_LAYOUT_CHUNKS ? &h.size : NULL, seal);
+			    h.layout == S3C_LAYOUT_CHUNKS || h.layout == S3C_LAYOUT_S3EC ? &h.size
+											 : NULL,
+			    seal);
 	if (r < 0 && r != -EMSGSIZE)
 		return r;
 	if (r < 0 || !s3c_equal_ct(seal, packed + len, sizeof(seal)))
@@ -531,7 +571,9 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 		return say(why, why_size, -EPROTO, "flags %04x, which this program does not know",
 			   flags & ~FLAGS_KNOWN);
 	h.attrs_final = flags & FLAG_ATTRS_FINAL;
-	if (h.layout != S3C_LAYOUT_NONE) {
+	if (h.layout == S3C_LAYOUT_S3EC && !s3c_key_id_valid(h.key_id))
+		return say(why, why_size, -EBADMSG, "it names no key");
+	if (h.layout == S3C_LAYOUT_CHUNKS || h.layout == S3C_LAYOUT_TRAILER) {
 		r = decode_envelope(meta, volume, &h, why, why_size);
 		if (r < 0) {
 			s3c_header_clear(&h);

@@ -26,12 +26,18 @@ enum s3c_layout {
 	S3C_LAYOUT_CHUNKS,  /* up to one segment: chunks only */
 	S3C_LAYOUT_TRAILER, /* two segments or more: ends in a trailer */
 	S3C_LAYOUT_FOREIGN, /* not ours: another S3 encryption client encrypted it, object/s3ec.h */
+	S3C_LAYOUT_S3EC,    /* sealed, and the body and its envelope are as those clients write */
 };
 /* Is it ours, with a seal? */
 static inline bool s3c_layout_is_sealed(enum s3c_layout layout)
 {
 	return layout == S3C_LAYOUT_NONE || layout == S3C_LAYOUT_CHUNKS ||
-	       layout == S3C_LAYOUT_TRAILER;
+	       layout == S3C_LAYOUT_TRAILER || layout == S3C_LAYOUT_S3EC;
+}
+/* Is the body one message with an envelope of other clients? */
+static inline bool s3c_layout_is_whole(enum s3c_layout layout)
+{
+	return layout == S3C_LAYOUT_FOREIGN || layout == S3C_LAYOUT_S3EC;
 }
 
 struct s3c_header {
@@ -45,7 +51,9 @@ struct s3c_header {
 	uint64_t generation;
 	uint8_t salt[S3C_SALT_LEN]; /* LAYOUT_CHUNKS: of the only segment */
 	uint8_t commitment[S3C_COMMITMENT_LEN];
-	uint8_t wrapped[S3C_WRAP_LEN];   /* by a master key, or by the key in a kms with reuse */
+	/* By a master key, or by the key in a kms with reuse; not of LAYOUT_S3EC, whose envelope has
+	   it. */
+	uint8_t wrapped[S3C_WRAP_LEN];
 	char key_id[S3C_KEY_ID_MAX + 1]; /* master key that wrapped; "" where kms */
 	struct s3c_kms_wrap *kms;        /* by a KMS; with a reference; NULL: not */
 	uint64_t size;                   /* plaintext; with a trailer 0 until its footer was read */
@@ -82,8 +90,9 @@ static inline const char *s3c_header_key_name(const struct s3c_header *header)
 }
 /*
  * rel_key: the object's key relative to the volume's prefix. Adds to *meta, where xattr, rdev and
- * s3cryptfs-name, if they are set before, are sealed too. -EINVAL: a plain layout, a size over one
- * segment in LAYOUT_CHUNKS, or an all-zero salt for content there. A master key that is not in the
+ * s3cryptfs-name, if they are set before, are sealed too, and, of LAYOUT_S3EC, the envelope, which
+ * has to be. -EINVAL: a plain layout, a size over one segment in LAYOUT_CHUNKS, or an all-zero salt
+ * for content there. A master key that is not in the
  * keyring any more leaves its id as the whole material description: its desc pairs are not known.
  */
 int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring *keyring,

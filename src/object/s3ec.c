@@ -529,6 +529,13 @@ int s3c_s3ec_unwrap(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyri
 		    const struct s3c_kms_unwrap *kms, uint8_t ret_data_key[static S3C_KEY_LEN],
 		    char *why, size_t why_size)
 {
+	return s3c_s3ec_unwrap_by(s3ec, keyring, NULL, kms, ret_data_key, why, why_size);
+}
+
+int s3c_s3ec_unwrap_by(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyring,
+		       const char *key_id, const struct s3c_kms_unwrap *kms,
+		       uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size)
+{
 	const struct s3c_wrapped_key wrapped = {
 		.alg = s3ec->wrap,
 		.content_alg = content_alg(s3ec),
@@ -536,6 +543,7 @@ int s3c_s3ec_unwrap(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyri
 		.wrapped_len = s3ec->wrapped_len,
 		.desc = s3ec->desc,
 		.desc_count = s3ec->desc_count,
+		.key_id = key_id,
 	};
 	uint8_t key[S3C_KEY_LEN];
 	int r = s3c_unwrap_data_key(&wrapped, keyring, kms, key, why, why_size);
@@ -548,5 +556,98 @@ int s3c_s3ec_unwrap(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyri
 	if (r == 0)
 		memcpy(ret_data_key, key, sizeof(key));
 	s3c_wipe(key, sizeof(key));
+	return r;
+}
+
+bool s3c_s3ec_is_item(const char *name)
+{
+	return field_of(name) >= 0;
+}
+
+const char *s3c_s3ec_content_alg(unsigned version)
+{
+	return version == 3 ? ALG_COMMIT : ALG_GCM;
+}
+
+static int put(struct s3c_meta *meta, enum field f, const char *value)
+{
+	return s3c_meta_set(meta, names[f], value);
+}
+
+static int put_base64(struct s3c_meta *meta, enum field f, const void *data, size_t len)
+{
+	cleanup_free char *text = malloc(S3C_BASE64_LEN(len) + 1);
+
+	if (!text)
+		return -ENOMEM;
+	s3c_base64_encode(data, len, text);
+	return put(meta, f, text);
+}
+
+static int encode_v2(const struct s3c_s3ec_wrap *wrap, struct s3c_meta *meta)
+{
+	uint8_t iv[S3C_NONCE_LEN];
+	int r;
+
+	s3c_random(iv, sizeof(iv));
+	r = put_base64(meta, F_KEY_V2, wrap->wrapped, wrap->wrapped_len);
+	r = r < 0 ? r : put_base64(meta, F_IV, iv, sizeof(iv));
+	r = r < 0 ? r : put(meta, F_WRAP_ALG, s3c_unwrap_alg_name(wrap->alg));
+	r = r < 0 ? r : put(meta, F_CEK_ALG, ALG_GCM);
+	r = r < 0 ? r : put(meta, F_TAG_LEN, "128");
+	return r < 0 ? r : put(meta, F_MATDESC, wrap->desc);
+}
+
+static int encode_v3(const uint8_t *data_key, const struct s3c_s3ec_wrap *wrap,
+		     struct s3c_meta *meta)
+{
+	bool kms = wrap->alg == S3C_UNWRAP_KMS_CONTEXT;
+	uint8_t id[S3C_S3EC_MESSAGE_ID_LEN], commitment[S3C_S3EC_COMMITMENT_LEN];
+	int r;
+
+	s3c_random(id, sizeof(id));
+	r = s3c_s3ec_commit(data_key, id, commitment);
+	r = r < 0 ? r : put(meta, F_SUITE, ALG_COMMIT);
+	r = r < 0 ? r : put_base64(meta, F_KEY_V3, wrap->wrapped, wrap->wrapped_len);
+	r = r < 0 ? r : put(meta, F_WRAP_V3, kms ? "12" : "02");
+	r = r < 0 ? r : put_base64(meta, F_COMMITMENT, commitment, sizeof(commitment));
+	r = r < 0 ? r : put_base64(meta, F_MESSAGE_ID, id, sizeof(id));
+	if (r == 0 && strcmp(wrap->desc, "{}") != 0)
+		r = put(meta, kms ? F_CONTEXT_V3 : F_MATDESC_V3, wrap->desc);
+	return r;
+}
+
+int s3c_s3ec_encode(unsigned version, const uint8_t data_key[static S3C_KEY_LEN],
+		    const struct s3c_s3ec_wrap *wrap, struct s3c_meta *meta)
+{
+	if (wrap->alg != S3C_UNWRAP_AES_GCM && wrap->alg != S3C_UNWRAP_KMS_CONTEXT)
+		return -EINVAL;
+	if (version == 2)
+		return encode_v2(wrap, meta);
+	return version == 3 ? encode_v3(data_key, wrap, meta) : -EINVAL;
+}
+
+int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap,
+		    struct s3c_meta *meta)
+{
+	bool v3 = s3c_meta_get(old, names[F_KEY_V3]) != NULL;
+	int r = 0;
+
+	if (wrap->alg != S3C_UNWRAP_AES_GCM)
+		return -EINVAL;
+	for (size_t i = 0; i < old->count && r == 0; i++) {
+		int f = field_of(old->items[i].name);
+
+		if (f >= 0 && f != F_KEY_V2 && f != F_KEY_V3 && f != F_MATDESC &&
+		    f != F_MATDESC_V3 && f != F_CONTEXT_V3)
+			r = s3c_meta_set(meta, old->items[i].name, old->items[i].value);
+	}
+	r = r < 0 ? r
+		  : put_base64(meta, v3 ? F_KEY_V3 : F_KEY_V2, wrap->wrapped, wrap->wrapped_len);
+	r = r < 0 ? r
+		  : put(meta, v3 ? F_WRAP_V3 : F_WRAP_ALG,
+			v3 ? "02" : s3c_unwrap_alg_name(wrap->alg));
+	if (r == 0 && (!v3 || strcmp(wrap->desc, "{}") != 0))
+		r = put(meta, v3 ? F_MATDESC_V3 : F_MATDESC, wrap->desc);
 	return r;
 }

@@ -8,7 +8,8 @@
  *	V2	x-amz-key-v2, x-amz-iv, x-amz-wrap-alg, ..	GCM; CBC, legacy
  *	V3	x-amz-3, x-amz-c, x-amz-w, x-amz-d, x-amz-i	GCM with a commitment to the key
  *
- * Nothing of it is authenticated. Pure functions on values; any thread.
+ * Nothing of it is authenticated, but by the seal of objects that we wrote. Pure functions on
+ *values; any thread.
  */
 #pragma once
 
@@ -70,6 +71,33 @@ bool s3c_s3ec_is_instruction(const char *key, size_t *ret_len);
 int s3c_s3ec_unwrap(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyring,
 		    const struct s3c_kms_unwrap *kms, uint8_t ret_data_key[static S3C_KEY_LEN],
 		    char *why, size_t why_size);
+/* Likewise, under the master key of that id, which a seal names. */
+int s3c_s3ec_unwrap_by(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyring,
+		       const char *key_id, const struct s3c_kms_unwrap *kms,
+		       uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size);
+
+/* Is it an item of an envelope? */
+bool s3c_s3ec_is_item(const char *name);
+/* What a wrap of the data key of V2 or V3 is bound to. */
+const char *s3c_s3ec_content_alg(unsigned version);
+/* The wrapped data key of what is to be written. */
+struct s3c_s3ec_wrap {
+	enum s3c_unwrap_alg alg; /* AES_GCM, KMS_CONTEXT */
+	const uint8_t *wrapped;
+	size_t wrapped_len;
+	const char *desc; /* JSON, ASCII: material description, or the encryption context */
+};
+/*
+ * Adds the envelope of a new object of version 2 or 3 to *meta: IV or message id are drawn, and so
+ * have to be used once. -EINVAL: another version or wrap.
+ */
+int s3c_s3ec_encode(unsigned version, const uint8_t data_key[static S3C_KEY_LEN],
+		    const struct s3c_s3ec_wrap *wrap, struct s3c_meta *meta);
+
+/* The same content with its data key wrapped anew: an envelope of ours, without the items of its
+   wrap, to which those of wrap are added. */
+int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap,
+		    struct s3c_meta *meta);
 
 static inline void s3c_s3ec_putp(struct s3c_s3ec **p)
 {

@@ -78,12 +78,19 @@ static int hkdf_sha512(const uint8_t *key, const uint8_t *salt, const char *labe
 	return r;
 }
 
+int s3c_s3ec_commit(const uint8_t data_key[static S3C_KEY_LEN],
+		    const uint8_t message_id[static S3C_S3EC_MESSAGE_ID_LEN],
+		    uint8_t ret_commitment[static S3C_S3EC_COMMITMENT_LEN])
+{
+	return hkdf_sha512(data_key, message_id, "COMMITKEY", ret_commitment,
+			   S3C_S3EC_COMMITMENT_LEN);
+}
+
 int s3c_s3ec_check_commitment(const struct s3c_s3ec *s3ec,
 			      const uint8_t data_key[static S3C_KEY_LEN])
 {
 	uint8_t commitment[S3C_S3EC_COMMITMENT_LEN];
-	int r = hkdf_sha512(data_key, s3ec->message_id, "COMMITKEY", commitment,
-			    sizeof(commitment));
+	int r = s3c_s3ec_commit(data_key, s3ec->message_id, commitment);
 
 	if (r == 0 && !s3c_equal_ct(commitment, s3ec->commitment, sizeof(commitment)))
 		r = -EBADMSG;
@@ -456,4 +463,86 @@ int s3c_s3ec_verify(const struct s3c_s3ec *s3ec, const uint8_t data_key[static S
 	if (r == 0)
 		r = s3c_s3ec_pass_feed(pass, stored, len);
 	return r < 0 ? r : s3c_s3ec_pass_end(pass, ret_body);
+}
+
+struct s3c_s3ec_seal {
+	struct s3c_s3ec_body *body;
+	EVP_CIPHER_CTX *ctx;
+	uint64_t chunk; /* the next one */
+};
+
+void s3c_s3ec_seal_free(struct s3c_s3ec_seal *seal)
+{
+	if (!seal)
+		return;
+	s3c_s3ec_body_free(seal->body);
+	EVP_CIPHER_CTX_free(seal->ctx);
+	free(seal);
+}
+
+static bool seal_start(struct s3c_s3ec_seal *seal)
+{
+	const struct s3c_s3ec_body *body = seal->body;
+	int n;
+
+	return EVP_EncryptInit_ex(seal->ctx, EVP_aes_256_gcm(), NULL, body->keys, body->iv) == 1 &&
+	       (body->suite != S3C_S3EC_COMMIT ||
+		EVP_EncryptUpdate(seal->ctx, NULL, &n, suite_id, sizeof(suite_id)) == 1);
+}
+
+int s3c_s3ec_seal_new(const struct s3c_s3ec *s3ec, const uint8_t data_key[static S3C_KEY_LEN],
+		      struct s3c_s3ec_seal **ret_seal)
+{
+	cleanup_s3ec_seal struct s3c_s3ec_seal *seal = NULL;
+	int r;
+
+	if (s3ec->suite == S3C_S3EC_CBC)
+		return -EINVAL;
+	seal = calloc(1, sizeof(*seal));
+	if (!seal)
+		return -ENOMEM;
+	r = body_new(s3ec, data_key, &seal->body);
+	if (r < 0)
+		return r;
+	seal->body->size = s3ec->size;
+	seal->body->chunks = s3c_chunk_count(s3ec->size);
+	seal->ctx = EVP_CIPHER_CTX_new();
+	if (!seal->ctx)
+		return -ENOMEM;
+	if (!seal_start(seal))
+		return openssl_failed(-EIO);
+	*ret_seal = steal_ptr(seal);
+	return 0;
+}
+
+int s3c_s3ec_seal_chunk(struct s3c_s3ec_seal *seal, const void *data, uint32_t len, uint8_t *out)
+{
+	struct s3c_s3ec_body *body = seal->body;
+	int n = 0, r;
+
+	if (seal->chunk >= body->chunks || len != s3c_chunk_plain_len(body->size, seal->chunk))
+		return -EINVAL;
+	r = mac(body, data, len, body->macs + seal->chunk * MAC_LEN);
+	if (r < 0)
+		return r;
+	if (EVP_EncryptUpdate(seal->ctx, out, &n, data, (int)len) != 1 || (uint32_t)n != len)
+		return openssl_failed(-EIO);
+	seal->chunk++;
+	return 0;
+}
+
+int s3c_s3ec_seal_end(struct s3c_s3ec_seal *seal, uint8_t ret_tag[static S3C_TAG_LEN],
+		      struct s3c_s3ec_body **ret_body)
+{
+	uint8_t none[S3C_AES_BLOCK], tag[S3C_TAG_LEN];
+	int n = 0;
+
+	if (seal->chunk != seal->body->chunks)
+		return -EINVAL;
+	if (EVP_EncryptFinal_ex(seal->ctx, none, &n) != 1 || n ||
+	    EVP_CIPHER_CTX_ctrl(seal->ctx, EVP_CTRL_AEAD_GET_TAG, sizeof(tag), tag) != 1)
+		return openssl_failed(-EIO);
+	memcpy(ret_tag, tag, sizeof(tag));
+	*ret_body = steal_ptr(seal->body);
+	return 0;
 }

@@ -19,6 +19,10 @@
 #include "object/geometry.h"
 #include "object/s3ec.h"
 
+/* The commitment to data_key under message_id, of V3. */
+int s3c_s3ec_commit(const uint8_t data_key[static S3C_KEY_LEN],
+		    const uint8_t message_id[static S3C_S3EC_MESSAGE_ID_LEN],
+		    uint8_t ret_commitment[static S3C_S3EC_COMMITMENT_LEN]);
 /* -EBADMSG: the data key is not the one that a V3 object commits to. Constant time. */
 int s3c_s3ec_check_commitment(const struct s3c_s3ec *s3ec,
 			      const uint8_t data_key[static S3C_KEY_LEN]);
@@ -61,6 +65,20 @@ int s3c_s3ec_cbc_size(const struct s3c_s3ec *s3ec, const uint8_t data_key[static
 int s3c_s3ec_verify(const struct s3c_s3ec *s3ec, const uint8_t data_key[static S3C_KEY_LEN],
 		    const void *stored, size_t len, struct s3c_s3ec_body **ret_body);
 
+/*
+ * The way back: content of the envelope's size is encrypted from its first chunk to its last. One
+ * thread at a time. s3ec is GCM, V2 or V3, that was encoded for this content alone.
+ */
+struct s3c_s3ec_seal;
+int s3c_s3ec_seal_new(const struct s3c_s3ec *s3ec, const uint8_t data_key[static S3C_KEY_LEN],
+		      struct s3c_s3ec_seal **ret_seal);
+void s3c_s3ec_seal_free(struct s3c_s3ec_seal *seal);
+/* The next chunk, into len bytes of out. -EINVAL: not as long as that chunk is. */
+int s3c_s3ec_seal_chunk(struct s3c_s3ec_seal *seal, const void *data, uint32_t len, uint8_t *out);
+/* After the last: the tag that follows, and what opens the chunks. -EINVAL: it was not the last. */
+int s3c_s3ec_seal_end(struct s3c_s3ec_seal *seal, uint8_t ret_tag[static S3C_TAG_LEN],
+		      struct s3c_s3ec_body **ret_body);
+
 static inline void s3c_s3ec_pass_freep(struct s3c_s3ec_pass **p)
 {
 	s3c_s3ec_pass_free(*p);
@@ -69,5 +87,10 @@ static inline void s3c_s3ec_body_freep(struct s3c_s3ec_body **p)
 {
 	s3c_s3ec_body_free(*p);
 }
+static inline void s3c_s3ec_seal_freep(struct s3c_s3ec_seal **p)
+{
+	s3c_s3ec_seal_free(*p);
+}
+#define cleanup_s3ec_seal __attribute__((cleanup(s3c_s3ec_seal_freep)))
 #define cleanup_s3ec_pass __attribute__((cleanup(s3c_s3ec_pass_freep)))
 #define cleanup_s3ec_body __attribute__((cleanup(s3c_s3ec_body_freep)))

@@ -26,6 +26,8 @@ import sys
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
+import s3ec_client
+
 CHUNK = 65536
 STRIDE = CHUNK + 16
 SEGMENT = 128 * CHUNK
@@ -40,7 +42,9 @@ NAME_ALG = "s3cryptfs/name-key/v1"
 ENVELOPE = ("x-amz-key-v2", "x-amz-matdesc", "x-amz-wrap-alg", "x-amz-cek-alg")
 ATTRIBUTES = ("mode", "uid", "gid", "mtime", "atime", "ctime")
 RESERVED = ("xattr", "rdev", "s3cryptfs-name")
-NONE, CHUNKS, TRAILER = 1, 2, 3
+S3EC_ITEMS = ("x-amz-iv", "x-amz-tag-len", "x-amz-unencrypted-content-length", "x-amz-key", "x-amz-3", "x-amz-c",
+              "x-amz-w", "x-amz-d", "x-amz-i", "x-amz-t", "x-amz-m")
+NONE, CHUNKS, TRAILER, S3EC = 1, 2, 3, 4
 HOLE = bytes(16)
 
 
@@ -335,7 +339,7 @@ class Object:
         if self.layout == NONE:
             for name in ENVELOPE:
                 need(name not in meta, "%s of an object without content" % name)
-        else:
+        elif self.layout != S3EC:
             need(meta.get("x-amz-cek-alg") == CEK_ALG, "content algorithm")
             need(meta.get("x-amz-wrap-alg") in (WRAP_ALG, KMS_ALG, KMS_REUSE_ALG), "wrap algorithm")
         self.attrs = parse_attributes(meta)
@@ -343,7 +347,9 @@ class Object:
         self.salts = []
         if self.layout == TRAILER:
             self._take_footer()
-        if self.layout != NONE:
+        if self.layout == S3EC:
+            self._take_s3ec(secrets)
+        elif self.layout != NONE:
             self._take_data_key(secrets, kms)
         if self.layout == CHUNKS and self.size:
             need(self.salt != HOLE, "an all-zero salt in layout chunks")
@@ -354,8 +360,11 @@ class Object:
     def _take_packed(self, packed):
         need(len(packed) >= 96 and packed[0] == 1, "version of the packed value")
         self.layout = packed[1]
-        need(self.layout in (NONE, CHUNKS, TRAILER), "layout %d" % self.layout)
-        need(len(packed) == {NONE: 96, CHUNKS: 144, TRAILER: 128}[self.layout], "length of the packed value")
+        need(self.layout in (NONE, CHUNKS, TRAILER, S3EC), "layout %d" % self.layout)
+        if self.layout == S3EC:
+            need(len(packed) > 129 and len(packed) == 129 + packed[96], "length of the packed value")
+        else:
+            need(len(packed) == {NONE: 96, CHUNKS: 144, TRAILER: 128}[self.layout], "length of the packed value")
         self.flags, self.epoch = struct.unpack(">HI", packed[2:8])
         self.file_id, self.content_id, self.operation_id = packed[8:24], packed[24:40], packed[40:56]
         self.generation = struct.unpack(">Q", packed[56:64])[0]
@@ -365,6 +374,8 @@ class Object:
             self.salt, at = packed[64:80], 80
         if self.layout != NONE:
             self.commitment = packed[at:at + 32]
+        if self.layout == S3EC:
+            self.master_id = packed[97:-32].decode()
         need(self.epoch == self.volume.epoch, "epoch %d" % self.epoch)
 
     def _check_seal(self, packed):
@@ -375,10 +386,14 @@ class Object:
             self.size = plain_size(len(self.body))
             need(self.size is not None and self.size <= SEGMENT, "stored size %d" % len(self.body))
             size = struct.pack(">Q", self.size)
+        elif self.layout == S3EC:
+            self.size = len(self.body) - 16
+            need(0 <= self.size <= (1 << 36) - 32, "stored size %d" % len(self.body))
+            size = struct.pack(">Q", self.size)
         elif self.layout == NONE:
             need(len(self.body) == 0, "a body without content")
         seal_input = field("s3cryptfs seal v1") + field(self.key) + field(size) + field(packed[:-32])
-        for name in ENVELOPE + ATTRIBUTES + RESERVED:
+        for name in ENVELOPE + ATTRIBUTES + RESERVED + (S3EC_ITEMS if self.layout == S3EC else ()):
             seal_input += field(self.meta.get(name))
         self.seal_input = seal_input
         need(same(mac(self.volume.seal_key, seal_input), packed[-32:]), "seal")
@@ -415,6 +430,17 @@ class Object:
             self.data_key = unwrap(secrets[key_id], wrapped, CEK_ALG, self.file_id, "data key")
         else:
             self.data_key = self._ask_kms(desc, key_id, wrapped, kms)
+        need(same(hkdf(self.data_key, b"", b"s3cryptfs commit" + self.file_id), self.commitment), "commitment")
+
+    def _take_s3ec(self, secrets):
+        """Section 17: the envelope of another client, whose plaintext is one message."""
+        need(self.master_id in secrets, "no master key %r" % self.master_id)
+        desc = json.loads(self.meta.get("x-amz-matdesc") or self.meta.get("x-amz-m") or "{}")
+        try:
+            *self.content, self.data_key = s3ec_client.open_envelope(self.meta, secrets[self.master_id], desc)
+            self.whole = s3ec_client.decrypt(self.meta, self.body, secrets[self.master_id], desc)
+        except s3ec_client.Refused as e:
+            raise Bad(str(e)) from None
         need(same(hkdf(self.data_key, b"", b"s3cryptfs commit" + self.file_id), self.commitment), "commitment")
 
     def _ask_kms(self, desc, arn, wrapped, kms):
@@ -465,6 +491,8 @@ class Object:
     def segments(self):
         """Plaintext segment by segment as (offset, bytes or None for a hole, length)."""
         at = 0
+        if self.layout == S3EC and self.size:
+            yield 0, self.whole, self.size
         for index, salt in enumerate(self.salts):
             size = self.segment_size(index)
             if salt == HOLE:

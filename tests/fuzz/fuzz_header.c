@@ -22,14 +22,15 @@ static void reseal(struct s3c_meta *meta, const struct s3c_volume *volume, uint6
 	const char *text = s3c_meta_get(meta, "s3cryptfs");
 	char again[S3C_BASE64_LEN(512) + 1];
 	uint8_t packed[512];
-	uint64_t plain;
+	uint64_t plain = 0, whole = stored - S3C_TAG_LEN;
+	const uint64_t *sealed;
 	size_t len;
 
 	if (!text || s3c_base64_decode(text, strlen(text), packed, sizeof(packed), &len) < 0 ||
 	    len < 64 + 32 || !s3c_chunks_plain_len(stored, &plain))
 		return;
-	if (s3c_header_seal(volume, meta, packed, len - 32, "key", packed[1] == 2 ? &plain : NULL,
-			    packed + len - 32) < 0)
+	sealed = packed[1] == 2 ? &plain : packed[1] == 4 ? &whole : NULL;
+	if (s3c_header_seal(volume, meta, packed, len - 32, "key", sealed, packed + len - 32) < 0)
 		return;
 	s3c_base64_encode(packed, len, again);
 	s3c_meta_set(meta, "s3cryptfs", again);
@@ -72,9 +73,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r = s3c_header_decode(&meta, &volume, "key", stored, &header, why, sizeof(why));
 	assert(r == 0 || r == -EBADMSG || r == -EPROTO || r == -ENODATA || r == -ENOMEM);
 	if (r == 0 && header.layout != S3C_LAYOUT_NONE) {
+		bool s3ec = header.layout == S3C_LAYOUT_S3EC;
+
 		assert(header.kms ? header.kms->len : s3c_key_id_valid(header.key_id));
 		assert(s3c_header_unwrap(&header, &ring, &volume, NULL, key, why, sizeof(why)) ==
-		       -EACCES);
+		       (s3ec ? -EINVAL : -EACCES));
 	}
 	if (r == 0)
 		s3c_header_clear(&header);

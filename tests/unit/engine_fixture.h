@@ -44,6 +44,7 @@ struct fx_options {
 	const char *prefix;
 	const char *ring;
 	unsigned accept;
+	enum s3c_format format;
 	double ttl_s;
 	bool no_caps, read_only, rollback_deny, encrypted_names;
 	struct s3c_store *(*wrap)(struct s3c_store *); /* around the folder store */
@@ -155,6 +156,7 @@ static inline void fx_start(struct fx *fx, const struct fx_options *o)
 		.store = fx->store,
 		.prefix = o->prefix ? o->prefix : "",
 		.enc = o->enc,
+		.format = o->format,
 		.accept = o->accept ? o->accept : S3C_ACCEPT_SEALED,
 		.keyring = fx->keyring,
 		.journal = fx->journal,
