@@ -558,9 +558,10 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 				   "accept=s3ec and s3ec-v1 need a keyring: use enc=cse-key (with "
 				   "ro where there is no volume) instead of enc=%s",
 				   options->enc_name);
-	if (options->names_encrypted && options->enc != S3C_ENC_CSE_KEY)
+	if (options->names_encrypted && !cse)
 		return s3c_err_set(err, -EINVAL,
-				   "names=encrypted needs enc=cse-key: enc=%s has no key for names",
+				   "names=encrypted needs enc=cse-key or cse-kms: enc=%s has no "
+				   "key for names",
 				   options->enc_name);
 	if (options->names_encrypted && options->accept != S3C_ACCEPT_SEALED)
 		return s3c_err_set(err, -EINVAL,

@@ -119,17 +119,28 @@ static int rewrap_s3ec(struct rekey *rk, const char *key, const struct s3c_stat 
 		       const struct s3c_header *header, char *why, size_t why_size)
 {
 	__attribute__((cleanup(extra_putp))) struct s3c_extra *extra = NULL;
+	char name[S3C_NAME_LEN_MAX + 1] = "";
 	struct s3c_version version;
 	struct s3c_copy copy = {
 		.from = key,
 		.to = key,
+		.path = name,
 		.old = header,
 		.header = *header,
 		.source = &st->version,
 		.stored_size = st->size,
 	};
-	int r = s3c_extra_make(header, false, st, &extra);
+	int r;
 
+	if (!rk->key) {
+		snprintf(why, why_size,
+			 "its format has no place for a KMS key: --reencrypt writes "
+			 "it anew");
+		return -EOPNOTSUPP;
+	}
+	r = s3c_extra_make(header, false, st, &extra);
+	if (r == 0 && s3c_names_encrypted(rk->engine))
+		r = s3c_key_last_name(rk->engine, key, &st->meta, name);
 	if (r == 0)
 		r = rewrap_envelope(rk, st, header, extra, why, why_size);
 	if (r < 0)
@@ -219,11 +230,26 @@ static int handle_ssec(struct rekey *rk, const char *key, const struct s3c_stat 
 	return r;
 }
 
+/* -EBADMSG: it is no name of a file here. The caller frees. */
+static int path_of(struct rekey *rk, const char *key, char **ret_path)
+{
+	struct s3c_list_entry entry = { .key = (char *)key };
+	const struct s3c_list list = { .entries = &entry, .count = 1 };
+	const char *prefix = rk->engine->config.prefix;
+	int r = s3c_key_path(rk->engine, prefix, key, ret_path);
+
+	if (r != -ENODATA)
+		return r;
+	/* A long name on the way, which the metadata has. */
+	r = s3c_key_names_ask(rk->engine, NULL, prefix, &list);
+	return r < 0 ? r : s3c_key_path(rk->engine, prefix, key, ret_path);
+}
+
 /* Its content, written anew. */
 static int renew(struct rekey *rk, const char *key)
 {
-	const char *path = key + strlen(rk->engine->config.prefix);
-	int r = s3c_path_check(path);
+	cleanup_free char *path = NULL;
+	int r = path_of(rk, key, &path);
 
 	return r < 0 ? r : s3c_object_renew(rk->engine, NULL, path);
 }
@@ -231,12 +257,13 @@ static int renew(struct rekey *rk, const char *key)
 /* A marker has no content: it is written as a sealed one. */
 static int seal_marker(struct rekey *rk, const char *key)
 {
-	const char *from = key + strlen(rk->engine->config.prefix);
 	cleanup_entry struct s3c_entry *entry = NULL;
 	cleanup_entry struct s3c_entry *sealed = NULL;
-	cleanup_free char *path = strndup(from, strlen(from) - (*from != '\0'));
-	int r = path ? s3c_names_lookup(rk->engine, NULL, path, true, &entry) : -ENOMEM;
+	cleanup_free char *path = NULL;
+	int r = path_of(rk, key, &path);
 
+	if (r == 0)
+		r = s3c_names_lookup(rk->engine, NULL, path, true, &entry);
 	if (r == 0 && !entry->is_dir)
 		r = -ENOTDIR;
 	return r < 0 ? r
