@@ -190,6 +190,7 @@ EXTRA_DIST += \
 	tests/e2e/test_decoder.py \
 	tests/e2e/test_faults.py \
 	tests/e2e/test_files.py \
+	tests/e2e/test_java.py \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_large.py \
 	tests/e2e/test_machines.py \
@@ -198,6 +199,8 @@ EXTRA_DIST += \
 	tests/e2e/test_s3ec.py \
 	tests/e2e/test_s3ec_write.py \
 	tests/e2e/test_user.py \
+	tests/java/S3ecTool.java \
+	tests/java/pom.xml \
 	tests/servers/__init__.py \
 	tests/servers/base.py \
 	tests/servers/proxy.conf \
