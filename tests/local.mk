@@ -203,6 +203,7 @@ EXTRA_DIST += \
 	tests/e2e/test_decoder.py \
 	tests/e2e/test_faults.py \
 	tests/e2e/test_files.py \
+	tests/e2e/test_java.py \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_keys.py \
 	tests/e2e/test_large.py \
@@ -216,6 +217,8 @@ EXTRA_DIST += \
 	tests/e2e/test_sse.py \
 	tests/e2e/test_s3ec_write.py \
 	tests/e2e/test_user.py \
+	tests/java/S3ecTool.java \
+	tests/java/pom.xml \
 	tests/servers/__init__.py \
 	tests/servers/base.py \
 	tests/servers/proxy.conf \

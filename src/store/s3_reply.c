@@ -629,6 +629,8 @@ int s3c_s3_read_result(struct s3c_s3_call *call, const struct s3c_http_reply *ht
 	struct s3c_version *version = &call->reply.stat.version;
 	int r = parse(http, &handler);
 
+	/* A reply to another question may have one. */
+	free(state.upload_id);
 	if (r == 0 && !state.etag[0] && call->rq.op != S3C_STORE_UPLOAD_COMPLETE)
 		r = -EPROTO;
 	if (r < 0)
