@@ -206,21 +206,27 @@ EXTRA_DIST += \
 	tests/e2e/test_java.py \
 	tests/e2e/test_kernel.py \
 	tests/e2e/test_keys.py \
+	tests/e2e/test_kms.py \
 	tests/e2e/test_large.py \
 	tests/e2e/test_rekey.py \
 	tests/e2e/test_machines.py \
+	tests/e2e/matrix.py \
+	tests/e2e/test_matrix.py \
 	tests/e2e/test_names.py \
 	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/s3ec_client.py \
 	tests/e2e/test_s3ec.py \
+	tests/e2e/test_servers.py \
 	tests/e2e/test_sse.py \
 	tests/e2e/test_s3ec_write.py \
 	tests/e2e/test_user.py \
+	tests/e2e/test_volume.py \
 	tests/java/S3ecTool.java \
 	tests/java/pom.xml \
 	tests/servers/__init__.py \
 	tests/servers/base.py \
+	tests/servers/moto.py \
 	tests/servers/proxy.conf \
 	tests/servers/proxy.py \
 	tests/servers/radosgw.py \
