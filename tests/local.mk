@@ -220,6 +220,7 @@ EXTRA_DIST += \
 	tests/e2e/test_servers.py \
 	tests/e2e/test_sse.py \
 	tests/e2e/test_s3ec_write.py \
+	tests/e2e/test_umount.py \
 	tests/e2e/test_user.py \
 	tests/e2e/test_volume.py \
 	tests/java/S3ecTool.java \

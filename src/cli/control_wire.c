@@ -11,12 +11,23 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 
 #include "base/clock.h"
 #include "base/encode.h"
 
 #define BACKLOG 16
 #define PART 4096
+
+int s3c_control_find(const char *mountpoint, char *ret_path, size_t size)
+{
+	ssize_t n = getxattr(mountpoint, S3C_CONTROL_XATTR, ret_path, size - 1);
+
+	if (n < 0)
+		return errno == EOPNOTSUPP ? -ENODATA : -errno;
+	ret_path[n] = '\0';
+	return 0;
+}
 
 /*
  * The address of a path, however long that is: a longer one goes through a descriptor of its

@@ -4,9 +4,16 @@
 #pragma once
 
 #include <jansson.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
+
+/* The attribute of a mount's root that has the path of its socket. */
+#define S3C_CONTROL_XATTR "user.s3cryptfs.control"
+/* Its value: -ENOTCONN where the daemon has died, -ENODATA where it is no mount of ours, or not for
+ * this user. */
+int s3c_control_find(const char *mountpoint, char *ret_path, size_t size);
 
 /* A listening socket at path, which is made anew (0600), or one that is connected to it. */
 int s3c_control_listen(const char *path, int *ret_fd);

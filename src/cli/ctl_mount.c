@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -21,7 +20,6 @@
 #include "cli/control_wire.h"
 #include "cli/progress.h"
 
-#define XATTR "user.s3cryptfs.control"
 #define ANSWER_MAX (64u << 20) /* bytes; a daemon sends far less */
 #define ANSWER_S 150.0         /* more than a discard may take, with the default timeout= */
 #define IO_LEN (1u << 20)
@@ -42,23 +40,18 @@ static void link_close(struct link *link)
 
 static int find_socket(const char *mountpoint, struct s3c_err *err, char *ret_path, size_t size)
 {
-	ssize_t n = getxattr(mountpoint, XATTR, ret_path, size - 1);
+	int r = s3c_control_find(mountpoint, ret_path, size);
 
-	if (n >= 0) {
-		ret_path[n] = '\0';
-		return 0;
-	}
-	if (errno == ENOTCONN)
+	if (r == -ENOTCONN)
 		return s3c_err_set(
-			err, -ENOTCONN,
+			err, r,
 			"the process of the mount on %s has died: take it away with fusermount3 -u "
 			"%s; what it had not sent waits for the next mount or s3cryptfsctl recover",
 			mountpoint, mountpoint);
-	if (errno == ENODATA || errno == EOPNOTSUPP)
-		return s3c_err_set(err, -ENODATA,
-				   "%s is no mountpoint of s3cryptfs, or of another user's",
+	if (r == -ENODATA)
+		return s3c_err_set(err, r, "%s is no mountpoint of s3cryptfs, or of another user's",
 				   mountpoint);
-	return s3c_err_set(err, -errno, "%s: %s", mountpoint, strerror(errno));
+	return r < 0 ? s3c_err_set(err, r, "%s: %s", mountpoint, strerror(-r)) : 0;
 }
 
 static int link_open(const char *mountpoint, struct s3c_err *err, struct link *link)

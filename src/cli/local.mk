@@ -27,4 +27,5 @@ libs3cryptfs_a_SOURCES += \
 	src/cli/progress.c \
 	src/cli/progress.h \
 	src/cli/source.c \
-	src/cli/source.h
+	src/cli/source.h \
+	src/cli/umount.c

@@ -352,7 +352,7 @@ static int commit_in_parts(struct s3c_whole *whole)
 
 	if (r < 0)
 		return r;
-	whole->upload->header = c->header;
+	s3c_header_set(&whole->upload->header, &c->header);
 	whole->count = (unsigned)s3c_segment_count(c->size);
 	whole->parts = calloc(whole->count, sizeof(*whole->parts));
 	r = whole->parts ? create(whole) : -ENOMEM;
