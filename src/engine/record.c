@@ -257,8 +257,7 @@ int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *re
 	s3c_record_get_text(reader, version.etag, sizeof(version.etag));
 	version.modified_ns = (int64_t)s3c_record_get_u64(reader);
 	s3c_record_get_text(reader, version.version_id, sizeof(version.version_id));
-	if (reader->failed || (flags & ~(BASE_FINAL | BASE_KMS)) ||
-	    header.layout > S3C_LAYOUT_S3EC)
+	if (reader->failed || (flags & ~(BASE_FINAL | BASE_KMS)) || header.layout > S3C_LAYOUT_S3EC)
 		return -EBADMSG;
 	r = s3c_entry_local(engine, path, is_dir, &header, &version, stored, NULL, &entry);
 	if (r < 0)

@@ -40,7 +40,7 @@ struct s3c_rekey_request {
 	/* COUNT: the one asked for; else the one that is to wrap, which for what is written anew is
 	   the active one, and of a KMS the active one's ARN. */
 	const char *key_id;
-	bool migrate; /* what is plain or foreign, and accepted, is sealed */
+	bool migrate;             /* what is plain or foreign, and accepted, is sealed */
 	const char *const *paths; /* of files or directories, at or below which; NULL ends them */
 	unsigned parallel;        /* objects at once */
 	/* Both from any thread, one at a time, and neither may call the engine. */

@@ -51,8 +51,8 @@ struct s3c_header {
 	uint64_t generation;
 	uint8_t salt[S3C_SALT_LEN]; /* LAYOUT_CHUNKS: of the only segment */
 	uint8_t commitment[S3C_COMMITMENT_LEN];
-	/* By a master key, or by the key in a kms with reuse; not of LAYOUT_S3EC, whose envelope has
-	   it. */
+	/* By a master key, or by the key in a kms with reuse; not of LAYOUT_S3EC, whose envelope
+	   has it. */
 	uint8_t wrapped[S3C_WRAP_LEN];
 	char key_id[S3C_KEY_ID_MAX + 1]; /* master key that wrapped; "" where kms */
 	struct s3c_kms_wrap *kms;        /* by a KMS; with a reference; NULL: not */
