@@ -9,6 +9,7 @@
  * In writeback the latter is a matter of the journal (pending_ops.c); whatever the store has to
  * do is done by it now, after what was pending of the two names.
  */
+#include "engine/content.h"
 #include "engine/pending.h"
 
 #include <errno.h>
@@ -115,14 +116,32 @@ static void reattach_target(struct rename *rn)
 			  rn->to);
 }
 
+/*
+ * What the journal alone has of the target is acknowledged, and what takes its place is not: after
+ * a crash the target is there as it was before.
+ */
+static int store_target(struct rename *rn)
+{
+	bool recorded;
+
+	if (!rn->target)
+		return 0;
+	s3c_mutex_lock(&rn->engine->lock);
+	recorded = rn->target->jid && s3c_object_is_dirty(rn->target);
+	s3c_mutex_unlock(&rn->engine->lock);
+	return recorded ? s3c_object_commit(rn->target, rn->op) : 0;
+}
+
 /* The source is frozen and was never stored. */
 static int rename_local(struct rename *rn)
 {
 	struct s3c_info info;
 	bool taken;
-	/* Sent, with a reply that was lost: it would come back under the old name. */
-	int r = s3c_delete_sent(rn->engine, rn->from, rn->source);
+	int r = store_target(rn);
 
+	/* Sent, with a reply that was lost: it would come back under the old name. */
+	if (r == 0)
+		r = s3c_delete_sent(rn->engine, rn->from, rn->source);
 	taken = r > 0;
 	if (r >= 0)
 		r = detach_target(rn);

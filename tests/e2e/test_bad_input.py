@@ -220,7 +220,8 @@ def test_unknown_option(attempt, untouched, foreground):
     ({"log": "/no/such/folder/log"}, ["log"]),
     ({"config": "/no/such/file"}, ["config", "/no/such/file"]),
     ({"writeback": True, "commit": "fsync"}, ["writeback", "commit=fsync"]),
-    ({"names": "encrypted"}, ["names"]),
+    ({"names": "encrypted", "accept": "plain"}, ["names"]),
+    ({"names": "encrypted", "enc": "none"}, ["names", "enc=none"]),
 ])
 def test_bad_options(attempt, untouched, options, words):
     attempt.refused(untouched.source, *words, **options)

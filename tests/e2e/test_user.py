@@ -90,6 +90,10 @@ class User:
         wait_for(lambda: not self.daemons(), 20, "the end of the daemon")
 
 
+# One user for all of them, whose files are looked for everywhere: one worker.
+pytestmark = pytest.mark.xdist_group("user")
+
+
 @pytest.fixture
 def user():
     if os.geteuid() != 0:

@@ -390,6 +390,17 @@ static void die_as_moved(struct fx *fx, struct fx_options *o)
 	assert_int_equal(s3c_pending_moved(fx->engine, base, object, &p), 0);
 }
 
+/* What takes its place was never stored: after the death it is as it was. */
+static void die_replaced(struct fx *fx, struct fx_options *o)
+{
+	struct s3c_object *object;
+
+	set_and_die(fx, o);
+	assert_int_equal(s3c_object_create(fx->engine, NULL, "t", &file_attrs, &object), 0);
+	assert_int_equal(move(fx, "t", "f"), 0);
+	records(fx);
+}
+
 static void test_deaths(void **state)
 {
 	struct fx_options o = { .durable = true };
@@ -409,6 +420,14 @@ static void test_deaths(void **state)
 	sync_all(&fx);
 	stored_as(&fx, "f", "hello", 0640, 7);
 	assert_int_equal(records(&fx), 0);
+	fx_end(&fx);
+
+	fresh_dir(&o, dir);
+	killed(die_replaced, &o);
+	fx_new(&fx, &o);
+	assert_string_equal(list(&fx, ""), "f");
+	sync_all(&fx);
+	stored_as(&fx, "f", "hello", 0640, 7);
 	fx_end(&fx);
 
 	fresh_dir(&o, dir);
