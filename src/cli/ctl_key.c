@@ -25,7 +25,6 @@ static void print_name(const struct s3c_keyring_source *source)
 
 static int key_new(struct s3c_ctl *ctl, const struct s3c_keyring_source *source)
 {
-	cleanup_keyring struct s3c_keyring *keyring = NULL;
 	struct s3c_err err = { 0 };
 	char id[S3C_KEY_ID_MAX + 1];
 	int r = s3c_keyring_new(source, ctl->args[1], ctl->protect, &err, id);

@@ -202,10 +202,10 @@ const struct s3c_option s3c_option_table[] = {
 	  .preset = "auto", .choices = checksum_choices },
 
 	{ "cache_dir", S3C_GROUP_LOCAL, S3C_OPTION_PATH, AT(cache_dir), .metavar = "DIR",
-	  .help = "folder of the spill file",
+	  .help = "folder of the cache and the spill file",
 	  .shown = "/var/cache/s3cryptfs/ID; for users $XDG_CACHE_HOME/s3cryptfs/ID" },
 	{ "cache_size", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(cache_size), .metavar = "BYTES",
-	  .help = "most that may be spilled to cache_dir", .preset = "10G", .min = 16 * MIB,
+	  .help = "most that cache and spill file take", .preset = "10G", .min = 16 * MIB,
 	  .max = UINT64_C(1) << 50 },
 	{ "cache_key", S3C_GROUP_LOCAL, S3C_OPTION_CHOICE, AT(cache_key),
 	  .metavar = "wrapped|file|ephemeral",
@@ -214,7 +214,7 @@ const struct s3c_option s3c_option_table[] = {
 		  "only",
 	  .shown = "wrapped for cse-key and cse-kms, else file", .choices = cache_key_choices },
 	{ "state_dir", S3C_GROUP_LOCAL, S3C_OPTION_PATH, AT(state_dir), .metavar = "DIR",
-	  .help = "folder of the journal and the lock",
+	  .help = "folder of the journal, the lock and the control socket",
 	  .shown = "CACHE_DIR/state when cache_dir is given; else /var/lib/s3cryptfs/ID; for "
 		   "users $XDG_STATE_HOME/s3cryptfs/ID" },
 	{ "journal_size", S3C_GROUP_LOCAL, S3C_OPTION_SIZE, AT(journal_size), .metavar = "BYTES",

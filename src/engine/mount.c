@@ -595,7 +595,7 @@ static int import_body(const struct s3c_volume_request *rq, struct s3c_op *op, s
 	cleanup_buf struct s3c_buf raised = { 0 };
 	const struct s3c_buf *body = &backup->body;
 	bool raise = false;
-	uint64_t serial;
+	uint64_t serial = 0;
 	int r = s3c_volume_open(body->data, body->len, rq->keyring, err, &volume);
 
 	if (r < 0)

@@ -11,8 +11,8 @@
  *	count		HEAD
  *
  * Nothing about it is kept: what is under the new key already tells that by itself, so that one
- * which was killed is begun again and goes on. An object that is changed by somebody else in
- * between is looked at again.
+ * which was killed is begun again and goes on (reencrypt: from the start). An object that is
+ *changed by somebody else in between is looked at again.
  */
 #pragma once
 

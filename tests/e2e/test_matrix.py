@@ -25,7 +25,7 @@ SERVERS = {"file": "file_store", "radosgw": "rgw_store", "versitygw": "versity_s
 # moto takes any key, and says none in replies of dsse-kms: the mount goes without.
 KEYS = {("sse-kms", "radosgw"): "key-one", ("sse-kms", "moto"): "arn:aws:kms:us-east-1:111122223333:key/0a1b",
         ("dsse-kms", "radosgw"): "key-one"}
-MODES = ("cse-key", "sse-c", "sse-c-shared", "sse-kms", "dsse-kms", "sse-s3", "none")
+MODES = ("cse-key", "cse-kms", "sse-c", "sse-c-shared", "sse-kms", "dsse-kms", "sse-s3", "none")
 
 # Why a server does not have a mode, in the words of the mount.
 NO_SSEC = "the store does not encrypt with customer keys"
@@ -45,11 +45,21 @@ class Cells(Mode):
     """A row: the mode on the server, its mount, and what the files are to hold."""
 
     def __init__(self, name, server, store, keyring, mount):
-        super().__init__(name, store, keyring)
+        super().__init__(name, store, keyring)  # keyring: of cse-kms the KMS
         self.server, self.mount, self.files, self.cells, self.bucket = server, mount, {}, {}, ""
         self.key = KEYS.get((name, server))
         if self.key:
             self.options["kms_key_id"] = self.key
+        if name == "cse-kms":
+            # A mount names one ca_file, that of the store.
+            self.options.update(kms_key_id=keyring.new_key(), kms_endpoint=keyring.proxy.http_endpoint, allow_http=True, keyring=None,
+                                env={"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "testsecret"})
+
+    def plain(self, key):
+        return self.store.decode(self.keyring, key).plaintext() if self.name == "cse-kms" else super().plain(key)
+
+    def attributes(self, key):
+        return self.store.decode(self.keyring, key).attrs if self.name == "cse-kms" else super().attributes(key)
 
     def make(self, **how):
         return self.mount(self.store.source, **how, **self.store.options(**self.options))
@@ -59,6 +69,8 @@ class Cells(Mode):
         if self.name.startswith("cse-"):
             self.store.decode(self.keyring, key)
             assert MARKER not in self.store.body_of(key)
+            if self.name == "cse-kms" and not key.endswith("/"):
+                assert self.options["kms_key_id"] in self.store.meta_of(key)["x-amz-matdesc"]
             return "ciphertext"
         if self.name == "none":
             return "plain"
@@ -189,15 +201,16 @@ ROWS = [(mode, server) for mode in MODES for server in SERVERS]
 
 
 @pytest.fixture
-def row(request, mount, keyring):
+def row(request, mount):
     mode, server = request.param
     order = ROWS.index(request.param)
     try:
         store = request.getfixturevalue(SERVERS[server])
+        keys = request.getfixturevalue("kms" if mode == "cse-kms" else "keyring")
     except pytest.skip.Exception as reason:
         matrix.write_row(mode, server, order, skipped=str(reason))
         raise
-    made = Cells(mode, server, store, keyring, mount)
+    made = Cells(mode, server, store, keys, mount)
     yield made
     if made.cells:
         matrix.write_row(mode, server, order, cells=made.cells, bucket=made.bucket)
