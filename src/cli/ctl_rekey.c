@@ -217,6 +217,12 @@ static int retire_from(struct s3c_ctl *ctl, const struct s3c_source *source, con
 
 	if (r < 0)
 		return r;
+	/* The volume's slot and the keyring's section are those of all of it. */
+	if (access.volume_prefix && strcmp(access.volume_prefix, source->prefix) != 0)
+		return s3c_err_set(err, -EINVAL,
+				   "%s is only a part of the volume at prefix '%s', whose other "
+				   "objects may need the key %s: name all of it",
+				   source->text, access.volume_prefix, id);
 	s3c_progress_begin(&telling.progress);
 	r = s3c_engine_rekey(access.engine, NULL, &request, &counts);
 	s3c_progress_end(&telling.progress);

@@ -188,6 +188,7 @@ struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry)
 	*copy = *entry;
 	copy->refs = 1;
 	copy->path = path;
+	s3c_kms_wrap_ref(copy->header.kms);
 	s3c_extra_ref(copy->extra);
 	s3c_s3ec_ref(copy->s3ec);
 	copy->tail = NULL;

@@ -653,15 +653,25 @@ static bool goes_later(const struct tree *tree, const struct item *item, const s
 /* Deletes what the last LIST showed in the version that was copied. */
 static int delete_round(struct tree *tree)
 {
-	struct item *batch[BATCH], *item, *next;
+	struct item *batch[BATCH], *item, *next, *kept = NULL; /* kept: the last that does not go */
 	size_t count = 0;
 	int r = 0;
 
 	HASH_ITER (hh, tree->by_key, item, next) {
 		if (item->doubtful && !item->listed)
 			note_deleted(tree, item);
-		if (!item->listed || item->stays || !item->copied || needs_copy(item))
+		if (!item->listed)
 			continue;
+		if (kept && goes_later(tree, item, kept)) {
+			/* Until the next round, or for good. */
+			item->stays = item->stays || kept->stays;
+			kept = item;
+			continue;
+		}
+		if (item->stays || !item->copied || needs_copy(item)) {
+			kept = item;
+			continue;
+		}
 		if (count == BATCH || (count && goes_later(tree, item, batch[count - 1]))) {
 			r = delete_batch(tree, batch, count);
 			if (r < 0)

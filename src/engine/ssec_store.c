@@ -70,7 +70,14 @@ static void remember_locked(struct ssec_store *ss, const char *key, unsigned ind
 	} else if (known) {
 		HASH_DEL(ss->known, known);
 		free(known);
-	} else if (index && HASH_COUNT(ss->known) < KNOWN_MAX) {
+	} else if (index) {
+		/* The oldest goes: what was found last is there for who asks now (rekey). */
+		if (HASH_COUNT(ss->known) >= KNOWN_MAX) {
+			struct known *oldest = ss->known;
+
+			HASH_DEL(ss->known, oldest);
+			free(oldest);
+		}
 		known = calloc(1, sizeof(*known));
 		if (!known)
 			return;
