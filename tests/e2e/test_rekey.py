@@ -102,6 +102,21 @@ def test_rewrap(any_store, mount, keyring):
         assert (now.st_mode, now.st_size, now.st_mtime_ns) == (st.st_mode, st.st_size, st.st_mtime_ns), name
 
 
+def test_retire_looks_at_the_whole_volume(versity_store, mount, keyring):
+    """A part of it has no object under the key, another has."""
+    m = mount(versity_store.source, **versity_store.options())
+    os.mkdir(m / "part")
+    write_file(m / "f", b"under the old key")
+    m.umount()
+    rotate(keyring, "second")
+    source = Source(versity_store, keyring)
+    source.rekey(paths=["part"])
+    part = run(CTL, "key", "retire", *source.words, "test-key", versity_store.source + "/part", check=False, env=source.env)
+    assert part.returncode == 1 and "only a part of the volume" in part.stderr, part.stderr
+    m = mount(versity_store.source, **versity_store.options())
+    assert read_file(m / "f") == b"under the old key"
+
+
 def test_paths_and_target(file_store, mount, keyring):
     """Only what is named, and to the key that is named; nothing that only begins with the name."""
     source = Source(file_store, keyring)
