@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
 # --help, the table of options (which --help prints), the manual pages and the README agree; links
-# between the documents lead somewhere. Runs in the folder of the build.
+# between the documents lead somewhere, and the tests that they name exist. Runs in the folder of the build.
 srcdir=${srcdir:-.}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -39,7 +39,7 @@ same "what --help and s3cryptfs(8) call not in this version" "$work/later" "$wor
 awk '/^Encryption:/ { on = 1 } on && /\([0-9A-Za-z-]+\)$/ && /=/ {
 	name = $1; sub(/=.*/, "", name); value = $NF; gsub(/[()]/, "", value); print name, value }' \
 	"$work/help" | while read -r name value; do
-	case $name in format | names | excl | hardlinks) continue ;; esac # one value only
+	case $name in format | names | excl) continue ;; esac # one value only
 	awk -v name="$name" -v value="$value" '
 		/^\.It Cm/ { on = $3 == name }
 		on && (index($0, "Bq " value " ") || index($0, "Bq Cm " value)) { found = 1 }
@@ -64,6 +64,43 @@ awk -F: '/^Not in this version/ { print $2 }' "$work/ctl" | tr -s ' ' '\n' | sed
 	done >"$work/refused"
 [ ! -s "$work/refused" ] || complain "$(cat "$work/refused")"
 
+# the helpers' flags; every page is installed and named by another one
+for page in mount umount; do
+	file=$srcdir/doc/man/$page.s3cryptfs.8
+	ln -sf "$PWD/s3cryptfs" "$work/$page.fuse.s3cryptfs"
+	awk '/^\.Sh/ { on = /SYNOPSIS/ } on && /^\.Op Fl [a-z]+$/ { print $3 } on && /^\.Op Fl [a-zA-Z] / { print $3 }' "$file" |
+		tr -d '\n' | fold -w 1 | sort | tr -d '\n' >"$work/flags-synopsis"
+	awk '/^\.Sh/ { on = /DESCRIPTION/ } on && /^\.It Fl/ { gsub(/Ar [a-z]+|Op .*|Fl|Ns|,|\.It| /, ""); print }' "$file" |
+		tr -d '\n' | fold -w 1 | sort | tr -d '\n' >"$work/flags-text"
+	[ "$(tr -d o <"$work/flags-synopsis")" = "$(tr -d o <"$work/flags-text")" ] ||
+		complain "$page.s3cryptfs(8): the synopsis has the flags $(cat "$work/flags-synopsis"), the text $(cat "$work/flags-text")"
+	for flag in $(fold -w 1 "$work/flags-synopsis"); do
+		case $flag in
+		o | t | N) value=ro ;;
+		*) value= ;;
+		esac
+		# An unknown flag is complained of by getopt.
+		"$work/$page.fuse.s3cryptfs" "-$flag" $value 2>&1 </dev/null | grep -q "invalid option" &&
+			complain "$page.fuse.s3cryptfs does not know the flag -$flag of its manual page"
+	done
+done
+# the volume plugin, where it is built
+if [ -x ./s3cryptfs-volume-plugin ]; then
+	./s3cryptfs-volume-plugin --help | awk '/^  --/ { print substr($1, 3), $2 == toupper($2) ? $2 : "" }' | tr A-Z a-z |
+		sort >"$work/plugin"
+	awk '/^\.It Fl -/ { print substr($3, 2), $5 }' "$srcdir/doc/man/s3cryptfs-volume-plugin.8" | sort >"$work/plugin-man"
+	[ "$(wc -l <"$work/plugin")" -ge 6 ] || complain "s3cryptfs-volume-plugin --help lists too few options"
+	same "the options of --help and of s3cryptfs-volume-plugin(8)" "$work/plugin" "$work/plugin-man"
+fi
+for file in "$srcdir"/doc/man/*; do
+	name=${file##*/} section=${file##*.}
+	grep -q "doc/man/$name" "$srcdir/Makefile.am" || complain "doc/man/$name is not installed"
+	grep -qrF "Xr ${name%."$section"} $section" "$srcdir"/doc/man || complain "no page of the manual names $name"
+done
+for file in "$srcdir"/doc/*.md; do
+	grep -q "doc/${file##*/}" "$srcdir/Makefile.am" || complain "${file#"$srcdir"/} is not installed"
+done
+
 # README: each option that it names exists
 sed -n 's/^| `\([a-z_]*\)[=`].*/\1/p' "$srcdir/README.md" | sort -u >"$work/readme"
 [ -s "$work/readme" ] || complain "README.md has no table of options"
@@ -81,6 +118,11 @@ for file in "$srcdir"/*.md "$srcdir"/doc/*.md; do
 		grep -v NAME | while read -r name; do
 			[ -e "$srcdir/$name" ] || echo "${file#"$srcdir"/}: $name does not exist"
 		done
+	# tests, as FILE::FUNCTION
+	grep -oE 'tests/[A-Za-z0-9_/]+\.(py|c)::[A-Za-z0-9_]+' "$file" | sort -u | while read -r test; do
+		grep -qE "^(def|static void) ${test##*:}\(" "$srcdir/${test%%::*}" 2>/dev/null ||
+			echo "${file#"$srcdir"/}: there is no test $test"
+	done
 done >"$work/links"
 [ ! -s "$work/links" ] || complain "$(cat "$work/links")"
 

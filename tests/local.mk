@@ -19,12 +19,15 @@ unit_tests = \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
 	tests/unit/test_engine_exclusive \
+	tests/unit/test_engine_former \
 	tests/unit/test_engine_hidden \
 	tests/unit/test_engine_kill \
+	tests/unit/test_engine_links \
 	tests/unit/test_engine_moved \
 	tests/unit/test_engine_names \
 	tests/unit/test_engine_opening \
 	tests/unit/test_engine_pending \
+	tests/unit/test_engine_rekey \
 	tests/unit/test_engine_rename \
 	tests/unit/test_engine_s3ec \
 	tests/unit/test_engine_resume \
@@ -39,6 +42,7 @@ unit_tests = \
 	tests/unit/test_keyring \
 	tests/unit/test_keyring_source \
 	tests/unit/test_kms \
+	tests/unit/test_metrics \
 	tests/unit/test_names \
 	tests/unit/test_options \
 	tests/unit/test_process \
@@ -55,8 +59,10 @@ unit_tests = \
 	tests/unit/test_thread \
 	tests/unit/test_trailer \
 	tests/unit/test_volume \
+	tests/unit/test_volume_plugin \
 	tests/unit/test_wire \
 	tests/unit/test_wrap \
+	tests/unit/test_xattrs \
 	tests/unit/test_xml
 
 # The contract of a store, against the local folder; tests/e2e runs it against servers.
@@ -84,6 +90,7 @@ fuzz_targets = \
 	tests/fuzz/fuzz_keyring \
 	tests/fuzz/fuzz_kms \
 	tests/fuzz/fuzz_names \
+	tests/fuzz/fuzz_plugin \
 	tests/fuzz/fuzz_record \
 	tests/fuzz/fuzz_reply \
 	tests/fuzz/fuzz_s3ec \
@@ -114,6 +121,9 @@ tests_fuzz_fuzz_kms_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_names_SOURCES = tests/fuzz/fuzz_names.c $(fuzz_main)
 tests_fuzz_fuzz_names_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_names_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
+tests_fuzz_fuzz_plugin_SOURCES = tests/fuzz/fuzz_plugin.c $(fuzz_main)
+tests_fuzz_fuzz_plugin_LDADD = $(S3C_LIBS)
+tests_fuzz_fuzz_plugin_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
 tests_fuzz_fuzz_record_SOURCES = tests/fuzz/fuzz_record.c $(fuzz_main)
 tests_fuzz_fuzz_record_LDADD = $(S3C_LIBS)
 tests_fuzz_fuzz_record_LDFLAGS = $(AM_LDFLAGS) $(S3C_FUZZ_LINK)
@@ -185,22 +195,29 @@ EXTRA_DIST += \
 	tests/unit/dir_fixture.h \
 	tests/unit/object_fixture.h \
 	tests/unit/s3ec_vectors.h \
+	tests/unit/through_store.h \
 	tests/bench/bench.py \
 	tests/bench/local_parts.py \
+	tests/e2e/beside.py \
 	tests/e2e/conftest.py \
 	tests/e2e/crash_model.py \
 	tests/e2e/crash_shim.c \
 	tests/e2e/crash_tools.py \
 	tests/e2e/decoder.py \
 	tests/e2e/harness.py \
+	tests/e2e/test_attacks.py \
 	tests/e2e/test_bad_input.py \
+	tests/e2e/test_fsck.py \
+	tests/e2e/test_observe.py \
 	tests/e2e/test_budget.py \
 	tests/e2e/test_cache.py \
+	tests/e2e/test_containers.py \
 	tests/e2e/test_contract.py \
 	tests/e2e/test_crash.py \
 	tests/e2e/test_credentials.py \
 	tests/e2e/test_ctl.py \
 	tests/e2e/test_decoder.py \
+	tests/e2e/test_epochs.py \
 	tests/e2e/test_faults.py \
 	tests/e2e/test_files.py \
 	tests/e2e/test_java.py \
@@ -208,21 +225,33 @@ EXTRA_DIST += \
 	tests/e2e/test_keys.py \
 	tests/e2e/test_kms.py \
 	tests/e2e/test_large.py \
+	tests/e2e/test_links.py \
+	tests/e2e/test_posix.py \
+	tests/e2e/test_readme.py \
 	tests/e2e/test_rekey.py \
 	tests/e2e/test_machines.py \
 	tests/e2e/matrix.py \
 	tests/e2e/test_matrix.py \
+	tests/e2e/test_migrate.py \
+	tests/e2e/test_mounting.py \
+	tests/e2e/test_package.py \
 	tests/e2e/test_names.py \
+	tests/e2e/test_posix.py \
+	tests/e2e/test_suites.py \
 	tests/e2e/test_resume.py \
 	tests/e2e/test_s3.py \
 	tests/e2e/s3ec_client.py \
 	tests/e2e/test_s3ec.py \
+	tests/e2e/test_s3ec_kms.py \
 	tests/e2e/test_servers.py \
+	tests/e2e/test_service.py \
 	tests/e2e/test_sse.py \
 	tests/e2e/test_s3ec_write.py \
 	tests/e2e/test_umount.py \
 	tests/e2e/test_user.py \
+	tests/e2e/test_soak.py \
 	tests/e2e/test_volume.py \
+	tests/e2e/test_volume_plugin.py \
 	tests/java/S3ecTool.java \
 	tests/java/pom.xml \
 	tests/servers/__init__.py \

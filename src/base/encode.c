@@ -237,3 +237,33 @@ int s3c_uri_decode(struct s3c_buf *out, const char *text, size_t len)
 	out->len += need;
 	return 0;
 }
+
+static size_t utf8_next(const unsigned char *text, uint32_t *ret_char)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *p = text;
+	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+	uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+
+	if (!len || p[0] >= 0xf8)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	if (c < least[len] || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff)
+		return 0;
+	*ret_char = c;
+	return len;
+}
+
+size_t s3c_xml_char(const unsigned char *text)
+{
+	uint32_t c = 0;
+	size_t len = utf8_next(text, &c);
+
+	return (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0xfffe || c == 0xffff
+		       ? 0
+		       : len;
+}

@@ -39,6 +39,10 @@ int s3c_uri_encode(struct s3c_buf *out, const char *data, size_t len, bool keep_
 int s3c_uri_decode(struct s3c_buf *out, const char *text, size_t len);
 
 /* Big-endian numbers, as every format of ours has them. */
+/* Bytes of the character at the beginning of a text that ends with a NUL; 0: it is not UTF-8 (RFC
+   3629), or one that XML 1.0 has no place for. */
+size_t s3c_xml_char(const unsigned char *text);
+
 static inline void s3c_put_be16(uint8_t *p, uint16_t v)
 {
 	p[0] = (uint8_t)(v >> 8);

@@ -26,6 +26,18 @@ int s3c_err_set(struct s3c_err *err, int code, const char *fmt, ...)
 	return code;
 }
 
+int s3c_say(char *why, size_t why_size, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (why && why_size) {
+		va_start(ap, fmt);
+		vsnprintf(why, why_size, fmt, ap);
+		va_end(ap);
+	}
+	return code;
+}
+
 /* Appends what fits and keeps the NUL; returns the new length. */
 static size_t append(char *text, size_t len, const char *more)
 {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stddef.h>
 
 #define S3C_ERR_MAX 1024
 
@@ -23,6 +24,11 @@ struct s3c_err {
  */
 int s3c_err_set(struct s3c_err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Words for the log, in a buffer of the caller; why may be NULL, what does not fit is cut. Returns
+ * code. */
+int s3c_say(char *why, size_t why_size, int code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* Puts "WHAT: " before the sentence that is there; with none, WHAT and strerror(-code). Returns
  * code. */

@@ -15,6 +15,10 @@ libs3cryptfs_a_SOURCES += \
 	src/base/err.h \
 	src/base/log.c \
 	src/base/log.h \
+	src/base/metrics.c \
+	src/base/metrics.h \
+	src/base/notify.c \
+	src/base/notify.h \
 	src/base/process.c \
 	src/base/process.h \
 	src/base/secret.c \

@@ -7,10 +7,13 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "base/util.h"
 
 #define PROGRAM "s3cryptfs"
@@ -31,8 +34,9 @@ static const struct {
 static pthread_rwlock_t target_lock = PTHREAD_RWLOCK_INITIALIZER;
 /* Guarded by target_lock. */
 static struct {
-	int fd;     /* -1: syslog */
-	char *path; /* NULL: not a file */
+	int fd;       /* -1: syslog */
+	char *path;   /* NULL: not a file */
+	bool journal; /* standard error goes to the journal of systemd */
 } target = { .fd = STDERR_FILENO };
 
 static int max_level = S3C_LOG_INFO; /* atomic */
@@ -42,6 +46,17 @@ static int open_file(const char *path)
 	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
 
 	return fd < 0 ? -errno : fd;
+}
+
+/* As systemd.exec(5) says: it names the device and inode of the stream that it has connected. */
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
 /* Installs fd and path (which it takes over) and lets go of what was there. */
@@ -55,6 +70,7 @@ static void replace_target(int fd, char *path)
 	old_path = target.path;
 	target.fd = fd;
 	target.path = path;
+	target.journal = fd == STDERR_FILENO && !path && is_journal();
 	pthread_rwlock_unlock(&target_lock);
 
 	if (old_path)
@@ -128,6 +144,16 @@ int s3c_log_level_parse(const char *name, enum s3c_log_level *ret_level)
 		}
 	}
 	return -EINVAL;
+}
+
+enum s3c_log_level s3c_log_get_level(void)
+{
+	return (enum s3c_log_level)__atomic_load_n(&max_level, __ATOMIC_RELAXED);
+}
+
+const char *s3c_log_level_name(enum s3c_log_level level)
+{
+	return levels[level].name;
 }
 
 bool s3c_log_enabled(enum s3c_log_level level)
@@ -228,6 +254,15 @@ static void write_all(int fd, const char *line, size_t len)
 	}
 }
 
+/* With its level as sd-daemon(3) has it; the journal stamps the lines itself. */
+static void write_journal(int fd, int priority, const char *text, size_t len)
+{
+	char line[LINE_MAX_LEN + 8];
+	int n = snprintf(line, sizeof(line), "<%d>%.*s", priority, (int)len, text);
+
+	write_all(fd, line, S3C_MIN((size_t)n, sizeof(line) - 1));
+}
+
 void s3c_log(enum s3c_log_level level, const char *fmt, ...)
 {
 	char text[LINE_MAX_LEN], line[LINE_MAX_LEN + 1];
@@ -237,6 +272,7 @@ void s3c_log(enum s3c_log_level level, const char *fmt, ...)
 
 	if (!s3c_log_enabled(level))
 		return;
+	s3c_count(S3C_COUNT_LOG_MESSAGES, level, 0, 1);
 	va_start(ap, fmt);
 	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -251,6 +287,8 @@ void s3c_log(enum s3c_log_level level, const char *fmt, ...)
 	pthread_rwlock_rdlock(&target_lock);
 	if (target.fd < 0)
 		syslog(levels[level].priority, "%s", line + stamp); /* it stamps the lines itself */
+	else if (target.journal)
+		write_journal(target.fd, levels[level].priority, line + stamp, len - stamp);
 	else
 		write_all(target.fd, line, len);
 	pthread_rwlock_unlock(&target_lock);

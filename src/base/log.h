@@ -23,6 +23,8 @@ void s3c_log_reopen(void);
 void s3c_log_set_level(enum s3c_log_level level);
 /* -EINVAL when the name is none of error, warn, info, debug. */
 int s3c_log_level_parse(const char *name, enum s3c_log_level *ret_level);
+enum s3c_log_level s3c_log_get_level(void);
+const char *s3c_log_level_name(enum s3c_log_level level);
 bool s3c_log_enabled(enum s3c_log_level level);
 
 void s3c_log(enum s3c_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

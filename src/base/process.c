@@ -97,7 +97,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static int spawn(char *const *argv, int out, int err, pid_t *ret_pid)
+static int spawn(const char *file, char *const *argv, int out, int err, pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -126,13 +126,13 @@ static int spawn(char *const *argv, int out, int err, pid_t *ret_pid)
 	if (r == 0)
 		r = posix_spawn_file_actions_addclosefrom_np(&actions, 3);
 	if (r == 0)
-		r = posix_spawnp(ret_pid, argv[0], &actions, &attr, argv, environ);
+		r = posix_spawnp(ret_pid, file, &actions, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	return -r;
 }
 
-static int start(struct child *child, char *const *argv)
+static int start(struct child *child, const char *file, char *const *argv)
 {
 	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
 	pid_t pid = 0;
@@ -145,7 +145,7 @@ static int start(struct child *child, char *const *argv)
 	if (child->wake_fd < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
 		r = -errno;
 	if (r == 0)
-		r = spawn(argv, out[1], err[1], &pid);
+		r = spawn(file, argv, out[1], err[1], &pid);
 	child->out_fd = out[0];
 	child->err_fd = err[0];
 	close_fd(&out[1]);
@@ -286,12 +286,18 @@ static void wake(void *arg)
 int s3c_process_run(char *const *argv, size_t max, struct s3c_op *op, struct s3c_err *err,
 		    char **ret_text, size_t *ret_len)
 {
-	struct child child = { .name = argv[0], .max = max };
+	return s3c_process_run_file(argv[0], argv, max, op, err, ret_text, ret_len);
+}
+
+int s3c_process_run_file(const char *file, char *const *argv, size_t max, struct s3c_op *op,
+			 struct s3c_err *err, char **ret_text, size_t *ret_len)
+{
+	struct child child = { .name = file, .max = max };
 	siginfo_t info = { 0 };
 	int r;
 
 	child.out_fd = child.err_fd = child.pid_fd = child.wake_fd = -1;
-	r = start(&child, argv);
+	r = start(&child, file, argv);
 	if (r < 0)
 		s3c_err_set(err, r, "%s cannot be run: %s", child.name, strerror(-r));
 	if (r == 0 && op != NULL)

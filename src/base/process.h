@@ -33,3 +33,7 @@ void s3c_process_free_argv(char **argv);
  */
 int s3c_process_run(char *const *argv, size_t max, struct s3c_op *op, struct s3c_err *err,
 		    char **ret_text, size_t *ret_len);
+/* The same with a program (found by PATH when it has no slash) that argv[0] names otherwise: one
+   that looks at the name it was called by. */
+int s3c_process_run_file(const char *file, char *const *argv, size_t max, struct s3c_op *op,
+			 struct s3c_err *err, char **ret_text, size_t *ret_len);

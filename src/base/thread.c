@@ -71,10 +71,22 @@ static bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_
 	return pthread_cond_timedwait(cond, mutex, &ts) != ETIMEDOUT;
 }
 
+/* They are held for microseconds: to spin a little costs less than to sleep. */
+static void mutex_init(pthread_mutex_t *mutex)
+{
+	pthread_mutexattr_t attr;
+
+	must(pthread_mutexattr_init(&attr), "pthread_mutexattr_init");
+	must(pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP),
+	     "pthread_mutexattr_settype");
+	must(pthread_mutex_init(mutex, &attr), "pthread_mutex_init");
+	pthread_mutexattr_destroy(&attr);
+}
+
 void s3c_mutex_init(struct s3c_mutex *m)
 {
 	memset(m, 0, sizeof(*m));
-	must(pthread_mutex_init(&m->mutex, NULL), "pthread_mutex_init");
+	mutex_init(&m->mutex);
 }
 
 void s3c_mutex_destroy(struct s3c_mutex *m)
@@ -168,7 +180,7 @@ void s3c_op_init(struct s3c_op *op, int64_t deadline_ns)
 {
 	memset(op, 0, sizeof(*op));
 	op->deadline_ns = deadline_ns;
-	must(pthread_mutex_init(&op->lock, NULL), "pthread_mutex_init");
+	mutex_init(&op->lock);
 	cond_init(&op->cond);
 }
 
@@ -338,9 +350,10 @@ void s3c_waitq_wake_one(struct s3c_waitq *q)
 	}
 	pthread_mutex_lock(&w->op->lock);
 	w->woken = true;
-	/* All: several threads may wait on behalf of one operation. */
-	pthread_cond_broadcast(&w->op->cond);
 	pthread_mutex_unlock(&w->op->lock);
+	/* Unlocked: who is woken would only wait for it. All: several threads may wait on behalf of
+	   one operation. */
+	pthread_cond_broadcast(&w->op->cond);
 }
 
 void s3c_waitq_wake_all(struct s3c_waitq *q)
@@ -459,7 +472,7 @@ int s3c_pool_new(const char *name, unsigned min, unsigned max, struct s3c_pool *
 	pool->min = S3C_MAX(min, 1u);
 	pool->max = S3C_MAX(max, pool->min);
 	pool->idle_ms = POOL_IDLE_MS;
-	must(pthread_mutex_init(&pool->lock, NULL), "pthread_mutex_init");
+	mutex_init(&pool->lock);
 	cond_init(&pool->gone);
 	STAILQ_INIT(&pool->jobs);
 	LIST_INIT(&pool->idle);

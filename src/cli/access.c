@@ -424,8 +424,39 @@ int s3c_access_volume(struct s3c_access *access, bool force_init, struct s3c_err
 		return r;
 	access->keep = true; /* from here on there is something to remember */
 	if (access->volume && access->kms_keys && s3c_kms_keys_writes(access->kms_keys))
-		r = s3c_kms_keys_begin(access->kms_keys, access->volume->id, S3C_CEK_ALG, err);
+		r = access->options->format == S3C_FORMAT_CHUNKED
+			    ? s3c_kms_keys_begin(access->kms_keys, access->volume->id, S3C_CEK_ALG,
+						 err)
+			    : s3c_kms_keys_begin(access->kms_keys, NULL,
+						 s3c_s3ec_content_alg(access->options->format),
+						 err);
 	return r;
+}
+
+int s3c_access_try_keyring(const struct s3c_access *access, const struct s3c_keyring *keyring,
+			   struct s3c_err *err)
+{
+	struct s3c_volume_request request = volume_request(access);
+	cleanup_volume struct s3c_volume *volume = NULL;
+	cleanup_free char *prefix = NULL;
+	int r;
+
+	if (!access->engine->volume)
+		return 0;
+	request.keyring = keyring;
+	request.create = false;
+	request.read_only = s3c_engine_read_only(access->engine);
+	r = s3c_engine_volume(&request, err, &volume, &prefix);
+	if (r < 0)
+		return r;
+	if (!volume || memcmp(volume->id, access->engine->volume->id, sizeof(volume->id)) != 0)
+		return s3c_err_set(err, -ESTALE, "another volume is there now");
+	/* A mount that may become writable must not write under a key without a slot. */
+	if (!volume->active_slot && !access->read_only && keyring->count)
+		return s3c_err_set(err, -EROFS,
+				   "the new active key has no slot in the volume, and the mount is "
+				   "read-only: make it writable first");
+	return 0;
 }
 
 int s3c_access_export(struct s3c_access *access, struct s3c_err *err, struct s3c_buf *ret_body)
@@ -442,11 +473,46 @@ int s3c_access_import(struct s3c_access *access, const struct s3c_buf *body, str
 	return s3c_engine_volume_import(&request, body->data ? body->data : "", body->len, err);
 }
 
-int s3c_access_drop_key(struct s3c_access *access, const char *key_id, struct s3c_err *err)
+int s3c_access_drop_key(struct s3c_access *access, const char *key_id, bool listed,
+			struct s3c_err *err)
+{
+	const struct s3c_volume_request request = volume_request(access);
+	size_t removed = 0;
+	int r = s3c_engine_volume_drop_key(&request, key_id, err, &removed);
+
+	if (r == 0 && !removed && !listed)
+		return s3c_err_set(err, -ENOENT,
+				   "neither the keyring nor the volume at %s has a key %s",
+				   access->from->text, key_id);
+	return r;
+}
+
+int s3c_access_migrate(struct s3c_access *access, struct s3c_err *err, bool *ret_changed)
 {
 	const struct s3c_volume_request request = volume_request(access);
 
-	return s3c_engine_volume_drop_key(&request, key_id, err);
+	return s3c_engine_volume_migrate(&request, err, ret_changed);
+}
+
+int s3c_access_begin_epoch(struct s3c_access *access, struct s3c_err *err)
+{
+	const struct s3c_volume_request request = volume_request(access);
+	struct s3c_volume *volume = NULL;
+	int r = s3c_engine_volume_begin_epoch(&request, err, &volume);
+
+	if (r < 0)
+		return r;
+	s3c_volume_free(access->volume);
+	access->volume = volume;
+	return 0;
+}
+
+int s3c_access_drop_epochs(struct s3c_access *access, struct s3c_err *err, size_t *ret_dropped)
+{
+	const struct s3c_volume_request request = volume_request(access);
+
+	return s3c_engine_volume_drop_epochs(&request, access->engine->volume->epoch, err,
+					     ret_dropped);
 }
 
 /* Derived from the volume's key; NULL in *ret_key: the mode has none. The caller frees. */
@@ -565,6 +631,7 @@ int s3c_access_engine(struct s3c_access *access, struct s3c_err *err)
 		.read_only = access->read_only,
 		.consistency_open = o->consistency_open,
 		.excl_open = o->excl_open,
+		.no_hardlinks = !o->hardlinks,
 		.rollback_deny = o->rollback_deny,
 		.default_uid = o->has_uid ? o->uid : getuid(),
 		.default_gid = o->has_gid ? o->gid : getgid(),
@@ -609,6 +676,9 @@ void s3c_access_close(struct s3c_access *access)
 	s3c_store_free(access->store);
 	s3c_journal_close(access->journal);
 	s3c_keyring_free(access->keyring);
+	while (access->former_count)
+		s3c_keyring_free(access->former[--access->former_count]);
+	free(access->former);
 	s3c_kms_keys_free(access->kms_keys);
 	s3c_kms_free(access->kms);
 	if (!access->keep)

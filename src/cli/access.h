@@ -33,6 +33,8 @@ struct s3c_access {
 	bool beside;   /* a command that writes to the store beside a mount: the same */
 	bool existing; /* set after init: journal and volume have to be there, none is made */
 	struct s3c_keyring *keyring;
+	struct s3c_keyring **former; /* that it has replaced, see cli/reload.h */
+	size_t former_count;
 	struct s3c_kms *kms; /* where KMS keys are named */
 	struct s3c_kms_keys *kms_keys;
 	struct s3c_store *store; /* the engine's, once there is one */
@@ -75,8 +77,22 @@ int s3c_access_recover(struct s3c_access *access, struct s3c_err *err);
 /* The volume object as it is stored; and one that was, put back. Instead of s3c_access_volume. */
 int s3c_access_export(struct s3c_access *access, struct s3c_err *err, struct s3c_buf *ret_body);
 int s3c_access_import(struct s3c_access *access, const struct s3c_buf *body, struct s3c_err *err);
-/* The volume has no slot for this key any more; it must not be the active one. */
-int s3c_access_drop_key(struct s3c_access *access, const char *key_id, struct s3c_err *err);
+/*
+ * Beside a running engine: opens the volume by another keyring and gives its active key a slot.
+ * Nothing is changed when it does not open it.
+ */
+int s3c_access_try_keyring(const struct s3c_access *access, const struct s3c_keyring *keyring,
+			   struct s3c_err *err);
+/* The volume has no slot for this key (or ARN) any more; it must not be the active one. listed: it
+   may have none; else that is an error. */
+int s3c_access_drop_key(struct s3c_access *access, const char *key_id, bool listed,
+			struct s3c_err *err);
+/* Before s3c_access_volume: a volume of sse-c becomes one of the family that the options name. */
+int s3c_access_migrate(struct s3c_access *access, struct s3c_err *err, bool *ret_changed);
+/* A new epoch, or the one that was begun, between s3c_access_volume and s3c_access_engine. */
+int s3c_access_begin_epoch(struct s3c_access *access, struct s3c_err *err);
+/* All epochs but the engine's newest go: no object names them. ret_dropped 0: there were none. */
+int s3c_access_drop_epochs(struct s3c_access *access, struct s3c_err *err, size_t *ret_dropped);
 /* Frees what there is, the engine (which commits) first. */
 void s3c_access_close(struct s3c_access *access);
 #define cleanup_access __attribute__((cleanup(s3c_access_close)))

@@ -16,6 +16,7 @@
  *	sync	-	any number of progress, then whether all is in the store
  *	retry	may	count
  *	discard	has	-
+ *	loglevel -	level, before; the request may have "level": NAME
  *
  * A connection may be used for several requests, one after the other.
  */

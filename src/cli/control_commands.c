@@ -14,6 +14,10 @@
  *	cache	bytes, limit, chunks, hits, misses, inserts, dropped, evicted, damaged; or null
  *	memory	limit, dirty, clean, transfers, spilled
  *	objects	open, dirty, entries
+ *	counters since the mount: operations, read_bytes, written_bytes, store_requests, sent_bytes,
+ *		received_bytes, http_attempts, kms_requests, integrity_failures, refused_objects,
+ *		audit_dropped
+ *	log_level
  */
 #include "cli/control_private.h"
 
@@ -23,6 +27,8 @@
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
+#include "cli/audit.h"
 #include "db/records.h"
 
 #define SEND_S 20.0      /* for a client to take an answer */
@@ -154,6 +160,32 @@ static json_t *cache_json(const struct s3c_access *access)
 			 json_u64(stats.damaged));
 }
 
+static json_t *counters_json(void)
+{
+	static const struct {
+		const char *name;
+		enum s3c_counter counter;
+	} told[] = {
+		{ "operations", S3C_COUNT_OPERATIONS },
+		{ "read_bytes", S3C_COUNT_READ_BYTES },
+		{ "written_bytes", S3C_COUNT_WRITTEN_BYTES },
+		{ "store_requests", S3C_COUNT_STORE_REQUESTS },
+		{ "sent_bytes", S3C_COUNT_STORE_SENT },
+		{ "received_bytes", S3C_COUNT_STORE_RECEIVED },
+		{ "http_attempts", S3C_COUNT_HTTP_ATTEMPTS },
+		{ "kms_requests", S3C_COUNT_KMS_REQUESTS },
+		{ "integrity_failures", S3C_COUNT_INTEGRITY },
+		{ "refused_objects", S3C_COUNT_REFUSED },
+	};
+	json_t *counters = json_object();
+
+	for (size_t i = 0; i < ARRAY_LEN(told); i++)
+		json_object_set_new(counters, told[i].name,
+				    json_u64(s3c_count_sum(told[i].counter)));
+	json_object_set_new(counters, "audit_dropped", json_u64(s3c_audit_dropped()));
+	return counters;
+}
+
 /* What concerns memory and open objects is added to the answer. */
 static int add_engine(const struct s3c_access *access, json_t *answer)
 {
@@ -233,6 +265,11 @@ static int answer_status(struct s3c_control_client *client, const json_t *reques
 						  found->failed));
 	if (r == 0)
 		r = add_engine(access, answer);
+	if (r == 0)
+		r = json_object_set_new(answer, "counters", counters_json());
+	if (r == 0)
+		r = json_object_set_new(answer, "log_level",
+					json_string(s3c_log_level_name(s3c_log_get_level())));
 	json_decref(all.list);
 	if (r == 0)
 		return send_answer(client, answer);
@@ -355,15 +392,62 @@ static int answer_discard(struct s3c_control_client *client, const json_t *reque
 	return send_answer(client, json_pack("{s:b}", "ok", 1));
 }
 
+/* Without a level it only tells the present one. */
+static int answer_loglevel(struct s3c_control_client *client, const json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "level"));
+	enum s3c_log_level old = s3c_log_get_level(), level = old;
+
+	if (json_object_get(request, "level") && s3c_log_level_parse(name, &level) < 0)
+		return send_failure(client, -EINVAL,
+				    "there is no such level: error, warn, info or debug");
+	if (level != old) {
+		/* At whichever of both levels tells it. */
+		if (level < S3C_LOG_INFO)
+			s3c_info("log_level=%s from now on, as told by s3cryptfsctl",
+				 s3c_log_level_name(level));
+		s3c_log_set_level(level);
+		if (level >= S3C_LOG_INFO)
+			s3c_info("log_level=%s from now on, as told by s3cryptfsctl",
+				 s3c_log_level_name(level));
+	}
+	return send_answer(client,
+			   json_pack("{s:b, s:s, s:s}", "ok", 1, "level", s3c_log_level_name(level),
+				     "before", s3c_log_level_name(old)));
+}
+
+/* The kernel's part is the client's, cli/remount.c. */
+static int answer_remount(struct s3c_control_client *client, const json_t *request)
+{
+	const struct s3c_access *access = client->control->access;
+	const json_t *wanted = json_object_get(request, "read_only");
+	bool was = s3c_engine_read_only(access->engine);
+
+	if (!json_is_boolean(wanted))
+		return send_failure(client, -EINVAL, "read_only is missing");
+	if (s3c_engine_hold_read_only(access->engine, json_is_true(wanted)) < 0)
+		return send_failure(client, -EROFS,
+				    access->read_only
+					    ? "it was mounted read-only: unmount it, and mount it "
+					      "without ro"
+					    : "the store was seen not to encrypt what it was asked "
+					      "to: it is not written to any more");
+	if (was != json_is_true(wanted))
+		s3c_info("%s: %s now (remount)", client->control->mountpoint,
+			 was ? "writable" : "read-only");
+	return send_answer(client, json_pack("{s:b}", "ok", 1));
+}
+
 int s3c_control_answer(struct s3c_control_client *client, const json_t *request)
 {
 	static const struct {
 		const char *name;
 		int (*answer)(struct s3c_control_client *client, const json_t *request);
 	} commands[] = {
-		{ "version", answer_version }, { "status", answer_status },
-		{ "sync", answer_sync },       { "retry", answer_retry },
-		{ "discard", answer_discard },
+		{ "version", answer_version },   { "status", answer_status },
+		{ "sync", answer_sync },         { "retry", answer_retry },
+		{ "discard", answer_discard },   { "remount", answer_remount },
+		{ "loglevel", answer_loglevel },
 	};
 	const char *name = json_string_value(json_object_get(request, "command"));
 

@@ -209,18 +209,24 @@ int s3c_control_send(int fd, const json_t *object, int64_t deadline_ns)
 	return 0;
 }
 
+int s3c_control_put_bytes(json_t *object, const char *name, const char *text)
+{
+	cleanup_free char *base64 = NULL, *member = NULL;
+	json_t *value = json_string(text);
+
+	if (value)
+		return json_object_set_new(object, name, value) < 0 ? -ENOMEM : 0;
+	base64 = malloc(S3C_BASE64_LEN(strlen(text)) + 1);
+	member = s3c_asprintf("%s_base64", name);
+	if (!base64 || !member)
+		return -ENOMEM;
+	s3c_base64_encode(text, strlen(text), base64);
+	return json_object_set_new(object, member, json_string(base64)) < 0 ? -ENOMEM : 0;
+}
+
 int s3c_control_put_path(json_t *object, const char *path)
 {
-	cleanup_free char *base64 = NULL;
-	json_t *text = json_string(path);
-
-	if (text)
-		return json_object_set_new(object, "path", text) < 0 ? -ENOMEM : 0;
-	base64 = malloc(S3C_BASE64_LEN(strlen(path)) + 1);
-	if (!base64)
-		return -ENOMEM;
-	s3c_base64_encode(path, strlen(path), base64);
-	return json_object_set_new(object, "path_base64", json_string(base64)) < 0 ? -ENOMEM : 0;
+	return s3c_control_put_bytes(object, "path", path);
 }
 
 int s3c_control_get_path(const json_t *object, char **ret_path)

@@ -33,7 +33,8 @@ struct s3c_control_lines {
 int s3c_control_receive(struct s3c_control_lines *lines, int64_t deadline_ns, json_t **ret_object);
 int s3c_control_send(int fd, const json_t *object, int64_t deadline_ns);
 
-/* Paths are bytes: what is no UTF-8 goes as base64. */
+/* Paths are bytes: what is no UTF-8 goes as base64, in NAME_base64. */
+int s3c_control_put_bytes(json_t *object, const char *name, const char *text);
 int s3c_control_put_path(json_t *object, const char *path);
 /* -ENOENT: there is none; -EINVAL: it is none. The caller frees. */
 int s3c_control_get_path(const json_t *object, char **ret_path);

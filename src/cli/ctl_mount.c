@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/control_wire.h"
+#include "cli/ctl_mount.h"
 #include "cli/progress.h"
 
 #define ANSWER_MAX (64u << 20) /* bytes; a daemon sends far less */
@@ -78,15 +79,15 @@ static int link_error(struct s3c_err *err, int r, const char *mountpoint)
 	return s3c_err_set(err, r, "the mount on %s does not answer: %s", mountpoint, strerror(-r));
 }
 
-/* Sends; *ret_answer is one that is not progress, and good. The first argument is the mountpoint.
- */
-static int ask(struct s3c_ctl *ctl, const char *path, bool long_wait, struct s3c_progress *progress,
-	       struct s3c_err *err, json_t **ret_answer)
+/* Sends request, which it takes over; *ret_answer is one that is not progress, and good. The first
+ * argument is the mountpoint. */
+static int ask_with(struct s3c_ctl *ctl, json_t *request, const char *path, bool long_wait,
+		    struct s3c_progress *progress, struct s3c_err *err, json_t **ret_answer)
 {
 	cleanup_link struct link link = { .fd = -1 };
 	const char *mountpoint = ctl->args[0], *text;
 	int64_t deadline_ns = long_wait ? INT64_MAX : s3c_deadline_after(ANSWER_S);
-	json_t *request = json_pack("{s:s}", "command", ctl->command), *answer = NULL;
+	json_t *answer = NULL;
 	int r = request ? link_open(mountpoint, err, &link) : -ENOMEM;
 
 	if (r == 0 && path)
@@ -122,6 +123,13 @@ static int ask(struct s3c_ctl *ctl, const char *path, bool long_wait, struct s3c
 	}
 	*ret_answer = answer;
 	return 0;
+}
+
+static int ask(struct s3c_ctl *ctl, const char *path, bool long_wait, struct s3c_progress *progress,
+	       struct s3c_err *err, json_t **ret_answer)
+{
+	return ask_with(ctl, json_pack("{s:s}", "command", ctl->command), path, long_wait, progress,
+			err, ret_answer);
 }
 
 static int fail(struct s3c_ctl *ctl, struct s3c_err *err, int r)
@@ -195,14 +203,14 @@ static int mount_path(const char *mountpoint, const char *text, struct s3c_err *
 	return 0;
 }
 
-static uint64_t number(const json_t *object, const char *member)
+uint64_t s3c_ctl_number(const json_t *object, const char *member)
 {
 	json_int_t value = json_integer_value(json_object_get(object, member));
 
 	return value > 0 ? (uint64_t)value : 0;
 }
 
-static const char *word(const json_t *object, const char *member)
+const char *s3c_ctl_word(const json_t *object, const char *member)
 {
 	const char *text = json_string_value(json_object_get(object, member));
 
@@ -213,23 +221,23 @@ static void print_unsent(const json_t *item)
 {
 	cleanup_free char *path = NULL;
 	char size[S3C_SIZE_TEXT], when[64] = "";
-	time_t since = (time_t)number(item, "since");
+	time_t since = (time_t)s3c_ctl_number(item, "since");
 	struct tm tm;
 
 	if (s3c_control_get_path(item, &path) < 0)
 		return;
 	if (since && gmtime_r(&since, &tm))
 		strftime(when, sizeof(when), ", since %Y-%m-%d %H:%M:%S UTC", &tm);
-	printf("  %-8s ", word(item, "state"));
+	printf("  %-8s ", s3c_ctl_word(item, "state"));
 	s3c_ctl_print_name(path);
-	if (!strcmp(word(item, "what"), "file"))
-		printf("  %s", s3c_size_text(number(item, "bytes"), size));
+	if (!strcmp(s3c_ctl_word(item, "what"), "file"))
+		printf("  %s", s3c_size_text(s3c_ctl_number(item, "bytes"), size));
 	else
-		printf("  %s", word(item, "what"));
+		printf("  %s", s3c_ctl_word(item, "what"));
 	fputs(when, stdout);
 	if (json_object_get(item, "error"))
-		printf(": %s (%llu times)", word(item, "error"),
-		       (unsigned long long)number(item, "failures"));
+		printf(": %s (%llu times)", s3c_ctl_word(item, "error"),
+		       (unsigned long long)s3c_ctl_number(item, "failures"));
 	putchar('\n');
 }
 
@@ -238,22 +246,22 @@ static void print_pending(const json_t *answer)
 	const json_t *pending = json_object_get(answer, "pending");
 	const json_t *recovery = json_object_get(answer, "recovery");
 	const json_t *list = json_object_get(answer, "unsent"), *item;
-	uint64_t files = number(pending, "files"), names = number(pending, "names");
-	uint64_t hidden = number(answer, "unlisted");
+	uint64_t files = s3c_ctl_number(pending, "files"), names = s3c_ctl_number(pending, "names");
+	uint64_t hidden = s3c_ctl_number(answer, "unlisted");
 	char text[S3C_LEFT_TEXT];
 	unsigned ordinary = 0;
 	size_t i;
 
 	if (files || names)
 		printf("not in the store: %s; %llu failed, %llu parked\n",
-		       s3c_left_text(files, names, number(pending, "bytes"), text),
-		       (unsigned long long)number(pending, "failed"),
-		       (unsigned long long)number(pending, "parked"));
+		       s3c_left_text(files, names, s3c_ctl_number(pending, "bytes"), text),
+		       (unsigned long long)s3c_ctl_number(pending, "failed"),
+		       (unsigned long long)s3c_ctl_number(pending, "parked"));
 	else
 		puts("everything is in the store");
 	json_array_foreach(list, i, item)
 	{
-		const char *state = word(item, "state");
+		const char *state = s3c_ctl_word(item, "state");
 
 		if (strcmp(state, "failed") != 0 && strcmp(state, "parked") != 0 &&
 		    ++ordinary > SHOWN_MAX)
@@ -263,10 +271,10 @@ static void print_pending(const json_t *answer)
 	}
 	if (hidden)
 		printf("  and %llu more\n", (unsigned long long)hidden);
-	if (number(recovery, "failed"))
+	if (s3c_ctl_number(recovery, "failed"))
 		printf("%llu changes of an earlier mount could not be taken up: the log tells "
 		       "why\n",
-		       (unsigned long long)number(recovery, "failed"));
+		       (unsigned long long)s3c_ctl_number(recovery, "failed"));
 }
 
 static void print_local(const json_t *answer)
@@ -278,27 +286,35 @@ static void print_local(const json_t *answer)
 	char a[S3C_SIZE_TEXT], b[S3C_SIZE_TEXT], c[S3C_SIZE_TEXT], d[S3C_SIZE_TEXT];
 
 	if (json_is_object(journal)) {
-		const char *error = word(journal, "error");
+		const char *error = s3c_ctl_word(journal, "error");
 
 		printf("journal: %s of %s in %llu records%s%s\n",
-		       s3c_size_text(number(journal, "bytes"), a),
-		       s3c_size_text(number(journal, "limit"), b),
-		       (unsigned long long)number(journal, "records"), error[0] ? ": " : "", error);
+		       s3c_size_text(s3c_ctl_number(journal, "bytes"), a),
+		       s3c_size_text(s3c_ctl_number(journal, "limit"), b),
+		       (unsigned long long)s3c_ctl_number(journal, "records"), error[0] ? ": " : "",
+		       error);
 	}
 	if (json_is_object(cache))
 		printf("cache: %s of %s, %llu chunks found, %llu not, %llu damaged\n",
-		       s3c_size_text(number(cache, "bytes"), a),
-		       s3c_size_text(number(cache, "limit"), b),
-		       (unsigned long long)number(cache, "hits"),
-		       (unsigned long long)number(cache, "misses"),
-		       (unsigned long long)number(cache, "damaged"));
+		       s3c_size_text(s3c_ctl_number(cache, "bytes"), a),
+		       s3c_size_text(s3c_ctl_number(cache, "limit"), b),
+		       (unsigned long long)s3c_ctl_number(cache, "hits"),
+		       (unsigned long long)s3c_ctl_number(cache, "misses"),
+		       (unsigned long long)s3c_ctl_number(cache, "damaged"));
 	printf("memory: %s to be written, %s read, %s in transfers, of %s;",
-	       s3c_size_text(number(memory, "dirty"), a), s3c_size_text(number(memory, "clean"), b),
-	       s3c_size_text(number(memory, "transfers"), c),
-	       s3c_size_text(number(memory, "limit"), d));
-	printf(" %s spilled to disk\n", s3c_size_text(number(memory, "spilled"), a));
-	printf("%llu files in use, %llu names known\n", (unsigned long long)number(objects, "open"),
-	       (unsigned long long)number(objects, "entries"));
+	       s3c_size_text(s3c_ctl_number(memory, "dirty"), a),
+	       s3c_size_text(s3c_ctl_number(memory, "clean"), b),
+	       s3c_size_text(s3c_ctl_number(memory, "transfers"), c),
+	       s3c_size_text(s3c_ctl_number(memory, "limit"), d));
+	printf(" %s spilled to disk\n", s3c_size_text(s3c_ctl_number(memory, "spilled"), a));
+	printf("%llu files in use, %llu names known\n",
+	       (unsigned long long)s3c_ctl_number(objects, "open"),
+	       (unsigned long long)s3c_ctl_number(objects, "entries"));
+}
+
+int s3c_ctl_ask_status(struct s3c_ctl *ctl, struct s3c_err *err, json_t **ret_answer)
+{
+	return ask(ctl, NULL, false, NULL, err, ret_answer);
 }
 
 int s3c_ctl_status(struct s3c_ctl *ctl)
@@ -307,33 +323,134 @@ int s3c_ctl_status(struct s3c_ctl *ctl)
 	const json_t *pending;
 	json_t *answer;
 	bool trouble;
-	int r = ask(ctl, NULL, false, NULL, &err, &answer);
+	int r;
 
+	if (ctl->watch)
+		return s3c_ctl_watch(ctl);
+	r = s3c_ctl_ask_status(ctl, &err, &answer);
 	if (r < 0)
 		return fail(ctl, &err, r);
 	pending = json_object_get(answer, "pending");
-	trouble = number(pending, "failed") || number(pending, "parked") ||
-		  number(json_object_get(answer, "recovery"), "failed");
+	trouble = s3c_ctl_number(pending, "failed") || s3c_ctl_number(pending, "parked") ||
+		  s3c_ctl_number(json_object_get(answer, "recovery"), "failed");
 	if (ctl->json) {
 		json_object_del(answer, "ok");
 		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
 		putchar('\n');
 	} else {
-		const char *commit = word(answer, "commit");
+		const char *commit = s3c_ctl_word(answer, "commit");
 		bool writeback = !strcmp(commit, "writeback");
 
-		printf("%s on %s: %s, %s%s, process %llu, version %s\n", word(answer, "source"),
-		       word(answer, "mountpoint"), word(answer, "mode"),
+		printf("%s on %s: %s, %s%s, process %llu, version %s\n",
+		       s3c_ctl_word(answer, "source"), s3c_ctl_word(answer, "mountpoint"),
+		       s3c_ctl_word(answer, "mode"),
 		       json_is_true(json_object_get(answer, "read_only")) ? "read-only, " : "",
 		       writeback                  ? "writeback"
 		       : !strcmp(commit, "fsync") ? "commit=fsync"
 						  : "commit=close",
-		       (unsigned long long)number(answer, "pid"), word(answer, "version"));
+		       (unsigned long long)s3c_ctl_number(answer, "pid"),
+		       s3c_ctl_word(answer, "version"));
 		print_pending(answer);
 		print_local(answer);
 	}
 	json_decref(answer);
 	return trouble ? S3C_EXIT_FAILED : S3C_EXIT_OK;
+}
+
+int s3c_ctl_loglevel(struct s3c_ctl *ctl)
+{
+	const char *level = ctl->arg_count > 1 ? ctl->args[1] : NULL;
+	json_t *request = json_pack("{s:s, s:s*}", "command", ctl->command, "level", level);
+	struct s3c_err err = { 0 };
+	json_t *answer;
+	int r = ask_with(ctl, request, NULL, false, NULL, &err, &answer);
+
+	if (r < 0)
+		return fail(ctl, &err, r);
+	if (level)
+		printf("%s, before: %s\n", s3c_ctl_word(answer, "level"),
+		       s3c_ctl_word(answer, "before"));
+	else
+		puts(s3c_ctl_word(answer, "level"));
+	json_decref(answer);
+	return S3C_EXIT_OK;
+}
+
+bool s3c_ctl_is_mount(const char *text)
+{
+	char path[PATH_MAX];
+
+	return (text[0] == '/' || text[0] == '.') &&
+	       s3c_control_find(text, path, sizeof(path)) == 0;
+}
+
+/* The arguments of a process, each with a NUL, and one more at the end. */
+static int read_arguments(pid_t pid, struct s3c_buf *ret_text)
+{
+	char path[64], piece[4096];
+	cleanup_close int fd = -1;
+	ssize_t n;
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (r == 0 && (n = read(fd, piece, sizeof(piece))) != 0)
+		r = n < 0 ? -errno : s3c_buf_append(ret_text, piece, (size_t)n);
+	return r == 0 ? s3c_buf_append_char(ret_text, '\0') : r;
+}
+
+/* "-o LIST", "-oLIST", and "-fo LIST". */
+static int take_arguments(const struct s3c_buf *text, struct s3c_options *options,
+			  struct s3c_err *err)
+{
+	const char *arg = (const char *)text->data, *end = arg + text->len;
+	int r = 0;
+
+	for (; r == 0 && arg < end; arg += strlen(arg) + 1) {
+		size_t len = strlen(arg);
+		bool apart = len > 1 && arg[0] == '-' && arg[1] != '-' && arg[len - 1] == 'o';
+
+		if (strncmp(arg, "-o", 2) == 0 && len > 2) {
+			r = s3c_options_parse(options, arg + 2, err);
+		} else if (apart && arg + len + 1 < end) {
+			arg += len + 1;
+			r = s3c_options_parse(options, arg, err);
+		}
+	}
+	return r;
+}
+
+int s3c_ctl_mount_options(const char *mountpoint, struct s3c_options *options, char **ret_source,
+			  struct s3c_err *err)
+{
+	char *args[] = { (char *)mountpoint, NULL };
+	struct s3c_ctl status = { .command = "status", .args = args, .arg_count = 1 };
+	cleanup_buf struct s3c_buf text = { .max = 1u << 20 };
+	json_t *answer = NULL;
+	const char *source;
+	int r = ask(&status, NULL, false, NULL, err, &answer);
+
+	if (r < 0)
+		return r;
+	source = json_string_value(json_object_get(answer, "source"));
+	r = source ? read_arguments((pid_t)s3c_ctl_number(answer, "pid"), &text) : -ENODATA;
+	if (r < 0)
+		r = s3c_err_set(
+			err, r,
+			"the mount on %s does not tell how it was started: name its SOURCE, "
+			"with its options",
+			mountpoint);
+	options->sloppy = true; /* it was taken with them */
+	if (r == 0)
+		r = take_arguments(&text, options, err);
+	if (r == 0) {
+		*ret_source = strdup(source);
+		r = *ret_source ? 0 : -ENOMEM;
+	}
+	json_decref(answer);
+	return r;
 }
 
 int s3c_ctl_sync(struct s3c_ctl *ctl)
@@ -369,7 +486,7 @@ int s3c_ctl_retry(struct s3c_ctl *ctl)
 		r = ask(ctl, path, false, NULL, &err, &answer);
 	if (r < 0)
 		return fail(ctl, &err, r);
-	count = number(answer, "count");
+	count = s3c_ctl_number(answer, "count");
 	json_decref(answer);
 	if (count)
 		printf("%llu tried again\n", (unsigned long long)count);

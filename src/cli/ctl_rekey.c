@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
@@ -43,6 +44,19 @@ static void on_skip(void *arg, const char *key, const char *why)
 	printf(": %s\n", why);
 }
 
+static int migrate_volume(struct s3c_access *access, struct s3c_err *err)
+{
+	bool changed = false;
+	int r = s3c_access_migrate(access, err, &changed);
+
+	if (changed)
+		printf("the volume is one of enc=%s from now on: mount it so, and until all of it "
+		       "is "
+		       "migrated with accept=sealed:plain\n",
+		       access->options->enc_name);
+	return r;
+}
+
 int s3c_ctl_open_beside(struct s3c_ctl *ctl, const struct s3c_source *source,
 			struct s3c_access *access, struct s3c_err *err)
 {
@@ -61,8 +75,12 @@ int s3c_ctl_open_beside(struct s3c_ctl *ctl, const struct s3c_source *source,
 		r = s3c_access_state(access, err);
 	if (r == 0)
 		r = s3c_access_probe(access, err);
+	if (r == 0 && ctl->migrate)
+		r = migrate_volume(access, err);
 	if (r == 0)
 		r = s3c_access_volume(access, false, err);
+	if (r == 0 && ctl->reencrypt)
+		r = s3c_access_begin_epoch(access, err);
 	return r < 0 ? r : s3c_access_engine(access, err);
 }
 
@@ -72,11 +90,16 @@ static void print_count(uint64_t count, const char *one, const char *many)
 		printf(", %llu %s", (unsigned long long)count, count == 1 ? one : many);
 }
 
-static void print_summary(const struct s3c_rekey_counts *c, const char *key_id, double seconds)
+/* key_id NULL: a mode of the store. */
+static void print_summary(const struct s3c_rekey_counts *c, const char *key_id,
+			  const char *enc_name, double seconds)
 {
-	printf("%llu object%s: %llu brought under %s", (unsigned long long)c->done,
-	       c->done == 1 ? "" : "s", (unsigned long long)c->changed, key_id);
-	print_count(c->migrated, "encrypted that was not", "encrypted that were not");
+	printf("%llu object%s: ", (unsigned long long)c->done, c->done == 1 ? "" : "s");
+	if (key_id)
+		printf("%llu brought under %s", (unsigned long long)c->changed, key_id);
+	else
+		printf("%llu brought to enc=%s", (unsigned long long)c->migrated, enc_name);
+	print_count(key_id ? c->migrated : 0, "encrypted that was not", "encrypted that were not");
 	print_count(c->current, "was already", "were already");
 	print_count(c->keyless, "has no data key", "have no data key");
 	print_count(c->plain, "is not encrypted by s3cryptfs", "are not encrypted by s3cryptfs");
@@ -86,31 +109,14 @@ static void print_summary(const struct s3c_rekey_counts *c, const char *key_id, 
 	printf("; %.1f s\n", seconds);
 }
 
-/* The paths without slashes around them. The caller frees the array and its strings. */
-static char **clean_paths(struct s3c_ctl *ctl)
-{
-	char **paths = calloc((size_t)ctl->arg_count + 1, sizeof(*paths));
-
-	for (int i = 0; paths && i < ctl->arg_count; i++) {
-		paths[i] = s3c_ctl_clean_path(ctl->args[i]);
-		if (!paths[i])
-			break;
-	}
-	return paths;
-}
-
-static void free_paths(char **paths)
-{
-	for (char **path = paths; path && *path; path++)
-		free(*path);
-	free(paths);
-}
-
 static int choose_key(struct s3c_ctl *ctl, const struct s3c_access *access, struct s3c_err *err,
 		      const char **ret_id)
 {
-	const struct s3c_master_key *in_use = access->engine->volume->ssec_key, *key;
+	const struct s3c_volume *volume = access->engine->volume;
+	const struct s3c_master_key *in_use = volume ? volume->ssec_key : NULL, *key;
 
+	if (!volume)
+		return 0; /* a mode of the store */
 	if (!ctl->to && access->kms_keys && s3c_kms_keys_writes(access->kms_keys)) {
 		*ret_id = s3c_kms_keys_active(access->kms_keys);
 		return 0;
@@ -138,25 +144,74 @@ static int choose_key(struct s3c_ctl *ctl, const struct s3c_access *access, stru
 
 static int check_mode(struct s3c_ctl *ctl, struct s3c_err *err)
 {
-	return s3c_enc_family(ctl->options.enc) != S3C_FAMILY_PLAIN
+	return ctl->migrate || s3c_enc_family(ctl->options.enc) != S3C_FAMILY_PLAIN
 		       ? 0
-		       : s3c_err_set(err, -EOPNOTSUPP, "with enc=%s there are no keys of ours",
-				     ctl->options.enc_name);
+		       : s3c_err_set(
+				 err, -EOPNOTSUPP,
+				 "with enc=%s there are no keys of ours; rekey --migrate brings "
+				 "what is stored to this mode",
+				 ctl->options.enc_name);
 }
 
 static int check_rekey(struct s3c_ctl *ctl, struct s3c_err *err)
 {
 	bool cse = s3c_enc_family(ctl->options.enc) == S3C_FAMILY_CSE;
 
+	if (ctl->reencrypt && !cse)
+		return s3c_err_set(
+			err, -EOPNOTSUPP,
+			"with enc=%s there are no data keys of ours to draw anew: make a "
+			"new key with s3cryptfsctl key rotate, and rekey brings "
+			"everything under it",
+			ctl->options.enc_name);
 	if (ctl->to && (ctl->reencrypt || ctl->migrate))
 		return s3c_err_set(err, -EINVAL,
 				   "what is encrypted anew comes under the active key: leave out "
 				   "--to");
-	if (ctl->migrate && !cse)
-		return s3c_err_set(err, -EINVAL, "--migrate encrypts by enc=cse-key");
 	/* Whoever asks for it knows that there are such objects. */
 	if (ctl->migrate)
 		ctl->options.accept |= S3C_ACCEPT_PLAIN;
+	return 0;
+}
+
+/* All of the volume, and not a part of it? */
+static bool is_whole(const struct s3c_ctl *ctl, const struct s3c_access *access)
+{
+	return !ctl->arg_count && access->volume_prefix &&
+	       strcmp(access->volume_prefix, ctl->source.prefix) == 0;
+}
+
+/*
+ * After a run with --reencrypt: the older epochs go where nothing can need them any more, and where
+ * something may, a line tells when they can.
+ */
+static int finish_epoch(struct s3c_ctl *ctl, struct s3c_access *access,
+			const struct s3c_rekey_counts *counts, int64_t started_s,
+			struct s3c_err *err)
+{
+	const struct s3c_epoch *newest = atomic_load(&access->engine->volume->newest);
+	int64_t from_s = newest->begun_s + S3C_EPOCH_GRACE_S;
+	size_t dropped = 0;
+	char when[64] = "";
+	time_t t = from_s;
+	struct tm tm;
+	int r;
+
+	if (!newest->older)
+		return 0;
+	if (is_whole(ctl, access) && !counts->skipped && !counts->older && started_s >= from_s) {
+		r = s3c_access_drop_epochs(access, err, &dropped);
+		if (r == 0 && dropped)
+			printf("epoch %u is finished: the former volume key%s out of the volume "
+			       "object\n",
+			       newest->number, dropped == 1 ? " is" : "s are");
+		return r;
+	}
+	if (gmtime_r(&t, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%d %H:%M UTC", &tm);
+	printf("epoch %u is not finished: former volume keys stay in the volume object until rekey "
+	       "--reencrypt of all of it finds nothing that needs them, begun at %s or later\n",
+	       newest->number, when);
 	return 0;
 }
 
@@ -168,14 +223,16 @@ int s3c_ctl_rekey(struct s3c_ctl *ctl)
 	struct s3c_rekey_request request = {
 		.what = ctl->reencrypt ? S3C_REKEY_REENCRYPT : S3C_REKEY_REWRAP,
 		.migrate = ctl->migrate,
+		.sse_key_id = ctl->options.kms_key_id,
 		.parallel = S3C_MAX(OBJECTS_AT_ONCE, ctl->options.parallel),
 		.progress = on_progress,
 		.skip = on_skip,
 		.arg = &telling,
 	};
+	int64_t started_s = s3c_clock_realtime_ns() / S3C_NSEC_PER_SEC;
 	int64_t started = s3c_clock_monotonic_ns();
 	struct s3c_err err = { 0 };
-	char **paths = clean_paths(ctl);
+	char **paths = s3c_ctl_clean_paths(ctl);
 	int r = check_mode(ctl, &err);
 
 	if (r == 0)
@@ -189,10 +246,12 @@ int s3c_ctl_rekey(struct s3c_ctl *ctl)
 		s3c_progress_begin(&telling.progress);
 		r = s3c_engine_rekey(access.engine, NULL, &request, &counts);
 		s3c_progress_end(&telling.progress);
-		print_summary(&counts, request.key_id,
+		print_summary(&counts, request.key_id, ctl->options.enc_name,
 			      (double)(s3c_clock_monotonic_ns() - started) / S3C_NSEC_PER_SEC);
+		if (r == 0 && ctl->reencrypt)
+			r = finish_epoch(ctl, &access, &counts, started_s, &err);
 	}
-	free_paths(paths);
+	s3c_ctl_free_paths(paths);
 	if (r < 0)
 		return fail(ctl, &err, r);
 	return counts.skipped ? S3C_EXIT_FAILED : S3C_EXIT_OK;
@@ -200,7 +259,7 @@ int s3c_ctl_rekey(struct s3c_ctl *ctl)
 
 /* 0: nothing at this source needs the key, and its volume has no slot for it any more. */
 static int retire_from(struct s3c_ctl *ctl, const struct s3c_source *source, const char *id,
-		       struct s3c_err *err)
+		       bool listed, struct s3c_err *err)
 {
 	cleanup_access struct s3c_access access = { 0 };
 	struct telling telling = { 0 };
@@ -250,25 +309,36 @@ static int retire_from(struct s3c_ctl *ctl, const struct s3c_source *source, con
 			"hand",
 			(unsigned long long)counts.foreign, counts.foreign == 1 ? "" : "s",
 			source->text, id);
-	r = s3c_access_drop_key(&access, id, err);
+	r = s3c_access_drop_key(&access, id, listed, err);
 	if (r == 0)
 		printf("%s: none of %llu objects needs the key %s\n", source->text,
 		       (unsigned long long)counts.done, id);
 	return r;
 }
 
-/* Of the keyring file itself: is it there to be taken out, and not the one that writes? */
-static int check_old(const struct s3c_keyring_source *from, const char *id, struct s3c_err *err)
+/*
+ * Of the keyring file itself: is it there to be taken out, and not the one that writes? A KMS key,
+ * by its ARN, is in none; ret_listed tells.
+ */
+static int check_old(const struct s3c_keyring_source *from, const char *id, struct s3c_err *err,
+		     bool *ret_listed)
 {
 	cleanup_keyring struct s3c_keyring *keyring = NULL;
 	const struct s3c_master_key *key;
-	int r = s3c_keyring_open(from, err, &keyring);
+	int r;
 
+	*ret_listed = false;
+	if (strncmp(id, "arn:", 4) == 0)
+		return 0;
+	r = s3c_keyring_open(from, err, &keyring);
 	if (r < 0)
 		return r;
 	key = s3c_keyring_find(keyring, id);
+	/* One that is in the volume alone: of another machine's keyring. */
 	if (!key)
-		return s3c_err_set(err, -ENOENT, "the keyring has no key %s", id);
+		return s3c_key_id_valid(id) ? 0
+					    : s3c_err_set(err, -EINVAL, "%s is no id of a key", id);
+	*ret_listed = true;
 	if (key->active)
 		return s3c_err_set(err, -EBUSY,
 				   "%s is the active key: make another one first, with: "
@@ -282,22 +352,25 @@ int s3c_ctl_retire(struct s3c_ctl *ctl)
 	const struct s3c_keyring_source from = s3c_options_keyring(&ctl->options);
 	const char *id = ctl->args[1];
 	struct s3c_err err = { 0 };
+	bool listed = false;
 	int r = check_mode(ctl, &err);
 
 	if (r == 0)
-		r = check_old(&from, id, &err);
+		r = check_old(&from, id, &err, &listed);
 	for (int i = 2; r == 0 && i < ctl->arg_count; i++) {
 		struct s3c_source source = { 0 };
 
 		r = s3c_source_parse(ctl->args[i], &err, &source);
 		if (r == 0)
-			r = retire_from(ctl, &source, id, &err);
+			r = retire_from(ctl, &source, id, listed, &err);
 		s3c_source_free(&source);
 	}
-	if (r == 0)
+	if (r == 0 && listed)
 		r = s3c_keyring_remove(&from, id, &err);
 	if (r < 0)
 		return fail(ctl, &err, r);
-	printf("the key %s is out of the keyring; copies of the old file still have it\n", id);
+	if (listed)
+		printf("the key %s is out of the keyring; copies of the old file still have it\n",
+		       id);
 	return S3C_EXIT_OK;
 }

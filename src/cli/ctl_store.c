@@ -38,13 +38,18 @@ static int open_store(struct s3c_ctl *ctl, struct s3c_access *access, bool init,
 	return r;
 }
 
+int s3c_ctl_open_engine(struct s3c_ctl *ctl, struct s3c_access *access, struct s3c_err *err)
+{
+	int r = open_store(ctl, access, false, err);
+
+	return r == 0 ? s3c_access_engine(access, err) : r;
+}
+
 static int open_engine(struct s3c_ctl *ctl, struct s3c_access *access)
 {
 	struct s3c_err err = { 0 };
-	int r = open_store(ctl, access, false, &err);
+	int r = s3c_ctl_open_engine(ctl, access, &err);
 
-	if (r == 0)
-		r = s3c_access_engine(access, &err);
 	if (r < 0)
 		s3c_ctl_complain(ctl, &err, r);
 	return r;
@@ -65,6 +70,27 @@ char *s3c_ctl_clean_path(const char *text)
 	while (len && text[len - 1] == '/')
 		len--;
 	return strndup(text, len);
+}
+
+char **s3c_ctl_clean_paths(struct s3c_ctl *ctl)
+{
+	char **paths = calloc((size_t)ctl->arg_count + 1, sizeof(*paths));
+
+	for (int i = 0; paths && i < ctl->arg_count; i++) {
+		paths[i] = s3c_ctl_clean_path(ctl->args[i]);
+		if (!paths[i]) {
+			s3c_ctl_free_paths(paths);
+			return NULL;
+		}
+	}
+	return paths;
+}
+
+void s3c_ctl_free_paths(char **paths)
+{
+	for (char **path = paths; path && *path; path++)
+		free(*path);
+	free(paths);
 }
 
 static int complain_path(struct s3c_ctl *ctl, const char *path, int r)
@@ -124,14 +150,19 @@ static void format_time(int64_t ns, char *text, size_t size)
 		snprintf(text, size, "%lld", (long long)seconds);
 }
 
-void s3c_ctl_print_name(const char *name)
+void s3c_ctl_print_name_to(FILE *out, const char *name)
 {
 	for (const unsigned char *p = (const unsigned char *)name; *p; p++) {
 		if (*p < 0x20 || *p == 0x7f || *p == '\\')
-			printf("\\%03o", *p);
+			fprintf(out, "\\%03o", *p);
 		else
-			putchar(*p);
+			fputc(*p, out);
 	}
+}
+
+void s3c_ctl_print_name(const char *name)
+{
+	s3c_ctl_print_name_to(stdout, name);
 }
 
 static void print_row(const char *name, const struct s3c_info *info)
@@ -139,10 +170,14 @@ static void print_row(const char *name, const struct s3c_info *info)
 	static const char bits[] = "rwxrwxrwx";
 	char mode[11], when[64];
 
-	mode[0] = S_ISDIR(info->mode)   ? 'd'
-		  : S_ISLNK(info->mode) ? 'l'
-		  : S_ISREG(info->mode) ? '-'
-					: '?';
+	mode[0] = S_ISDIR(info->mode)    ? 'd'
+		  : S_ISLNK(info->mode)  ? 'l'
+		  : S_ISREG(info->mode)  ? '-'
+		  : S_ISFIFO(info->mode) ? 'p'
+		  : S_ISSOCK(info->mode) ? 's'
+		  : S_ISCHR(info->mode)  ? 'c'
+		  : S_ISBLK(info->mode)  ? 'b'
+					 : '?';
 	for (unsigned i = 0; i < 9; i++)
 		mode[i + 1] = (char)(info->mode & (0400u >> i) ? bits[i] : '-');
 	mode[10] = '\0';
@@ -184,6 +219,32 @@ static int list_rows(struct s3c_ctl *ctl, struct s3c_engine *engine, const char 
 	return status;
 }
 
+static int list_path(struct s3c_ctl *ctl, struct s3c_engine *engine, const char *path);
+
+/* Each below its name, as ls -R does. */
+static int list_below(struct s3c_ctl *ctl, struct s3c_engine *engine, const char *path,
+		      const struct s3c_listing *listing)
+{
+	int status = S3C_EXIT_OK;
+
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct s3c_listing_item *item = &listing->items[i];
+		cleanup_free char *below = NULL;
+
+		if (!S_ISDIR(item->type))
+			continue;
+		below = path[0] ? s3c_asprintf("%s/%s", path, item->name) : strdup(item->name);
+		if (!below)
+			return complain_path(ctl, path, -ENOMEM);
+		putchar('\n');
+		s3c_ctl_print_name(below);
+		puts(":");
+		if (list_path(ctl, engine, below) != S3C_EXIT_OK)
+			status = S3C_EXIT_FAILED;
+	}
+	return status;
+}
+
 static int list_path(struct s3c_ctl *ctl, struct s3c_engine *engine, const char *path)
 {
 	struct s3c_listing *listing = NULL;
@@ -209,6 +270,8 @@ static int list_path(struct s3c_ctl *ctl, struct s3c_engine *engine, const char 
 		return S3C_EXIT_OK;
 	}
 	status = list_rows(ctl, engine, path, listing);
+	if (ctl->recursive && list_below(ctl, engine, path, listing) != S3C_EXIT_OK)
+		status = S3C_EXIT_FAILED;
 	s3c_listing_put(listing);
 	return status;
 }
@@ -257,9 +320,13 @@ static void print_store_mode(const struct s3c_ctl *ctl, struct s3c_engine *engin
 	if (r == 0)
 		r = s3c_key_head(engine, key, &reply);
 	printf("%-16s ", "encryption");
-	if (ctl->options.enc == S3C_ENC_SSE_C)
+	if (ctl->options.enc == S3C_ENC_SSE_C) {
+		char id[256];
+
 		puts("sse-c");
-	else if (r < 0)
+		if (s3c_engine_key_id(engine, path, id, sizeof(id)) == 0)
+			printf("%-16s %s\n", "key id", id);
+	} else if (r < 0)
 		puts("not known");
 	else if (!reply.stat.sse[0])
 		puts("none");
@@ -283,6 +350,10 @@ static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, co
 	       (unsigned)info->mode & 07777, info->uid, info->gid);
 	format_time(info->mtime_ns, when, sizeof(when));
 	printf("%-16s %s\n", "modified", when);
+	format_time(info->atime_ns, when, sizeof(when));
+	printf("%-16s %s\n", "accessed", when);
+	format_time(info->ctime_ns, when, sizeof(when));
+	printf("%-16s %s\n", "changed", when);
 	printf("%-16s %llu\n", "size", (unsigned long long)info->size);
 	printf("%-16s %llu\n", "stored size", (unsigned long long)entry->stored_size);
 	if (entry->implicit) {
@@ -310,7 +381,7 @@ static void print_entry(const struct s3c_ctl *ctl, struct s3c_engine *engine, co
 		print_hex("content version", header->content_id, sizeof(header->content_id));
 	}
 	if (header->layout == S3C_LAYOUT_S3EC)
-		printf("%-16s %s\n", "key id", header->key_id);
+		printf("%-16s %s\n", "key id", s3c_header_key_name(header));
 	if (s3c_layout_is_sealed(header->layout))
 		printf("%-16s %llu\n", "generation", (unsigned long long)header->generation);
 	printf("%-16s %s\n", "etag", entry->version.etag);
@@ -354,19 +425,21 @@ int s3c_ctl_stat(struct s3c_ctl *ctl)
 	return status;
 }
 
+/* From the offset on, the bytes that were asked for. */
 static int cat_object(struct s3c_ctl *ctl, struct s3c_engine *engine, struct s3c_object *object)
 {
 	struct s3c_readahead ahead = { 0 };
-	uint64_t offset = 0;
+	uint64_t offset = ctl->offset, left = ctl->length;
 
-	for (;;) {
+	while (left) {
 		struct s3c_pages pages = { 0 };
 		struct s3c_op op;
 		size_t len;
 		int r;
 
 		begin_op(ctl, &op);
-		r = s3c_object_read(object, &op, offset, READ_LEN, &ahead, &pages);
+		r = s3c_object_read(object, &op, offset, S3C_MIN(left, (uint64_t)READ_LEN), &ahead,
+				    &pages);
 		s3c_op_destroy(&op);
 		if (r < 0)
 			return r;
@@ -379,7 +452,9 @@ static int cat_object(struct s3c_ctl *ctl, struct s3c_engine *engine, struct s3c
 		if (r < 0 || len == 0)
 			return r;
 		offset += len;
+		left -= len;
 	}
+	return 0;
 }
 
 int s3c_ctl_cat(struct s3c_ctl *ctl)

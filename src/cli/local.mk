@@ -3,22 +3,34 @@
 libs3cryptfs_a_SOURCES += \
 	src/cli/access.c \
 	src/cli/access.h \
+	src/cli/audit.c \
+	src/cli/audit.h \
 	src/cli/cli.h \
 	src/cli/control.c \
 	src/cli/control.h \
+	src/cli/control_ask.c \
+	src/cli/control_ask.h \
 	src/cli/control_commands.c \
 	src/cli/control_private.h \
 	src/cli/control_wire.c \
 	src/cli/control_wire.h \
 	src/cli/ctl.c \
 	src/cli/ctl.h \
+	src/cli/ctl_fsck.c \
 	src/cli/ctl_key.c \
+	src/cli/ctl_links.c \
 	src/cli/ctl_mount.c \
+	src/cli/ctl_mount.h \
 	src/cli/ctl_recover.c \
 	src/cli/ctl_rekey.c \
 	src/cli/ctl_rekey.h \
 	src/cli/ctl_store.c \
 	src/cli/ctl_volume.c \
+	src/cli/ctl_watch.c \
+	src/cli/exporter.c \
+	src/cli/exporter.h \
+	src/cli/harden.c \
+	src/cli/harden.h \
 	src/cli/mount.c \
 	src/cli/options.c \
 	src/cli/options.h \
@@ -26,6 +38,12 @@ libs3cryptfs_a_SOURCES += \
 	src/cli/options_table.h \
 	src/cli/progress.c \
 	src/cli/progress.h \
+	src/cli/reload.c \
+	src/cli/reload.h \
+	src/cli/remount.c \
+	src/cli/remount.h \
+	src/cli/service.c \
+	src/cli/service.h \
 	src/cli/source.c \
 	src/cli/source.h \
 	src/cli/umount.c

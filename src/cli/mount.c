@@ -14,21 +14,31 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/notify.h"
 #include "base/secret.h"
 #include "cli/access.h"
+#include "cli/audit.h"
 #include "cli/control.h"
+#include "cli/exporter.h"
+#include "cli/harden.h"
+#include "cli/remount.h"
+#include "cli/service.h"
 #include "fuse/session.h"
 
 #define HOW "s3cryptfs --help tells the usage"
+
+/* Exit codes of mount(8). */
+#define MOUNT_USAGE 1
+#define MOUNT_FAILED 32
 
 struct command_line {
 	struct s3c_options options;
 	struct s3c_source source;
 	char *mountpoint; /* as given, then absolute */
+	char *given;      /* all -o, joined; NULL: none */
 	bool helper;      /* called by mount(8) */
 	bool foreground, debug, fake, done;
 };
@@ -66,9 +76,18 @@ static int take_options(struct command_line *line, const char *list)
 {
 	struct s3c_err err = { 0 };
 	int r = s3c_options_parse(&line->options, list, &err);
+	char *given;
 
-	if (r == 0)
+	if (r == 0) {
+		given = s3c_asprintf("%s%s%s", line->given ? line->given : "",
+				     line->given ? "," : "", list);
+		r = given ? 0 : -ENOMEM;
+	}
+	if (r == 0) {
+		free(line->given);
+		line->given = given;
 		return 0;
+	}
 	return usage_error(s3c_err_text(&err, r));
 }
 
@@ -216,27 +235,17 @@ static int open_log(const struct command_line *line, struct s3c_err *err)
 }
 
 /* What the person who mounts has to see, wherever the log goes. */
-static void warn_person(const struct command_line *line, const char *text)
+static void warn_person(void *arg, const char *text)
 {
+	const struct command_line *line = arg;
+
 	s3c_warn("%s", text);
 	if (line->options.log ? strcmp(line->options.log, "stderr") != 0 : !line->foreground)
 		fprintf(stderr, "s3cryptfs: warning: %s\n", text);
 }
 
-static void raise_limits(void)
-{
-	struct rlimit limit;
-
-	/* Connections, the spill file, open folders. */
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 /* From the keys to an engine that knows all that was acknowledged. */
-static int open_access(const struct command_line *line, struct s3c_access *access,
-		       struct s3c_err *err)
+static int open_access(struct command_line *line, struct s3c_access *access, struct s3c_err *err)
 {
 	cleanup_free char *text = NULL;
 	uint64_t waiting = 0;
@@ -273,14 +282,32 @@ static int open_access(const struct command_line *line, struct s3c_access *acces
 struct daemon {
 	struct s3c_access access;
 	struct s3c_control *control;
+	struct s3c_exporter *exporter; /* NULL: none */
+	struct s3c_audit *audit;       /* NULL: none */
 	struct s3c_fuse *fuse;
+	struct s3c_service *service; /* NULL until the mount is up */
 };
 
 static void daemon_free(struct daemon *daemon)
 {
+	s3c_service_stop(daemon->service);
 	s3c_fuse_free(daemon->fuse);
+	s3c_audit_stop(daemon->audit);
+	s3c_exporter_stop(daemon->exporter);
 	s3c_control_stop(daemon->control);
 	s3c_access_close(&daemon->access);
+}
+
+static void on_event(void *arg, enum s3c_fuse_event event)
+{
+	struct daemon *daemon = arg;
+
+	if (event == S3C_FUSE_RELOAD) {
+		s3c_audit_reopen();
+		s3c_service_reload(daemon->service);
+	} else {
+		s3c_service_leaving(daemon->service);
+	}
 }
 
 /* Until the mount is up. */
@@ -316,9 +343,16 @@ static int bring_up(struct command_line *line, struct daemon *daemon, struct s3c
 	if (r == 0)
 		r = check_overlap(line->mountpoint, "state_dir", o->state_dir, err);
 	if (r == 0)
+		r = check_overlap(line->mountpoint, "audit", o->audit, err);
+	if (r == 0)
 		r = open_access(line, access, err);
 	if (r == 0)
 		r = s3c_control_start(access, line->mountpoint, err, &daemon->control);
+	if (r == 0 && o->metrics)
+		r = s3c_exporter_start(o->metrics, access, line->mountpoint, err,
+				       &daemon->exporter);
+	if (r == 0 && o->audit)
+		r = s3c_audit_start(o->audit, o->audit_rate, err, &daemon->audit);
 	if (r < 0)
 		return r;
 
@@ -329,9 +363,18 @@ static int bring_up(struct command_line *line, struct daemon *daemon, struct s3c
 		.control = s3c_control_path(daemon->control),
 		.fuse_options = (const char *const *)o->fuse,
 		.read_only = o->read_only,
+		.nosymfollow = o->nosymfollow,
 		.ttl_s = (double)o->ttl_s,
 		.timeout_s = (double)o->timeout_s,
+		.umount_timeout_s = (double)o->umount_timeout_s,
 		.debug = line->debug,
+		.audit = daemon->audit ? s3c_audit_event : NULL,
+		.audit_arg = daemon->audit,
+		/* In the foreground whoever started the process waits for it. */
+		.list = !line->foreground,
+		.list_options = line->given,
+		.on_event = on_event,
+		.event_arg = daemon,
 	};
 	r = s3c_fuse_mount(&fuse, err, &daemon->fuse);
 	if (r == 0)
@@ -390,19 +433,23 @@ static int serve(struct command_line *line, int status_fd)
 
 	signal(SIGPIPE, SIG_IGN);
 	umask(077);
-	raise_limits();
+	s3c_notify_init();
+	s3c_harden();
 	s3c_access_init(&daemon.access, &line->options, &line->source, false);
 	r = bring_up(line, &daemon, &err);
-	if (r == 0 && line->options.enc == S3C_ENC_NONE)
-		warn_person(line, "enc=none: nothing is encrypted by this mount");
+	if (r == 0)
+		s3c_warn_weak(&daemon.access, warn_person, line);
 	if (r == 0 && status_fd >= 0) {
 		r = detach(line);
 		if (r == 0 && write(status_fd, &status, 1) != 1)
 			r = -EPIPE;
 		close(status_fd);
 	}
+	if (r == 0)
+		r = s3c_service_start(&daemon.access, line->mountpoint, &daemon.service);
 	if (r < 0) {
 		daemon_free(&daemon);
+		s3c_notify("STATUS=%s\nERRNO=%d", s3c_err_text(&err, r), -r);
 		fprintf(stderr, "s3cryptfs: %s\n", s3c_err_text(&err, r));
 		s3c_log_close();
 		return S3C_EXIT_FAILED;
@@ -486,9 +533,15 @@ int s3c_cli_mount(int argc, char **argv)
 	fill_streams();
 	status = parse_command_line(&line, argc, argv);
 	if (status == 0 && !line.done && !line.fake)
-		status = line.foreground ? serve(&line, -1) : serve_in_background(&line);
+		status = line.options.remount ? s3c_cli_remount(&line.options, line.mountpoint)
+			 : line.foreground    ? serve(&line, -1)
+					      : serve_in_background(&line);
+	/* mount(8) hands the status of its helper on: it has numbers of its own. */
+	if (line.helper && status)
+		status = status == S3C_EXIT_USAGE ? MOUNT_USAGE : MOUNT_FAILED;
 	s3c_options_free(&line.options);
 	s3c_source_free(&line.source);
 	free(line.mountpoint);
+	free(line.given);
 	return status;
 }

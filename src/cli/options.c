@@ -4,17 +4,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/encode.h"
+#include "cli/exporter.h"
 #include "cli/options_table.h"
 #include "db/cache.h"
 #include "key/context.h"
+#include "key/kms_wrap.h"
 
 #define CONFIG_MAX (64u << 10) /* bytes of a config file */
 #define OPTION_MAX 4096u       /* bytes of one option */
+#define RETRIES_DEFAULT 8u
+#define RETRIES_UNSET UINT_MAX /* and, with writeback, no bound */
 
 /* Set while a config file is read, so that it cannot name another. */
 #define FROM_CONFIG 1u
@@ -225,7 +230,6 @@ static int set_value(struct s3c_options *options, const struct s3c_option *optio
 		return set_number(options, option, value, err);
 	case S3C_OPTION_CHOICE:
 	case S3C_OPTION_BOOL_CHOICE:
-	case S3C_OPTION_FIXED:
 		return set_choice(options, option, value, err);
 	case S3C_OPTION_SET:
 		return set_set(options, option, value, err);
@@ -354,6 +358,11 @@ static int read_config(struct s3c_options *options, const char *path, struct s3c
 				   strerror(errno));
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return s3c_err_set(err, -EINVAL, "config file %s is not a regular file", path);
+	/* It may name programs to run. */
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return s3c_err_set(err, -EPERM,
+				   "config file %s can be written by others: chmod go-w %s", path,
+				   path);
 	for (;;) {
 		char part[4096];
 		ssize_t n = read(fd, part, sizeof(part));
@@ -444,6 +453,7 @@ int s3c_options_init(struct s3c_options *options, struct s3c_err *err)
 {
 	memset(options, 0, sizeof(*options));
 	options->cache_key = -1;
+	options->retries = RETRIES_UNSET;
 	for (const struct s3c_option *o = s3c_option_table; o->name; o++) {
 		int r;
 
@@ -471,6 +481,28 @@ void s3c_options_free(struct s3c_options *options)
 		free(options->fuse[--options->fuse_count]);
 		options->fuse[options->fuse_count] = NULL;
 	}
+}
+
+/* Objects of our own store it each in their metadata; S3's SSE has room for more. */
+static int check_context(struct s3c_options *options, bool cse, struct s3c_err *err)
+{
+	size_t len;
+	int r;
+
+	free(options->kms_context_json);
+	options->kms_context_json = NULL;
+	if (!options->kms_context)
+		return 0;
+	r = s3c_kms_context_parse(options->kms_context, err, &options->kms_context_json);
+	if (r < 0)
+		return r;
+	len = strlen(options->kms_context_json);
+	if (cse && len > S3C_KMS_PAIRS_MAX)
+		return s3c_err_set(err, -E2BIG,
+				   "kms_context has %zu bytes as JSON, and the metadata of an "
+				   "object have room for %u: give fewer or shorter pairs",
+				   len, S3C_KMS_PAIRS_MAX);
+	return 0;
 }
 
 static int check_kms(struct s3c_options *options, struct s3c_err *err)
@@ -508,11 +540,7 @@ static int check_kms(struct s3c_options *options, struct s3c_err *err)
 		return s3c_err_set(err, -EINVAL,
 				   "kms_endpoint '%s' is no URL: write https://HOST[:PORT]",
 				   options->kms_endpoint);
-	free(options->kms_context_json);
-	options->kms_context_json = NULL;
-	return options->kms_context ? s3c_kms_context_parse(options->kms_context, err,
-							    &options->kms_context_json)
-				    : 0;
+	return check_context(options, cse, err);
 }
 
 int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
@@ -535,18 +563,26 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 				   "endpoint %s is plain HTTP: use https://, or add allow_http if "
 				   "the network is trusted",
 				   options->endpoint);
+	r = options->metrics ? s3c_exporter_check(options->metrics, err) : 0;
+	if (r < 0)
+		return r;
 	if (options->ssec_shared && options->enc != S3C_ENC_SSE_C)
 		return s3c_err_set(err, -EINVAL, "ssec_key=shared belongs to enc=sse-c");
 	r = check_kms(options, err);
 	if (r < 0)
 		return r;
-	if (options->format != S3C_FORMAT_CHUNKED && options->enc != S3C_ENC_CSE_KEY)
+	if (options->format != S3C_FORMAT_CHUNKED && !cse)
 		return s3c_err_set(err, -EINVAL,
 				   "format=s3ec-v2 and s3ec-v3 are formats of client-side "
-				   "encryption: they need enc=cse-key, not enc=%s",
+				   "encryption: they need enc=cse-key or cse-kms, not enc=%s",
 				   options->enc_name);
-	/* sse modes and none write plain objects (for the client): that is what they read. */
-	if (!options->accept)
+	if (options->format != S3C_FORMAT_CHUNKED && options->kms_reuse)
+		return s3c_err_set(err, -EINVAL,
+				   "kms_reuse does not go with format=s3ec-v2 and s3ec-v3: other "
+				   "clients have a key of the KMS for each object");
+	/* sse modes and none write plain objects (for the client): that is what they read. With
+	   sse-c only those under a customer key, until plain ones are named. */
+	if (!options->accept && options->enc != S3C_ENC_SSE_C)
 		options->accept = cse ? S3C_ACCEPT_SEALED : S3C_ACCEPT_PLAIN;
 	if (!cse && (options->accept & S3C_ACCEPT_SEALED))
 		return s3c_err_set(err, -EINVAL,
@@ -555,8 +591,10 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 				   options->enc_name);
 	if (!cse && (options->accept & S3C_ACCEPT_FOREIGN))
 		return s3c_err_set(err, -EINVAL,
-				   "accept=s3ec and s3ec-v1 need a keyring: use enc=cse-key (with "
-				   "ro where there is no volume) instead of enc=%s",
+				   "accept=s3ec and s3ec-v1 need the keys of client-side "
+				   "encryption: use enc=cse-key with a keyring, or enc=cse-kms "
+				   "with kms_key_id= (and ro where there is no volume) instead of "
+				   "enc=%s",
 				   options->enc_name);
 	if (options->names_encrypted && !cse)
 		return s3c_err_set(err, -EINVAL,
@@ -573,6 +611,9 @@ int s3c_options_check(struct s3c_options *options, struct s3c_err *err)
 			err, -EINVAL,
 			"writeback and commit=fsync contradict each other: with writeback "
 			"fsync waits for the local journal, with commit=fsync for the store");
+	/* Writeback is to hide that the store is away: then timeout= alone bounds the repeats. */
+	if (options->retries == RETRIES_UNSET && !options->writeback)
+		options->retries = RETRIES_DEFAULT;
 	if (options->cache_key < 0)
 		options->cache_key = cse ? S3C_CACHE_KEY_WRAPPED : S3C_CACHE_KEY_FILE;
 	if (options->cache_key == S3C_CACHE_KEY_WRAPPED && !cse)

@@ -56,13 +56,17 @@ struct s3c_options {
 	uint64_t cache_size, journal_size, memory;
 	int cache_key; /* enum s3c_cache_key; before s3c_options_check also -1: by the mode */
 	uint64_t ttl_s, timeout_s;
-	bool consistency_open, excl_open;
+	bool consistency_open, excl_open, hardlinks;
 	bool writeback, commit_fsync;
-	unsigned parallel, retries;
+	unsigned parallel;
+	unsigned retries; /* repeats of a request; UINT_MAX: the deadline decides */
 
 	/* running */
 	char *log; /* NULL: stderr in the foreground, else syslog */
 	enum s3c_log_level log_level;
+	char *audit;   /* NULL: none */
+	char *metrics; /* as given; NULL: none */
+	unsigned audit_rate;
 	bool read_only;
 	bool has_uid, has_gid, has_umask;
 	uid_t uid;
@@ -70,6 +74,9 @@ struct s3c_options {
 	mode_t umask;
 	bool sloppy; /* unknown options are left out with a warning (mount -s) */
 	bool help;   /* -o help */
+	bool nosymfollow;
+	bool remount;              /* change a mount that is there */
+	uint64_t umount_timeout_s; /* 0: as long as something gets ahead */
 
 	/* What libfuse gets: NULL-terminated, each owned. */
 	char *fuse[S3C_FUSE_OPTIONS_MAX + 1];

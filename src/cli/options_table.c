@@ -84,7 +84,7 @@ static const struct s3c_choice excl_choices[] = {
 };
 static const struct s3c_choice hardlinks_choices[] = {
 	{ "off", 0, false },
-	{ "on", 0, true },
+	{ "on", 1, false },
 	{ 0 },
 };
 static const struct s3c_choice log_level_choices[] = {
@@ -113,12 +113,6 @@ const char *const s3c_option_group_titles[] = {
 		.name = (option_name), .group = S3C_GROUP_GENERIC, .kind = S3C_OPTION_FUSE_FLAG,   \
 		.help = (text),                                                                    \
 	}
-#define LATER(option_name, option_group, option_metavar, text, reason)                             \
-	{                                                                                          \
-		.name = (option_name), .group = (option_group), .metavar = (option_metavar),       \
-		.help = (text), .later = (reason),                                                 \
-	}
-
 const struct s3c_option s3c_option_table[] = {
 	{ "enc", S3C_GROUP_ENCRYPTION, S3C_OPTION_CHOICE, AT(enc), .metavar = "MODE",
 	  .help = "who encrypts: cse-key (this program, under a key of the keyring), cse-kms (this "
@@ -129,7 +123,9 @@ const struct s3c_option s3c_option_table[] = {
 	{ "accept", S3C_GROUP_ENCRYPTION, S3C_OPTION_SET, AT(accept), .metavar = "LIST",
 	  .help = "which objects are read, joined by ':': sealed, plain, s3ec (of the Amazon S3 "
 		  "Encryption Client), s3ec-v1 (its legacy formats; with ro)",
-	  .shown = "sealed for cse-key and cse-kms, else plain", .choices = accept_choices },
+	  .shown = "sealed for cse-key and cse-kms; for sse-c what is under a customer key; else "
+		   "plain",
+	  .choices = accept_choices },
 	{ "format", S3C_GROUP_ENCRYPTION, S3C_OPTION_CHOICE, AT(format),
 	  .metavar = "chunked|s3ec-v2|s3ec-v3",
 	  .help = "format of what is written: chunked, or what the Amazon S3 Encryption Client "
@@ -242,21 +238,37 @@ const struct s3c_option s3c_option_table[] = {
 	  .help = "when two machines that create one name with O_EXCL are told apart: at close, "
 		  "or at open by an empty object",
 	  .preset = "close", .choices = excl_choices },
-	{ "hardlinks", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FIXED, .metavar = "off",
-	  .help = "hard links: link(2) answers EPERM", .preset = "off",
-	  .choices = hardlinks_choices },
+	{ "hardlinks", S3C_GROUP_BEHAVIOUR, S3C_OPTION_BOOL_CHOICE, AT(hardlinks),
+	  .metavar = "on|off",
+	  .help = "files may get several names; off: link(2) answers EPERM. Those there are can be "
+		  "used in any case",
+	  .preset = "on", .choices = hardlinks_choices },
 	{ "parallel", S3C_GROUP_BEHAVIOUR, S3C_OPTION_UNSIGNED, AT(parallel), .metavar = "N",
 	  .help = "transfers of content at once", .preset = "32", .min = 1, .max = 1024 },
 	{ "timeout", S3C_GROUP_BEHAVIOUR, S3C_OPTION_NUMBER, AT(timeout_s), .metavar = "SECONDS",
 	  .help = "bound of a whole operation, retries included", .preset = "120", .min = 1,
 	  .max = 86400 },
+	{ "umount_timeout", S3C_GROUP_BEHAVIOUR, S3C_OPTION_NUMBER, AT(umount_timeout_s),
+	  .metavar = "SECONDS",
+	  .help = "most that an unmount waits for the store; 0: as long as something gets ahead, "
+		  "and timeout after that",
+	  .preset = "0", .max = 30 * 86400 },
 	{ "retries", S3C_GROUP_BEHAVIOUR, S3C_OPTION_UNSIGNED, AT(retries), .metavar = "N",
-	  .help = "repeats of one request", .preset = "8", .max = 100 },
+	  .help = "repeats of one request",
+	  .shown = "8; with writeback as many as timeout= has room for", .max = 100 },
 	{ "log", S3C_GROUP_BEHAVIOUR, S3C_OPTION_LOG, AT(log), .metavar = "FILE|syslog|stderr",
 	  .help = "where the log goes", .shown = "stderr with -f, else syslog" },
 	{ "log_level", S3C_GROUP_BEHAVIOUR, S3C_OPTION_CHOICE, AT(log_level),
 	  .metavar = "error|warn|info|debug", .help = "how much is logged", .preset = "info",
 	  .choices = log_level_choices },
+	{ "audit", S3C_GROUP_BEHAVIOUR, S3C_OPTION_PATH, AT(audit), .metavar = "FILE",
+	  .help = "who did what, a JSON object a line" },
+	{ "audit_rate", S3C_GROUP_BEHAVIOUR, S3C_OPTION_UNSIGNED, AT(audit_rate), .metavar = "N",
+	  .help = "most lines a second in it; 0: no limit", .preset = "1000", .max = 1000000 },
+	{ "metrics", S3C_GROUP_BEHAVIOUR, S3C_OPTION_TEXT, AT(metrics),
+	  .metavar = "unix:PATH|[HOST:]PORT",
+	  .help = "where /metrics is served in the format of OpenMetrics: a socket, or a port of a "
+		  "loopback address" },
 	{ "config", S3C_GROUP_BEHAVIOUR, S3C_OPTION_CONFIG, .metavar = "FILE",
 	  .help = "further options, one a line" },
 	{ "help", S3C_GROUP_BEHAVIOUR, S3C_OPTION_FLAG, AT(help), .help = "print this list" },
@@ -284,6 +296,9 @@ const struct s3c_option s3c_option_table[] = {
 	FUSE_FLAG("sync", "synchronous, as the kernel understands it"),
 	FUSE_FLAG("async", "the default"),
 	FUSE_FLAG("dirsync", "synchronous changes of directories"),
+	{ "nosymfollow", S3C_GROUP_GENERIC, S3C_OPTION_FLAG, AT(nosymfollow),
+	  .help = "do not follow symbolic links there; for root" },
+	IGNORED("symfollow", "the default"),
 	FUSE_FLAG("noatime", "reading does not change access times (it never does)"),
 	FUSE_FLAG("nodiratime", "likewise for directories"),
 	IGNORED("atime", "accepted; access times are not kept"),
@@ -294,6 +309,18 @@ const struct s3c_option s3c_option_table[] = {
 	IGNORED("nostrictatime", "likewise"),
 	IGNORED("lazytime", "likewise"),
 	IGNORED("nolazytime", "likewise"),
+	IGNORED("iversion", "accepted"),
+	IGNORED("noiversion", "likewise"),
+	IGNORED("mand", "accepted; there are no mandatory locks"),
+	IGNORED("nomand", "likewise"),
+	{ "context", S3C_GROUP_GENERIC, S3C_OPTION_FUSE_VALUE, .metavar = "LABEL",
+	  .help = "SELinux: label of all files" },
+	{ "fscontext", S3C_GROUP_GENERIC, S3C_OPTION_FUSE_VALUE, .metavar = "LABEL",
+	  .help = "SELinux: label of the filesystem" },
+	{ "defcontext", S3C_GROUP_GENERIC, S3C_OPTION_FUSE_VALUE, .metavar = "LABEL",
+	  .help = "SELinux: label of files without one" },
+	{ "rootcontext", S3C_GROUP_GENERIC, S3C_OPTION_FUSE_VALUE, .metavar = "LABEL",
+	  .help = "SELinux: label of the root" },
 	IGNORED("auto", "for mount -a"),
 	IGNORED("noauto", "not for mount -a"),
 	IGNORED("_netdev", "needs the network, for mount and systemd"),
@@ -312,7 +339,11 @@ const struct s3c_option s3c_option_table[] = {
 	IGNORED("loud", "accepted"),
 	IGNORED("x-*", "comments and systemd's options"),
 	IGNORED("X-*", "comments of users"),
-	LATER("remount", S3C_GROUP_GENERIC, NULL, "change a mount in place",
-	      "unmount and mount again"),
+	{ "remount", S3C_GROUP_GENERIC, S3C_OPTION_FLAG, AT(remount),
+	  .help = "make a mount that is there ro or rw, or set nosuid, nodev, noexec and the "
+		  "like" },
+	IGNORED("rootmode", "what the kernel tells of a mount, for remount"),
+	IGNORED("user_id", "likewise"),
+	IGNORED("group_id", "likewise"),
 	{ 0 },
 };

@@ -19,7 +19,6 @@ enum s3c_option_kind {
 	S3C_OPTION_UNSIGNED,    /* unsigned */
 	S3C_OPTION_CHOICE,      /* int (an enum): a word's value */
 	S3C_OPTION_BOOL_CHOICE, /* bool: a word's value */
-	S3C_OPTION_FIXED,       /* checked, kept nowhere: one word is all there is yet */
 	S3C_OPTION_SET,         /* unsigned: words joined by ':' */
 	S3C_OPTION_VOLUME_ID,
 	S3C_OPTION_UID,

@@ -23,16 +23,16 @@
 
 #include "base/util.h"
 #include "cli/cli.h"
-#include "cli/control_wire.h"
-#include "cli/progress.h"
+#include "cli/control_ask.h"
 #include "db/records.h"
 
 #define EXIT_NOT_DONE 32 /* as umount(8) says it */
-#define ANSWER_MAX (1u << 20)
+#define FIND_S 10        /* for the daemon to say where it is; later it is taken to hang */
 
 struct unmounting {
 	char *mountpoint;
 	bool lazy, force, verbose;
+	bool hangs;             /* the daemon does not answer */
 	char control[PATH_MAX]; /* "": the daemon is not known */
 	int socket, pidfd;      /* -1: not open */
 };
@@ -89,9 +89,13 @@ static void find_daemon(struct unmounting *u)
 	struct ucred who;
 	socklen_t len = sizeof(who);
 
-	if (s3c_control_find(u->mountpoint, u->control, sizeof(u->control)) < 0 ||
-	    s3c_control_connect(u->control, &u->socket) < 0) {
+	int r = s3c_control_find_within(u->mountpoint, FIND_S, u->control, sizeof(u->control));
+
+	if (r == 0)
+		r = s3c_control_connect(u->control, &u->socket);
+	if (r < 0) {
 		u->control[0] = '\0';
+		u->hangs = r == -ETIMEDOUT;
 		return;
 	}
 	if (getsockopt(u->socket, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && who.pid > 0)
@@ -130,27 +134,14 @@ static int unmount(const struct unmounting *u)
 /* Shows how far the daemon is, as long as it answers. */
 static void follow(struct unmounting *u)
 {
-	struct s3c_control_lines lines = { .fd = u->socket, .buf = { .max = ANSWER_MAX } };
 	json_t *request = json_pack("{s:s}", "command", "sync"), *answer = NULL;
 	struct s3c_progress progress;
-	int r = request ? s3c_control_send(u->socket, request, INT64_MAX) : -ENOMEM;
 
 	s3c_progress_begin(&progress);
-	while (r == 0) {
-		r = s3c_control_receive(&lines, INT64_MAX, &answer);
-		if (r < 0 || !json_is_true(json_object_get(answer, "progress")))
-			break;
-		s3c_progress_left(&progress,
-				  (uint64_t)json_integer_value(json_object_get(answer, "files")),
-				  (uint64_t)json_integer_value(json_object_get(answer, "names")),
-				  (uint64_t)json_integer_value(json_object_get(answer, "bytes")));
-		json_decref(answer);
-		answer = NULL;
-	}
+	s3c_control_ask(u->socket, request, &progress, &answer);
 	s3c_progress_end(&progress);
 	json_decref(request);
 	json_decref(answer);
-	s3c_buf_free(&lines.buf);
 }
 
 static void await_end(struct unmounting *u)
@@ -207,6 +198,11 @@ int s3c_cli_umount(int argc, char **argv)
 	}
 	if (u.verbose)
 		fprintf(stderr, "umount.fuse.s3cryptfs: %s unmounted\n", u.mountpoint);
+	if (u.hangs)
+		fprintf(stderr,
+			"umount.fuse.s3cryptfs: %s is unmounted, but its process hangs: it is not "
+			"waited for; what it has not stored waits in its journal\n",
+			u.mountpoint);
 	await_end(&u);
 	tell_left(&u);
 	return S3C_EXIT_OK;

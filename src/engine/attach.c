@@ -190,7 +190,7 @@ void s3c_object_moved(struct s3c_object *object, struct s3c_entry *entry)
 	} else {
 		s3c_object_set_base(object, entry);
 		if (object->seq == object->clean_seq) {
-			object->attrs = entry->header.attrs;
+			s3c_attrs_set(&object->attrs, &entry->header.attrs);
 			object->attrs.known = true;
 		}
 		s3c_object_record_moved(object);
@@ -442,23 +442,12 @@ void s3c_objects_rebase(struct s3c_engine *engine, const char *from, const char 
 
 bool s3c_object_fold_attrs(struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs)
 {
-	struct s3c_attrs *ours = &object->attrs;
 	bool fold;
 
 	s3c_mutex_lock(&object->engine->lock);
 	fold = object->detached || s3c_object_is_dirty(object);
 	if (fold) {
-		if (which & S3C_SET_MODE)
-			ours->mode = (ours->mode & S_IFMT) | (attrs->mode & 07777);
-		if (which & S3C_SET_UID)
-			ours->uid = attrs->uid;
-		if (which & S3C_SET_GID)
-			ours->gid = attrs->gid;
-		if (which & S3C_SET_ATIME)
-			ours->atime_ns = attrs->atime_ns;
-		if (which & S3C_SET_MTIME)
-			ours->mtime_ns = attrs->mtime_ns;
-		ours->ctime_ns = s3c_clock_realtime_ns();
+		s3c_attrs_change(&object->attrs, which, attrs);
 		object->seq++;
 	}
 	s3c_mutex_unlock(&object->engine->lock);
@@ -503,6 +492,7 @@ struct s3c_entry *s3c_object_base(struct s3c_object *object)
 static char *conflict_path(const struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
+	bool body = s3c_path_is_body(object->path);
 	int64_t now = s3c_clock_realtime_ns();
 	const struct s3c_object *other;
 
@@ -515,8 +505,10 @@ static char *conflict_path(const struct s3c_object *object)
 
 		gmtime_r(&seconds, &tm);
 		strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
-		path = s3c_asprintf("%s.conflict-%s-%s.%06uZ", object->path, engine->host, stamp,
-				    micros);
+		/* Bodies have no names that a person sees. */
+		path = s3c_asprintf("%s%s.conflict-%s-%s.%06uZ", body ? "hardlink-" : "",
+				    body ? object->path + strlen(S3C_BODY_DIR) : object->path,
+				    engine->host, stamp, micros);
 		if (!path)
 			return NULL;
 		HASH_FIND_STR(object->objects->by_path, path, other);
@@ -556,6 +548,7 @@ int s3c_conflict_rename(struct s3c_object *object)
 			object->base_visible = 0;
 			object->seq++;
 			object->content_seq++;
+			object->attrs.nlink = 0;
 			if (object->attrs.mode & S_IFMT)
 				type = object->attrs.mode & S_IFMT;
 			/* What the journal has stands on the version that is gone. */

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* Attribute changes, and the markers that hold a directory's attributes. */
+#include "engine/epochs.h"
+#include "engine/links.h"
 #include "engine/pending.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/content.h"
+
 bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b)
 {
 	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid &&
-	       a->mtime_ns == b->mtime_ns && a->atime_ns == b->atime_ns;
+	       a->mtime_ns == b->mtime_ns && a->atime_ns == b->atime_ns &&
+	       s3c_xattrs_equal(a->xattrs, b->xattrs);
 }
 
 /* Is what stands at key what this operation wrote? Its version then. One that is repeated may have
@@ -89,6 +94,8 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
 	    marker_is_ours(engine, key, rq.ssec, &header, op_id, &version))
 		r = 0;
+	if (r == 0)
+		r = s3c_epochs_confirm(engine, &header);
 	if (r < 0)
 		return r;
 	s3c_note_generation(engine, key, &header, false);
@@ -178,7 +185,19 @@ void s3c_attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attr
 		to->mtime_ns = from->mtime_ns;
 	if (which & S3C_SET_ATIME)
 		to->atime_ns = from->atime_ns;
+	if (which & S3C_SET_NLINK)
+		to->nlink = from->nlink;
+	if (which & S3C_SET_XATTRS)
+		to->xattrs = from->xattrs;
 	to->ctime_ns = s3c_clock_realtime_ns();
+}
+
+void s3c_attrs_change(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from)
+{
+	struct s3c_attrs changed = *to;
+
+	s3c_attrs_apply(&changed, which, from);
+	s3c_attrs_set(to, &changed);
 }
 
 static int set_dir(struct s3c_engine *engine, const struct s3c_entry *entry, unsigned which,
@@ -230,6 +249,8 @@ static int set_stored(struct s3c_engine *engine, struct s3c_op *op, const char *
 			r = s3c_names_lookup(engine, op, path, attempt > 0, &entry);
 		if (r < 0)
 			return r;
+		if (s3c_layout_is_reference(entry->header.layout))
+			return S3C_IS_REFERENCE;
 		r = entry->is_dir ? set_dir(engine, entry, which, attrs, ret_entry)
 				  : set_file(engine, entry, which, attrs, ret_entry);
 		if (r != -ESTALE)
@@ -316,9 +337,9 @@ static int set_attrs(struct s3c_engine *engine, struct s3c_op *op, const char *p
 	return 0;
 }
 
-int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
-		       struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
-		       struct s3c_info *ret_info)
+static int setattr_at(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
+		      struct s3c_info *ret_info)
 {
 	struct s3c_hold hold = { .path = path, .ahead = true };
 	int r = s3c_writable(engine);
@@ -340,4 +361,27 @@ int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char 
 	r = set_attrs(engine, op, path, object, which, attrs, ret_info);
 	s3c_hold_end(engine, &hold, 1);
 	return r;
+}
+
+int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		       struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
+		       struct s3c_info *ret_info)
+{
+	int r = S3C_IS_REFERENCE;
+
+	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
+		char at[S3C_PATH_MAX];
+		bool again = false;
+
+		r = s3c_links_resolve(engine, op, path, object, at);
+		if (r == 0)
+			r = setattr_at(engine, op, at, object, which, attrs, ret_info);
+		if (r == 0)
+			s3c_links_mark(engine, at, ret_info);
+		if (r == -ENOENT)
+			again = s3c_links_moved(engine, op, path, at);
+		if (r != S3C_IS_REFERENCE && !again)
+			return r;
+	}
+	return r == S3C_IS_REFERENCE ? -EIO : r;
 }

@@ -53,6 +53,19 @@ void s3c_commit_draw_op(struct s3c_commit *c)
 	s3c_mutex_unlock(&object->engine->lock);
 }
 
+/* A special file has attributes and no key. */
+static void draw_special(struct s3c_commit *c)
+{
+	struct s3c_header *header = &c->header;
+
+	header->epoch = c->object->engine->volume->epoch;
+	header->layout = S3C_LAYOUT_NONE;
+	s3c_random(header->file_id, sizeof(header->file_id));
+	s3c_random(header->content_id, sizeof(header->content_id));
+	header->generation = s3c_next_generation(c->object->engine, c->target->key,
+						 c->base ? c->base->header.generation : 0);
+}
+
 int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 {
 	struct s3c_engine *engine = c->object->engine;
@@ -63,7 +76,9 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 	s3c_header_clear(header);
 	*header = (struct s3c_header){ 0 };
 	s3c_secret_free(steal_ptr(c->key));
-	if (c->sealed) {
+	if (c->sealed && s3c_mode_is_special(c->attrs.mode)) {
+		draw_special(c);
+	} else if (c->sealed) {
 		c->key = s3c_objects_secret(c->object->objects);
 		if (!c->key)
 			return -ENOMEM;
@@ -73,11 +88,11 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 			memcpy(c->key, c->crypt->key, S3C_KEY_LEN);
 			s3c_random(header->content_id, sizeof(header->content_id));
 			/* Under the active key, whichever wrapped it before. */
-			r = s3c_header_renew(header, engine->config.keyring, engine->volume, NULL,
-					     c->key, why, sizeof(why));
+			r = s3c_header_renew(header, s3c_keyring_in_use(&engine->config),
+					     engine->volume, NULL, c->key, why, sizeof(why));
 		} else {
-			r = s3c_header_new(engine->config.keyring, engine->volume, NULL, header,
-					   c->key, why, sizeof(why));
+			r = s3c_header_new(s3c_keyring_in_use(&engine->config), engine->volume,
+					   NULL, header, c->key, why, sizeof(why));
 			if (r == 0 && c->renewing)
 				r = s3c_renewed_id(c->base, header->content_id);
 		}
@@ -89,7 +104,7 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 	} else {
 		header->layout = S3C_LAYOUT_PLAIN;
 	}
-	header->attrs = c->attrs;
+	s3c_attrs_set(&header->attrs, &c->attrs);
 	header->attrs.known = true;
 	header->attrs_final = false;
 	header->size = c->size;
@@ -510,7 +525,7 @@ int s3c_commit_small(struct s3c_commit *c)
 
 	if (r < 0)
 		return r;
-	if (c->sealed) {
+	if (c->key) {
 		s3c_salt_draw(c->header.salt);
 		c->salts = malloc(S3C_SALT_LEN);
 		if (!c->salts)

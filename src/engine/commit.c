@@ -15,6 +15,7 @@
  *
  * timeout= bounds each request of a commit, not the commit, which may have to send terabytes.
  */
+#include "engine/epochs.h"
 #include "engine/upload_journal.h"
 #include "engine/durable.h"
 #include "engine/names.h"
@@ -41,7 +42,7 @@ static int commit_snapshot(struct s3c_commit *c)
 	c->content_seq = object->content_seq;
 	c->content = !object->base || object->content_seq != object->content_clean;
 	c->renewing = object->renewing && object->base;
-	c->attrs = object->attrs;
+	s3c_attrs_set(&c->attrs, &object->attrs);
 	c->base = object->base ? s3c_entry_ref(object->base) : NULL;
 	c->crypt = s3c_crypt_ref(object->crypt);
 	c->target = s3c_target_ref(object->target);
@@ -61,6 +62,7 @@ static void commit_clear(struct s3c_commit *c)
 	s3c_target_put(c->target);
 	s3c_secret_free(c->key);
 	s3c_header_clear(&c->header);
+	s3c_attrs_clear(&c->attrs);
 	free(c->salts);
 	s3c_s3ec_body_free(c->body);
 	*c = (struct s3c_commit){ .object = c->object };
@@ -131,7 +133,7 @@ static int commit_try(struct s3c_commit *c)
 		; /* as below */
 	else if (!c->content)
 		r = s3c_commit_attrs(c, c->base);
-	else if (s3c_whole_format(object->engine))
+	else if (s3c_whole_format(object->engine) && !s3c_mode_is_special(c->attrs.mode))
 		r = s3c_commit_whole(c);
 	else if (c->size <= S3C_SEGMENT_SIZE)
 		r = s3c_commit_small(c);
@@ -204,7 +206,7 @@ static void commit_succeed(struct s3c_commit *c)
 	/* What still turns up of earlier ones is not what the chunks were compared with. */
 	memset(object->attempts, 0, sizeof(object->attempts));
 	if (object->seq == c->seq)
-		object->attrs = c->header.attrs;
+		s3c_attrs_set(&object->attrs, &c->header.attrs);
 	s3c_waitq_wake_all(&object->waitq);
 	s3c_mutex_unlock(&engine->lock);
 }
@@ -217,6 +219,8 @@ static int commit_do(struct s3c_object *object)
 
 	for (unsigned i = 0; i <= S3C_STALE_TRIES && r == S3C_AGAIN; i++) {
 		r = commit_try(&c);
+		if (r == 0)
+			r = s3c_epochs_confirm(object->engine, &c.header);
 		if (r == 0)
 			commit_succeed(&c);
 		commit_clear(&c);

@@ -241,6 +241,19 @@ struct s3c_objects {
 	bool retrier_runs, retrier_ends;
 };
 
+/* write.c: all from `from` on becomes zeros, and the file gets this size, in one step. */
+int s3c_object_cut(struct s3c_object *object, struct s3c_op *op, uint64_t from, uint64_t size);
+/* zero.c: a segment that is all here and has only zeros can be a hole of what is committed: its
+   chunks count as sent then. Lock held. */
+bool s3c_segment_make_hole(struct s3c_object *object, struct s3c_segment *segment);
+
+/* attrs.c */
+
+/* Without references: *to is a copy that ends before what it was copied from, and from. */
+void s3c_attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from);
+/* The same with them. */
+void s3c_attrs_change(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from);
+
 /* slots.c. Lock held. */
 struct s3c_segment *s3c_segment_find(struct s3c_object *object, uint64_t index);
 /* The slot of a chunk, NULL: there is none, it is ABSENT. */

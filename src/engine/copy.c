@@ -16,6 +16,7 @@
  * What is replaced was seen by whoever asks for that: the target carries a
  * condition too, or is looked at right before (guard).
  */
+#include "engine/epochs.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@
 
 #include "object/chunks.h"
 #include "object/s3ec_body.h"
+#include "object/s3ec_keys.h"
 
 #define COPY_MAX (UINT64_C(5) << 30) /* CopyObject and UploadPartCopy, S3's limit */
 #define COPY_PART (UINT64_C(512) << 20)
@@ -430,7 +432,7 @@ static int check_whole(struct copying *at_target)
 {
 	const struct s3c_copy *copy = at_target->copy;
 	const struct s3c_engine_config *config = &at_target->engine->config;
-	const char *key_id = copy->header.key_id[0] ? copy->header.key_id : NULL;
+	bool sealed = copy->header.layout == S3C_LAYOUT_S3EC;
 	cleanup_s3ec_pass struct s3c_s3ec_pass *pass = NULL;
 	cleanup_s3ec_body struct s3c_s3ec_body *content = NULL;
 	cleanup_buf struct s3c_buf body = { .max = BODY_PART };
@@ -443,11 +445,13 @@ static int check_whole(struct copying *at_target)
 		return -ENOMEM;
 	r = s3c_s3ec_parse(&copy->extra->meta, NULL, 0, size, &s3ec, NULL, 0);
 	if (r == 0)
-		r = s3c_s3ec_unwrap_by(s3ec, config->keyring, key_id, config->kms, data_key, NULL,
-				       0);
+		r = sealed ? s3c_s3ec_open(s3ec, &copy->header, s3c_keyring_in_use(config), NULL,
+					   data_key, NULL, 0)
+			   : s3c_s3ec_unwrap(s3ec, s3c_keyring_in_use(config), config->kms,
+					     data_key, NULL, 0);
 	/* As below. */
 	if (r < 0)
-		return r == -EACCES ? 0 : r;
+		return r == -EACCES || (copy->header.kms && r != -EBADMSG) ? 0 : r;
 	r = s3c_s3ec_pass_new(s3ec, data_key, NULL, NULL, &pass);
 	for (uint64_t at = 0, n; r == 0 && at < size; at += n) {
 		n = S3C_MIN(size - at, (uint64_t)BODY_PART);
@@ -494,8 +498,8 @@ static int check_content(struct copying *c)
 	data_key = s3c_secret_alloc(S3C_KEY_LEN);
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(&copy->header, engine->config.keyring, engine->volume, NULL, data_key,
-			      NULL, 0);
+	r = s3c_header_unwrap(&copy->header, s3c_keyring_in_use(&engine->config), engine->volume,
+			      NULL, data_key, NULL, 0);
 	/* Without its key nothing can be said; the copy is as likely right as it was. */
 	if (r < 0)
 		return r == -EACCES || (copy->header.kms && r != -EBADMSG) ? 0 : r;
@@ -583,8 +587,9 @@ static int prepare(struct copying *c)
 	int r;
 
 	c->same = strcmp(copy->from, copy->to) == 0;
-	c->sealed =
-		copy->header.layout != S3C_LAYOUT_PLAIN && copy->header.layout != S3C_LAYOUT_NONE;
+	c->sealed = copy->header.layout != S3C_LAYOUT_PLAIN &&
+		    copy->header.layout != S3C_LAYOUT_NONE &&
+		    !s3c_layout_is_reference(copy->header.layout);
 	if (copy->source->etag[0])
 		c->source_etag = copy->source->etag;
 	if (!copy->op_given)
@@ -601,6 +606,35 @@ static int prepare(struct copying *c)
 	if (r == 0)
 		r = keep_extra(c);
 	return r;
+}
+
+/*
+ * A plain object of a volume that was one of sse-c may be under a customer key, which its copy
+ * would not be: such an object is only read, and written anew as a whole.
+ */
+static int refuse_ssec(struct copying *c)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_HEAD,
+		.key = c->copy->from,
+		.exact_key = true,
+	};
+	const struct s3c_volume *volume = c->engine->volume;
+	int r;
+
+	if (!volume || !volume->former || s3c_layout_is_sealed(c->copy->old->layout))
+		return 0;
+	r = request(c, &rq, &reply, "look at");
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	if (r != -EKEYREJECTED)
+		return s3c_engine_fail(c->engine, "look up", c->copy->from, r, reply.message);
+	s3c_error("%s is under a customer key, of the time before this volume was one of "
+		  "client-side encryption, and can be read but neither renamed nor given other "
+		  "attributes: bring it to the new mode with s3cryptfsctl rekey --migrate",
+		  c->copy->from);
+	return -EACCES;
 }
 
 static int copy_checked(struct copying *c, struct s3c_version *ret_version)
@@ -645,7 +679,11 @@ int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
 	int r = prepare(&c);
 
 	if (r == 0)
+		r = refuse_ssec(&c);
+	if (r == 0)
 		r = copy_checked(&c, ret_version);
+	if (r == 0)
+		r = s3c_epochs_confirm(engine, &copy->header);
 	if (r == 0)
 		s3c_note_generation(engine, copy->to, &copy->header, false);
 	copying_free(&c);

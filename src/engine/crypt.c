@@ -271,8 +271,8 @@ static int load_crypt(struct s3c_object *object, struct s3c_op *op, const struct
 	key = s3c_objects_secret(object->objects);
 	if (!key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(header, object->engine->config.keyring, object->engine->volume, op,
-			      key, why, sizeof(why));
+	r = s3c_header_unwrap(header, s3c_keyring_in_use(&object->engine->config),
+			      object->engine->volume, op, key, why, sizeof(why));
 	if (r < 0)
 		return s3c_object_fail(object, "open", target, r, why);
 	if (header->layout == S3C_LAYOUT_TRAILER) {

@@ -74,16 +74,19 @@ static void before_keep(const struct s3c_object *object, struct before *before)
 	};
 	if (before->saved.base)
 		s3c_entry_ref(before->saved.base);
+	s3c_xattrs_ref(before->saved.attrs.xattrs);
 	memcpy(before->next_op, object->next_op, sizeof(before->next_op));
 }
 
 static void before_restore(struct s3c_object *object, struct before *before)
 {
 	s3c_entry_put(object->saved.base);
+	s3c_attrs_clear(&object->saved.attrs);
 	object->jid = before->jid;
 	object->cid = before->cid;
 	object->saved = before->saved;
 	before->saved.base = NULL;
+	before->saved.attrs.xattrs = NULL;
 	memcpy(object->next_op, before->next_op, sizeof(object->next_op));
 	object->next_op_unused = before->next_op_unused;
 	object->next_op_synced = before->next_op_synced;
@@ -172,20 +175,21 @@ static int put_record(struct s3c_object *object, struct s3c_tx *tx)
 static void saved_clear(struct s3c_object *object)
 {
 	s3c_entry_put(object->saved.base);
+	s3c_attrs_clear(&object->saved.attrs);
 	object->saved = (struct s3c_saved){ 0 };
 }
 
 static void saved_take(struct s3c_object *object)
 {
-	s3c_entry_put(object->saved.base);
+	saved_clear(object);
 	object->saved = (struct s3c_saved){
 		.seq = object->seq,
 		.size = object->size,
 		.base_visible = object->base_visible,
 		.content = !object->base || object->content_seq != object->content_clean,
-		.attrs = object->attrs,
 		.base = object->base ? s3c_entry_ref(object->base) : NULL,
 	};
+	s3c_attrs_set(&object->saved.attrs, &object->attrs);
 	s3c_random(object->next_op, sizeof(object->next_op));
 	object->next_op_unused = true;
 	object->next_op_synced = false;
@@ -390,6 +394,20 @@ static bool saved_stands(const struct s3c_object *object)
 	       (old == now || (old && now && s3c_same_content(old, now)));
 }
 
+bool s3c_object_settled(struct s3c_object *object)
+{
+	struct s3c_engine *engine = object->engine;
+	bool settled;
+
+	s3c_mutex_lock(&engine->lock);
+	settled = !s3c_object_is_dirty(object) ||
+		  (s3c_writeback(engine) && s3c_object_kept(object) && object->next_op_synced &&
+		   !object->persisting && !object->recording && !object->lost &&
+		   saved_stands(object));
+	s3c_mutex_unlock(&engine->lock);
+	return settled;
+}
+
 /* Lock held, released. */
 static int persist_locked(struct s3c_object *object, enum s3c_tx_mode mode)
 {
@@ -430,6 +448,7 @@ static int persist_locked(struct s3c_object *object, enum s3c_tx_mode mode)
 			drop_chunks(object, cid);
 	}
 	s3c_entry_put(before.saved.base);
+	s3c_attrs_clear(&before.saved.attrs);
 	return r == -ECANCELED ? 0 : r;
 }
 

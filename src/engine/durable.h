@@ -11,6 +11,8 @@
  *	DIR		id	0	a directory whose marker is to be written
  *	RENAME		id	0	a rename of a directory that has begun
  *	UPLOAD		id	0, part	an upload that was begun, and its parts; upload_journal.h
+ *	LINK		id	0	a second name of a file that the store does not have;
+ *links.c
  *
  * Content half, durable.c and recover.c. An object has a record (jid != 0) from the first time that
  * something of it is acknowledged without the store until the store has confirmed all of it:
@@ -44,6 +46,7 @@ enum s3c_record_kind {
 	S3C_RECORD_DIR = 4,
 	S3C_RECORD_RENAME = 5,
 	S3C_RECORD_UPLOAD = 6,
+	S3C_RECORD_LINK = 7,
 };
 
 /* Are there records at all (a journal that was unlocked)? Constant. */

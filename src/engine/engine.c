@@ -2,12 +2,17 @@
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* The engine as a whole: made, ended, and what all its parts say about a failed request. */
 #include "engine/durable.h"
+#include "engine/epochs.h"
+#include "engine/links.h"
 #include "engine/names.h"
 #include "engine/ssec_store.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
+
+#include "base/metrics.h"
 
 #define TASKS_MAX 128u
 #define TIMEOUT_DEFAULT_S 120.0
@@ -57,14 +62,18 @@ static int config_check(const struct s3c_engine_config *config, struct s3c_err *
 
 static void parts_free(struct s3c_engine *engine)
 {
-	/* It looks at objects. */
+	/* They look at objects. */
+	if (engine->names && engine->objects)
+		s3c_links_stop(engine);
 	if (engine->names)
 		s3c_pending_stop(engine);
 	s3c_objects_free(engine, engine->objects);
 	s3c_names_free(engine, engine->names);
+	s3c_links_free(engine->links);
 	s3c_pool_free(engine->tasks);
 	s3c_pool_free(engine->workers);
 	s3c_keynames_free(engine->keynames);
+	s3c_epochs_free(engine->epochs);
 	free(engine->mount_path);
 	s3c_mutex_destroy(&engine->lock);
 	config_free(&engine->config);
@@ -122,6 +131,8 @@ static int parts_new(struct s3c_engine *engine)
 	unsigned cpus = (unsigned)S3C_MAX(get_nprocs(), 1);
 	int r = use_encrypted_names(engine);
 
+	if (r == 0 && engine->volume && engine->volume->family == S3C_FAMILY_CSE)
+		r = s3c_epochs_new(&engine->epochs);
 	if (r < 0)
 		return r;
 	if (engine->config.journal && *engine->config.source) {
@@ -134,10 +145,25 @@ static int parts_new(struct s3c_engine *engine)
 		r = s3c_pool_new("s3c-task", 1, TASKS_MAX + engine->config.parallel,
 				 &engine->tasks);
 	if (r == 0)
+		r = s3c_links_new(engine, &engine->links);
+	if (r == 0)
 		r = s3c_names_new(engine, &engine->names);
 	if (r == 0)
 		r = s3c_objects_new(engine, &engine->objects);
 	return r;
+}
+
+/* Is there more than one customer key that an object may be under, or need there be none? */
+static bool wants_keys_tried(const struct s3c_engine *engine)
+{
+	const struct s3c_volume *volume = engine->volume;
+	bool plain = engine->config.accept & S3C_ACCEPT_PLAIN;
+
+	if (!volume)
+		return false;
+	if (volume->family != S3C_FAMILY_SSEC)
+		return volume->former && plain;
+	return volume->ssec_key_count > 1 || volume->ssec_missing || plain;
 }
 
 int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
@@ -163,8 +189,9 @@ int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
 		strcpy(engine->host, "localhost");
 	engine->store = config->store;
 	engine->volume = config->volume;
-	r = engine->volume && (engine->volume->ssec_key_count > 1 || engine->volume->ssec_missing)
-		    ? s3c_ssec_store_new(config->store, engine->volume, &engine->store)
+	r = wants_keys_tried(engine)
+		    ? s3c_ssec_store_new(config->store, engine->volume,
+					 config->accept & S3C_ACCEPT_PLAIN, &engine->store)
 		    : 0;
 	if (r == 0)
 		r = parts_new(engine);
@@ -221,6 +248,8 @@ int s3c_engine_fail(struct s3c_engine *engine, const char *what, const char *key
 
 	if (result == -EINPROGRESS)
 		return result;
+	if (result == -EBADMSG)
+		s3c_count(S3C_COUNT_INTEGRITY, 0, 0, 1);
 	for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
 		if (failures[i].result != result)
 			continue;
@@ -232,6 +261,33 @@ int s3c_engine_fail(struct s3c_engine *engine, const char *what, const char *key
 		path ? path : "", strerror(-result), message && *message ? ": " : "",
 		message ? message : "");
 	return code;
+}
+
+int s3c_engine_key_id(struct s3c_engine *engine, const char *path, char *ret_id, size_t size)
+{
+	const struct s3c_volume *volume = engine->volume;
+	cleanup_entry struct s3c_entry *entry = NULL;
+	cleanup_free char *key = NULL;
+	const struct s3c_master_key *under;
+	const char *id = NULL;
+	int r = s3c_names_lookup(engine, S3C_NOWAIT, path, false, &entry);
+
+	if (r < 0)
+		return r;
+	if (volume && volume->family == S3C_FAMILY_SSEC) {
+		r = s3c_key_of(engine, path, entry->is_dir, &key);
+		if (r < 0)
+			return r;
+		under = s3c_ssec_store_key(volume, s3c_ssec_store_index(engine->store, key));
+		id = under ? under->id : NULL;
+	} else if (s3c_layout_is_sealed(entry->header.layout) &&
+		   entry->header.layout != S3C_LAYOUT_NONE) {
+		id = s3c_header_key_name(&entry->header);
+	}
+	if (!id || !id[0])
+		return -ENODATA;
+	snprintf(ret_id, size, "%s", id);
+	return 0;
 }
 
 void s3c_engine_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_stats)

@@ -87,6 +87,7 @@ struct s3c_engine_config {
 	unsigned parallel;     /* content transfers at once */
 	double timeout_s, ttl_s;
 	bool read_only, consistency_open, rollback_deny;
+	bool no_hardlinks;
 	bool excl_open; /* the store honours If-None-Match on PUT */
 	/* For objects without attributes of their own. */
 	uid_t default_uid;
@@ -97,8 +98,20 @@ int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
 		   struct s3c_engine **ret_engine);
 /* Commits what is dirty (logging what fails), waits for what runs, frees with the store. */
 void s3c_engine_free(struct s3c_engine *engine);
-/* Configured so, or since the store was seen not to encrypt what it was asked to. */
+/* Configured so, held so, or since the store was seen not to encrypt what it was asked to. */
 bool s3c_engine_read_only(const struct s3c_engine *engine);
+/*
+ * Refuses changes (-EROFS) until it is let go again; what was acknowledged before is sent all the
+ * same. -EROFS for a letting go of one that is read-only for another reason.
+ */
+int s3c_engine_hold_read_only(struct s3c_engine *engine, bool hold);
+
+/*
+ * Another keyring from now on, which opens the volume and whose active key has a slot there.
+ * Borrowed like the former one, which may still be looked at until the engine is freed. Not for
+ * sse-c.
+ */
+void s3c_engine_set_keyring(struct s3c_engine *engine, const struct s3c_keyring *keyring);
 
 /*
  * Finds and opens the volume of prefix (or one above), or makes one when the prefix is empty and
@@ -128,10 +141,24 @@ int s3c_engine_volume(const struct s3c_volume_request *request, struct s3c_err *
 int s3c_engine_volume_locate(const struct s3c_volume_request *request, struct s3c_err *err,
 			     char **ret_prefix);
 
-/* Takes the slot (or check) of a key out of the volume object, when it has one: conditionally, and
-   read back. The key must not be the active one. A sentence. */
+/* Takes the slot (or check) of a key, by id or ARN, out of the volume object, when it has one
+   (ret_removed): conditionally, and read back. The key must not be the active one. A sentence. */
 int s3c_engine_volume_drop_key(const struct s3c_volume_request *request, const char *key_id,
-			       struct s3c_err *err);
+			       struct s3c_err *err, size_t *ret_removed);
+
+/* Begins a new epoch in the volume object, or finds the one that was begun and is not finished, and
+   opens it. A sentence. */
+int s3c_engine_volume_begin_epoch(const struct s3c_volume_request *request, struct s3c_err *err,
+				  struct s3c_volume **ret_volume);
+/* Takes all epochs but newest out of the volume object. ret_dropped 0: there are none, or newest is
+   not the newest any more. Only when no object names them (engine/epochs.h). A sentence. */
+int s3c_engine_volume_drop_epochs(const struct s3c_volume_request *request, uint32_t newest,
+				  struct s3c_err *err, size_t *ret_dropped);
+
+/* A volume of sse-c at the prefix becomes one of cse, where that is asked for (engine/former.h).
+   All of its keys have to be in the keyring. A sentence. */
+int s3c_engine_volume_migrate(const struct s3c_volume_request *request, struct s3c_err *err,
+			      bool *ret_changed);
 
 /* The volume object of the prefix (or of one above) as it is stored, opened and checked first: its
    keys are wrapped in it. A sentence. */
@@ -145,17 +172,31 @@ int s3c_engine_volume_export(const struct s3c_volume_request *request, struct s3
 int s3c_engine_volume_import(const struct s3c_volume_request *request, const void *body, size_t len,
 			     struct s3c_err *err);
 
+/*
+ * The id (or ARN) of the key that the object at path is under, by what is known. Never waits:
+ * -EINPROGRESS, it would have to be asked for; -ENODATA: no key of ours; or the lookup's error.
+ */
+int s3c_engine_key_id(struct s3c_engine *engine, const char *path, char *ret_id, size_t size);
+
 /* What stat needs. */
 struct s3c_info {
 	mode_t mode; /* with type */
 	uid_t uid;
 	gid_t gid;
+	dev_t rdev;
 	uint64_t size;   /* directories: 0; symlinks: length of the target */
 	uint64_t stored; /* bytes in the store, 0 when not there yet */
+	uint64_t taken;  /* there and here; holes take none */
 	int64_t mtime_ns, atime_ns, ctime_ns;
 	/* Changes exactly when the content does (local changes included: those are ours). Compared
 	   by the inode layer to keep or drop kernel caches. */
 	uint8_t content_token[16];
+	bool unstored; /* not in the store: once it is, the same content may have another token */
+	/* The file has a body, which all its names share, with this id; how many names there are,
+	   as far as is known, else 1. */
+	bool linked;
+	uint8_t body[16];
+	unsigned nlink;
 	int64_t valid_ns; /* monotonic time up to which this may be kept; already past for a dirty
 			     object */
 };
@@ -224,6 +265,12 @@ void s3c_pages_release(struct s3c_engine *engine, struct s3c_pages *pages);
 int s3c_object_write(struct s3c_object *object, struct s3c_op *op, uint64_t offset,
 		     const void *data, size_t len, bool append);
 int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t size);
+/* Bytes that the file has become zeros, and where they can holes; its size stays. */
+int s3c_object_zero(struct s3c_object *object, struct s3c_op *op, uint64_t offset, uint64_t len);
+/* The first byte from offset on that is data, or in a hole (which the end of the file is, too).
+   Chunks are told apart, not bytes. -ENXIO: there is none, or offset is not in the file. */
+int s3c_object_seek(struct s3c_object *object, struct s3c_op *op, uint64_t offset, bool data,
+		    uint64_t *ret_offset);
 /*
  * Makes the store hold the present view: returns when the store confirmed, or with the reason why
  * not. Clean: 0 at once. One commit at a time per object; later callers wait for one that began
@@ -231,25 +278,69 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
  */
 int s3c_object_commit(struct s3c_object *object, struct s3c_op *op);
 bool s3c_object_dirty(struct s3c_object *object);
+/* Is all of it in the store, or in writeback on the disk? Names that were changed may not be. */
+bool s3c_object_settled(struct s3c_object *object);
 
 #define S3C_SET_MODE 1u
 #define S3C_SET_UID 2u
 #define S3C_SET_GID 4u
 #define S3C_SET_MTIME 8u
 #define S3C_SET_ATIME 16u
+#define S3C_SET_XATTRS 32u /* all of them, as they are to be */
+#define S3C_SET_NLINK 64u  /* the engine's own */
 /* Which of attrs to set. A dirty object takes them with its commit; otherwise the store is asked
  * now. */
 int s3c_engine_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		       struct s3c_object *object_or_null, unsigned which,
 		       const struct s3c_attrs *attrs, struct s3c_info *ret_info);
 
+/* The extended attributes, with a reference; NULL: none. object as above. */
+int s3c_engine_xattrs(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      struct s3c_object *object_or_null, struct s3c_xattrs **ret_xattrs);
+/*
+ * Sets one, as s3c_engine_setattr; value NULL: takes it away. The caller keeps others from doing
+ * so at the same time. -EEXIST, -ENODATA; -ENOSPC: more than the metadata of an object have room
+ * for; -EOPNOTSUPP: of an object that is not sealed, in a mode that seals.
+ */
+#define S3C_XATTR_CREATE 1
+#define S3C_XATTR_REPLACE 2
+int s3c_engine_setxattr(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			struct s3c_object *object_or_null, const char *name, const void *value,
+			size_t len, int flags, struct s3c_info *ret_info);
+
 /* Names. attrs: with type bits. */
 int s3c_engine_mkdir(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		     const struct s3c_attrs *attrs);
 int s3c_engine_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+/*
+ * The same. ret_joined: the file had one more name and was not stored under both yet; it is a file
+ * of that one name again, and id is that of no body any more.
+ */
+struct s3c_joined {
+	bool joined;
+	uint8_t id[16];
+};
+int s3c_engine_unlink_joined(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			     struct s3c_joined *ret_joined);
+/*
+ * Another name of a file, of a symlink too: from (a name, or s3c_engine_body_path of a body) is
+ * looked up, to must not exist. ret_body: the id that both have in struct s3c_info from now on.
+ * -EPERM: hard links are off, or from is a directory; -EMLINK; -EEXIST; -ENOENT: no name is left.
+ */
+int s3c_engine_link(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
+		    uint8_t ret_body[static 16]);
+/* The body of what has that name, as far as that is known. Never waits. */
+bool s3c_engine_body_known(struct s3c_engine *engine, const char *path,
+			   uint8_t ret_body[static 16]);
+/* The path under which the engine takes a body: a directory of its own, and hex digits. */
+#define S3C_ENGINE_BODY_PARENT ".s3cryptfs"
+#define S3C_ENGINE_BODY_DIR "links"
 int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		       const char *target, const struct s3c_attrs *attrs);
+/* A fifo, a socket or a device node, in the store (writeback: in the journal) when it returns. */
+int s3c_engine_mknod(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     const struct s3c_attrs *attrs);
 int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 			char *ret_target, size_t size);
 /* Files and whole directories. noreplace: RENAME_NOREPLACE. POSIX rules for the target's type. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* Entries: from a reply of the store to a verified snapshot of an object, or a refusal. */
+#include "engine/epochs.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 
 #include "base/crypto.h"
 #include "base/encode.h"
+#include "base/metrics.h"
 
 struct s3c_entry *s3c_entry_ref(struct s3c_entry *entry)
 {
@@ -189,6 +191,7 @@ struct s3c_entry *s3c_entry_without_tail(const struct s3c_entry *entry)
 	copy->refs = 1;
 	copy->path = path;
 	s3c_kms_wrap_ref(copy->header.kms);
+	s3c_xattrs_ref(copy->header.attrs.xattrs);
 	s3c_extra_ref(copy->extra);
 	s3c_s3ec_ref(copy->s3ec);
 	copy->tail = NULL;
@@ -216,15 +219,21 @@ void s3c_entry_info(struct s3c_engine *engine, const struct s3c_entry *entry,
 		.mode = header->attrs.mode,
 		.uid = header->attrs.uid,
 		.gid = header->attrs.gid,
+		.rdev = header->attrs.rdev,
 		.size = entry->is_dir ? 0 : header->size,
 		.stored = entry->stored_size,
+		.taken = entry->stored_size,
 		.mtime_ns = header->attrs.mtime_ns,
 		.atime_ns = header->attrs.atime_ns,
 		.ctime_ns = header->attrs.ctime_ns,
+		.nlink = header->attrs.nlink ? header->attrs.nlink : 1,
 		.valid_ns = entry->fetched_ns +
 			    (int64_t)(engine->config.ttl_s * (double)S3C_NSEC_PER_SEC),
 	};
 
+	info.linked = s3c_body_id(entry->path, info.body);
+	if (info.linked)
+		info.nlink = header->attrs.nlink;
 	if (header->layout != S3C_LAYOUT_PLAIN) {
 		memcpy(info.content_token, header->content_id, sizeof(info.content_token));
 	} else if (!entry->is_dir) {
@@ -253,21 +262,22 @@ int s3c_entry_refuse(struct s3c_engine *engine, const char *key, const struct s3
 	if (first) {
 		cleanup_free char *path = s3c_key_shown(engine, key);
 
+		s3c_count(S3C_COUNT_REFUSED, 0, 0, 1);
 		s3c_error("object %s%s refused: %s", key, path ? path : "", why);
 	}
 	return code;
 }
 
-static bool is_dir_key(const char *key)
+bool s3c_key_is_dir(const char *key)
 {
 	return key[strlen(key) - 1] == '/' || strcmp(key, S3C_RESERVED_NAME "/root") == 0;
 }
 
-static void header_plain(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+static void header_attrs(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 			 struct s3c_header *ret_header)
 {
 	const struct s3c_engine_config *config = &engine->config;
-	bool is_dir = is_dir_key(key);
+	bool is_dir = s3c_key_is_dir(key);
 	int64_t born = st->version.modified_ns ? st->version.modified_ns : engine->names->born_ns;
 	struct s3c_header header = {
 		.layout = S3C_LAYOUT_PLAIN,
@@ -293,14 +303,29 @@ static void header_plain(struct s3c_engine *engine, const char *key, const struc
 		type = S_IFREG;
 	header.attrs.mode = type | (header.attrs.mode & 07777);
 	s3c_plain_op_id(&st->meta, header.op_id);
+	if (!is_dir)
+		s3c_plain_link(st, &header);
 	*ret_header = header;
+}
+
+static int header_plain(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
+			struct s3c_header *ret_header)
+{
+	struct s3c_xattrs *xattrs;
+	int r = s3c_xattrs_decode_plain(&st->meta, &xattrs);
+
+	if (r < 0)
+		return r;
+	header_attrs(engine, key, st, ret_header);
+	ret_header->attrs.xattrs = xattrs;
+	return 0;
 }
 
 /* Its content is authenticated, its attributes are not: no more than a file of the user's. */
 static void header_foreign(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 			   const struct s3c_s3ec *s3ec, struct s3c_header *ret_header)
 {
-	header_plain(engine, key, st, ret_header);
+	header_attrs(engine, key, st, ret_header);
 	ret_header->layout = S3C_LAYOUT_FOREIGN;
 	ret_header->size = s3ec->size;
 	ret_header->attrs.mode = S_IFREG | (ret_header->attrs.mode & 0777);
@@ -313,7 +338,7 @@ static int header_unsealed(struct s3c_engine *engine, const char *key, const str
 			   struct s3c_s3ec **ret_s3ec)
 {
 	const struct s3c_engine_config *config = &engine->config;
-	bool marker = is_dir_key(key) && !st->size && !engine->volume;
+	bool marker = s3c_key_is_dir(key) && !st->size && !engine->volume;
 	int r = s3c_foreign_find(engine, key, st, instruction, ret_s3ec);
 
 	if (r == 0) {
@@ -325,8 +350,16 @@ static int header_unsealed(struct s3c_engine *engine, const char *key, const str
 	/* Folders that consoles make, in a bucket of others. */
 	if (!s3c_sealed_mode(engine) || (config->accept & S3C_ACCEPT_PLAIN) ||
 	    (marker && (config->accept & S3C_ACCEPT_FOREIGN))) {
-		header_plain(engine, key, st, ret_header);
-		return 0;
+		r = header_plain(engine, key, st, ret_header);
+		/* An unsealed name must not lead to what is sealed. */
+		if (r == 0 && ret_header->layout == S3C_LAYOUT_PLAIN_REFERENCE &&
+		    s3c_sealed_mode(engine)) {
+			s3c_header_clear(ret_header);
+			return s3c_entry_refuse(engine, key, st, -EIO,
+						"it is one of several names of a file that is not "
+						"sealed: only a mount of that mode reads it");
+		}
+		return r;
 	}
 	return s3c_entry_refuse(engine, key, st, -EIO,
 				engine->volume ? "it is not sealed by this volume; a mount with "
@@ -334,8 +367,7 @@ static int header_unsealed(struct s3c_engine *engine, const char *key, const str
 					       : "there is no volume to open it with");
 }
 
-/* What the seal cannot know: does the header make sense where it stands? */
-static const char *misfit(const struct s3c_header *header, bool is_dir)
+const char *s3c_header_misfit(const struct s3c_header *header, bool is_dir)
 {
 	mode_t type = header->attrs.mode & S_IFMT;
 
@@ -345,10 +377,14 @@ static const char *misfit(const struct s3c_header *header, bool is_dir)
 			       : "it stands for a directory and is sealed as something else";
 	if (!type)
 		return "it is sealed without a file type";
+	if (header->layout == S3C_LAYOUT_REFERENCE)
+		return S_ISDIR(type) ? "it is sealed as another name of a directory" : NULL;
 	if (S_ISDIR(type))
 		return "it is sealed as a directory and stands where a file does";
 	if ((S_ISREG(type) || S_ISLNK(type)) && header->layout == S3C_LAYOUT_NONE)
 		return "it is sealed as a file without content";
+	if (s3c_mode_is_special(type) && header->layout != S3C_LAYOUT_NONE)
+		return "it is sealed as a special file and has content";
 	return NULL;
 }
 
@@ -371,8 +407,8 @@ static int envelope_read(struct s3c_engine *engine, const char *key, const struc
 }
 
 static int header_read(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
-		       const struct s3c_instruction *instruction, struct s3c_header *ret_header,
-		       struct s3c_s3ec **ret_s3ec)
+		       const struct s3c_instruction *instruction, bool may_wait,
+		       struct s3c_header *ret_header, struct s3c_s3ec **ret_s3ec)
 {
 	char why[256] = "";
 	const char *odd;
@@ -380,8 +416,11 @@ static int header_read(struct s3c_engine *engine, const char *key, const struct 
 
 	if (!s3c_sealed_mode(engine) || !engine->volume)
 		return header_unsealed(engine, key, st, instruction, ret_header, ret_s3ec);
-	r = s3c_header_decode(&st->meta, engine->volume, s3c_rel_key(engine, key), st->size,
-			      ret_header, why, sizeof(why));
+	r = s3c_header_decode_live(engine, &st->meta, key, st->size, may_wait, ret_header, why,
+				   sizeof(why));
+	/* To be asked again, at once or later: nothing is known of the object. */
+	if (r == -EREMOTEIO || (r == -ENOKEY && !may_wait))
+		return r;
 	if (r == -ENODATA)
 		return header_unsealed(engine, key, st, instruction, ret_header, ret_s3ec);
 	if (r == -ENOMEM)
@@ -389,7 +428,7 @@ static int header_read(struct s3c_engine *engine, const char *key, const struct 
 	if (r < 0)
 		return s3c_entry_refuse(engine, key, st, r == -EACCES ? r : -EIO,
 					why[0] ? why : strerror(-r));
-	odd = misfit(ret_header, is_dir_key(key));
+	odd = s3c_header_misfit(ret_header, s3c_key_is_dir(key));
 	if (odd)
 		return s3c_entry_refuse(engine, key, st, -EIO, odd);
 	return ret_header->layout == S3C_LAYOUT_S3EC ? envelope_read(engine, key, st, ret_s3ec) : 0;
@@ -400,7 +439,7 @@ int s3c_header_of(struct s3c_engine *engine, const char *key, const struct s3c_s
 {
 	cleanup_s3ec struct s3c_s3ec *s3ec = NULL;
 
-	return header_read(engine, key, st, NULL, ret_header, &s3ec);
+	return header_read(engine, key, st, NULL, true, ret_header, &s3ec);
 }
 
 /* The same content, and encrypted once: renewing keeps the one and not the other. */
@@ -509,7 +548,8 @@ int s3c_entry_build_with(struct s3c_engine *engine, const char *path, bool is_di
 		return -ENOMEM;
 	r = s3c_key_of(engine, path, is_dir, &key);
 	if (r == 0)
-		r = header_read(engine, key, st, instruction, &entry->header, &entry->s3ec);
+		r = header_read(engine, key, st, instruction, !(flags & S3C_BUILD_NOWAIT),
+				&entry->header, &entry->s3ec);
 	if (r < 0)
 		return r;
 	entry->version = st->version;

@@ -414,9 +414,11 @@ static int build(struct s3c_flight *f, bool is_dir, struct s3c_entry **ret_entry
 	const struct s3c_entry *prior = f->prior && f->prior->is_dir == is_dir ? f->prior : NULL;
 	int r = s3c_entry_build_with(f->engine, f->path, is_dir, &answer->st, answer->tail,
 				     answer->tail_len, prior,
-				     f->looked_again ? 0 : S3C_BUILD_QUIET_ROLLBACK,
+				     (f->looked_again ? 0 : S3C_BUILD_QUIET_ROLLBACK) |
+					     (f->may_wait ? 0 : S3C_BUILD_NOWAIT),
 				     is_dir ? NULL : &instruction, ret_entry);
 
+	f->new_epoch |= r == -ENOKEY;
 	if (r == -EIO || r == -EACCES)
 		f->refusal = (struct s3c_refusal){
 			.result = r,
@@ -510,6 +512,15 @@ static void flight_run(struct s3c_job *job)
 	unsigned asks = 0;
 	int r = flight_step(f, &asks, &entry);
 
+	/* The volume object has to be read again, and workers never wait. */
+	if (f->new_epoch) {
+		f->new_epoch = false;
+		f->may_wait = true;
+		s3c_pool_submit(f->engine->tasks, &f->job);
+		return;
+	}
+	/* For one step: the next may be a worker's again. */
+	f->may_wait = false;
 	if (r == 0 && !entry && ++f->steps == STEPS_MAX) {
 		s3c_error("object %s: the store's answers contradict each other", f->key);
 		r = -EIO;

@@ -58,6 +58,8 @@ struct s3c_flight {
 	atomic_uint pending;
 	unsigned steps;
 	bool looked_again; /* after a rollback */
+	bool new_epoch;    /* an object is of one that is not known */
+	bool may_wait;     /* it runs as a task, for that */
 	struct answer object, list, dir, instruction;
 };
 

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "object/s3ec_keys.h"
 
 #define PIECE S3C_SEGMENT_SIZE /* bytes of one GET */
 #define KEPT_PART 8u           /* of memory=: what is known of the contents of closed objects */
@@ -205,21 +206,12 @@ static int unwrap(const struct s3c_pass *pass, uint8_t *data_key, char *why, siz
 {
 	const struct s3c_engine_config *config = &pass->object->engine->config;
 	const struct s3c_header *header = &pass->base->header;
-	uint8_t commitment[S3C_COMMITMENT_LEN];
-	int r;
 
 	if (header->layout == S3C_LAYOUT_FOREIGN)
-		return s3c_s3ec_unwrap(pass->base->s3ec, config->keyring, config->kms, data_key,
-				       why, why_size);
-	r = s3c_s3ec_unwrap_by(pass->base->s3ec, config->keyring, header->key_id, config->kms,
-			       data_key, why, why_size);
-	if (r == 0)
-		r = s3c_header_commitment(data_key, header->file_id, commitment);
-	if (r == 0 && !s3c_equal_ct(commitment, header->commitment, sizeof(commitment))) {
-		snprintf(why, why_size, "its key does not fit its commitment");
-		r = -EBADMSG;
-	}
-	return r;
+		return s3c_s3ec_unwrap(pass->base->s3ec, s3c_keyring_in_use(config), config->kms,
+				       data_key, why, why_size);
+	return s3c_s3ec_open(pass->base->s3ec, header, s3c_keyring_in_use(config), NULL, data_key,
+			     why, why_size);
 }
 
 static int verify(struct s3c_pass *pass, struct s3c_s3ec_body **ret_body)

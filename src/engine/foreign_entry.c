@@ -19,8 +19,7 @@
 
 #define SEALED_ALG "s3cryptfs/"
 
-/* Ours, of a volume that this mount does not have. */
-static bool is_ours(const struct s3c_meta *meta)
+bool s3c_meta_is_ours(const struct s3c_meta *meta)
 {
 	const char *alg = s3c_meta_get(meta, "x-amz-cek-alg");
 
@@ -28,8 +27,7 @@ static bool is_ours(const struct s3c_meta *meta)
 	       (alg && strncmp(alg, SEALED_ALG, strlen(SEALED_ALG)) == 0);
 }
 
-/* What this mount would have to be like. NULL: it reads it. */
-static const char *remedy(const struct s3c_engine *engine, const struct s3c_s3ec *s3ec)
+const char *s3c_foreign_remedy(const struct s3c_engine *engine, const struct s3c_s3ec *s3ec)
 {
 	unsigned accept = engine->config.accept;
 
@@ -60,7 +58,7 @@ static int refuse_with(struct s3c_engine *engine, const char *key, const struct 
 static int find_known(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 		      struct s3c_s3ec **s3ec, struct s3c_s3ec **ret_s3ec)
 {
-	const char *why = remedy(engine, *s3ec);
+	const char *why = s3c_foreign_remedy(engine, *s3ec);
 	char what[256];
 
 	if (!why) {
@@ -80,7 +78,7 @@ int s3c_foreign_find(struct s3c_engine *engine, const char *key, const struct s3
 	char why[256] = "";
 	int r;
 
-	if (is_ours(&st->meta))
+	if (s3c_meta_is_ours(&st->meta))
 		return s3c_entry_refuse(
 			engine, key, st, -EIO,
 			s3c_sealed_mode(engine) && !engine->volume
@@ -126,8 +124,8 @@ static int find_size(struct s3c_engine *engine, const struct s3c_s3ec *s3ec, con
 
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_s3ec_unwrap(s3ec, engine->config.keyring, engine->config.kms, data_key, why,
-			    why_size);
+	r = s3c_s3ec_unwrap(s3ec, s3c_keyring_in_use(&engine->config), engine->config.kms, data_key,
+			    why, why_size);
 	if (r < 0)
 		return r;
 	snprintf(why, why_size,
@@ -145,8 +143,8 @@ static int check_empty(struct s3c_engine *engine, const struct s3c_s3ec *s3ec, c
 
 	if (!data_key)
 		return -ENOMEM;
-	r = s3c_s3ec_unwrap(s3ec, engine->config.keyring, engine->config.kms, data_key, why,
-			    why_size);
+	r = s3c_s3ec_unwrap(s3ec, s3c_keyring_in_use(&engine->config), engine->config.kms, data_key,
+			    why, why_size);
 	if (r < 0)
 		return r;
 	snprintf(why, why_size, "it is not authentic: it was altered, or cut");

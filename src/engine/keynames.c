@@ -187,10 +187,7 @@ int s3c_key_name(struct s3c_engine *engine, const char *dir, const char *stored,
 	int r = 0;
 
 	if (!s3c_names_encrypted(engine)) {
-		if (!s3c_name_valid(stored, len, root))
-			return -EBADMSG;
-		memcpy(name, stored, len);
-		name[len] = '\0';
+		r = s3c_name_unescape(stored, len, name);
 	} else {
 		r = s3c_name_decrypt(engine->volume->names_key, rel, stored, len, NULL, name);
 		if (r == -ENODATA) {
@@ -200,9 +197,9 @@ int s3c_key_name(struct s3c_engine *engine, const char *dir, const char *stored,
 			    : recall(engine->keynames, key, strlen(key), name) ? 0
 									       : -ENODATA;
 		}
-		if (r == 0 && !s3c_name_valid(name, strlen(name), root))
-			r = -EBADMSG;
 	}
+	if (r == 0 && !s3c_name_valid(name, strlen(name), root))
+		r = -EBADMSG;
 	if (r == 0)
 		strcpy(ret_name, name);
 	return r;
@@ -215,6 +212,11 @@ int s3c_key_last_name(struct s3c_engine *engine, const char *key, const struct s
 	size_t len, at = last_component(rel, &len);
 	cleanup_free char *parent = strndup(rel, at);
 
+	/* Bodies have no names that are encrypted. */
+	if (s3c_path_is_body(rel)) {
+		strcpy(ret_name, rel + at);
+		return 0;
+	}
 	return parent ? s3c_name_decrypt(engine->volume->names_key, parent, rel + at, len, item,
 					 ret_name)
 		      : -ENOMEM;

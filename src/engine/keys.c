@@ -14,6 +14,9 @@
 
 /* In modes without an envelope the operation id stands in metadata of its own. */
 #define PLAIN_OP_ID "s3cryptfs-op"
+/* And what is in the packed value otherwise: the body of a reference, the names of a body. */
+#define PLAIN_LINK "s3cryptfs-link"
+#define PLAIN_NLINK "s3cryptfs-nlink"
 
 bool s3c_name_valid(const char *name, size_t len, bool root)
 {
@@ -29,6 +32,8 @@ int s3c_path_check(const char *path)
 
 	if (strlen(path) >= S3C_PATH_MAX)
 		return -ENAMETOOLONG;
+	if (s3c_path_is_body(path))
+		return 0;
 	while (*p) {
 		size_t len = strcspn(p, "/");
 
@@ -43,7 +48,70 @@ int s3c_path_check(const char *path)
 	return 0;
 }
 
+void s3c_body_path(const uint8_t id[static S3C_FILE_ID_LEN], char ret_path[static S3C_BODY_PATH])
+{
+	memcpy(ret_path, S3C_BODY_DIR, sizeof(S3C_BODY_DIR) - 1);
+	s3c_hex_encode(id, S3C_FILE_ID_LEN, ret_path + sizeof(S3C_BODY_DIR) - 1);
+}
+
+bool s3c_body_id(const char *path, uint8_t ret_id[static S3C_FILE_ID_LEN])
+{
+	const char *hex = path + sizeof(S3C_BODY_DIR) - 1;
+	uint8_t id[S3C_FILE_ID_LEN];
+
+	if (strncmp(path, S3C_BODY_DIR, sizeof(S3C_BODY_DIR) - 1) != 0 ||
+	    strlen(hex) != 2 * sizeof(id) || strspn(hex, "0123456789abcdef") != 2 * sizeof(id) ||
+	    s3c_hex_decode(hex, id, sizeof(id)) < 0)
+		return false;
+	memcpy(ret_id, id, sizeof(id));
+	return true;
+}
+
+bool s3c_path_is_body(const char *path)
+{
+	uint8_t id[S3C_FILE_ID_LEN];
+
+	return s3c_body_id(path, id);
+}
+
+/* All mounts of a volume find them at the same place. */
+static const char *body_prefix(struct s3c_engine *engine)
+{
+	const struct s3c_engine_config *config = &engine->config;
+
+	return engine->volume && config->volume_prefix ? config->volume_prefix : config->prefix;
+}
+
 /* NULL, and *ret_result 0: no memory. The slash of a directory may be one byte too many. */
+/* NULL: no memory. A component that is too long for a name makes the key too long as well. */
+static char *plain_key(const char *prefix, const char *path, bool dir)
+{
+	cleanup_buf struct s3c_buf key = { .max = 4 * S3C_PATH_MAX };
+	int r = s3c_buf_append_str(&key, prefix);
+
+	while (r == 0) {
+		size_t len = strcspn(path, "/");
+		char name[S3C_NAME_LEN_MAX + 1], stored[S3C_ESCAPED_MAX + 1];
+
+		if (len > S3C_NAME_LEN_MAX) {
+			r = s3c_buf_append(&key, path, len);
+		} else {
+			memcpy(name, path, len);
+			name[len] = '\0';
+			s3c_name_escape(name, stored);
+			r = s3c_buf_append_str(&key, stored);
+		}
+		path += len;
+		if (!*path)
+			break;
+		path++;
+		r = r < 0 ? r : s3c_buf_append_char(&key, '/');
+	}
+	if (r == 0 && dir)
+		r = s3c_buf_append_char(&key, '/');
+	return r == 0 ? s3c_buf_steal(&key) : NULL;
+}
+
 static char *encrypted_key(struct s3c_engine *engine, const char *path, bool dir, int *ret_result)
 {
 	char key[S3C_STORE_KEY_MAX + 1];
@@ -61,12 +129,17 @@ int s3c_key_of(struct s3c_engine *engine, const char *path, bool dir, char **ret
 
 	if (r < 0)
 		return r;
-	if (!*path)
+	if (s3c_path_is_body(path)) {
+		/* It is a file in any case. */
+		if (dir)
+			return -ENAMETOOLONG;
+		key = s3c_asprintf("%s%s", body_prefix(engine), path);
+	} else if (!*path)
 		key = strdup(*prefix ? prefix : ROOT_MARKER);
 	else if (s3c_names_encrypted(engine))
 		key = encrypted_key(engine, path, dir, &r);
 	else
-		key = s3c_asprintf("%s%s%s", prefix, path, dir ? "/" : "");
+		key = plain_key(prefix, path, dir);
 	if (r < 0)
 		return r;
 	if (!key)
@@ -125,7 +198,21 @@ bool s3c_sealed_mode(const struct s3c_engine *engine)
 
 bool s3c_engine_read_only(const struct s3c_engine *engine)
 {
-	return engine->config.read_only || atomic_load(&engine->store->distrusted);
+	return engine->config.read_only || atomic_load(&engine->held) ||
+	       atomic_load(&engine->store->distrusted);
+}
+
+int s3c_engine_hold_read_only(struct s3c_engine *engine, bool hold)
+{
+	if (!hold && (engine->config.read_only || atomic_load(&engine->store->distrusted)))
+		return -EROFS;
+	atomic_store(&engine->held, hold);
+	return 0;
+}
+
+void s3c_engine_set_keyring(struct s3c_engine *engine, const struct s3c_keyring *keyring)
+{
+	__atomic_store_n(&engine->config.keyring, keyring, __ATOMIC_RELEASE);
 }
 
 int s3c_writable(const struct s3c_engine *engine)
@@ -134,6 +221,38 @@ int s3c_writable(const struct s3c_engine *engine)
 		return -EROFS;
 	/* Without a volume there is nothing to seal with: such mounts only read. */
 	return s3c_sealed_mode(engine) && !engine->volume ? -EROFS : 0;
+}
+
+static int plain_link_items(const struct s3c_header *header, const char *key, struct s3c_meta *meta)
+{
+	char text[2 * S3C_FILE_ID_LEN + 1];
+
+	if (header->layout == S3C_LAYOUT_PLAIN_REFERENCE) {
+		s3c_hex_encode(header->file_id, S3C_FILE_ID_LEN, text);
+		return s3c_meta_set(meta, PLAIN_LINK, text);
+	}
+	if (!header->attrs.nlink || !strstr(key, S3C_BODY_DIR))
+		return 0;
+	snprintf(text, sizeof(text), "%u", header->attrs.nlink);
+	return s3c_meta_set(meta, PLAIN_NLINK, text);
+}
+
+void s3c_plain_link(const struct s3c_stat *st, struct s3c_header *header)
+{
+	const char *link = s3c_meta_get(&st->meta, PLAIN_LINK);
+	const char *count = s3c_meta_get(&st->meta, PLAIN_NLINK);
+	uint8_t id[S3C_FILE_ID_LEN];
+	uint64_t nlink;
+
+	if (count && s3c_parse_u64(count, S3C_NLINK_MAX, &nlink) == 0)
+		header->attrs.nlink = (unsigned)nlink;
+	/* Of other sizes it is a file that was written over one, or a copy by somebody else. */
+	if (!link || st->size != S3C_REFERENCE_LEN || s3c_hex_decode(link, id, sizeof(id)) < 0)
+		return;
+	header->layout = S3C_LAYOUT_PLAIN_REFERENCE;
+	header->size = 0;
+	memcpy(header->file_id, id, sizeof(id));
+	memcpy(header->content_id, id, sizeof(id));
 }
 
 int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *header,
@@ -150,13 +269,18 @@ int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *heade
 		if (r == 0)
 			r = s3c_key_name_item(engine, path, key, &meta);
 		if (r == 0)
-			r = s3c_header_encode(header, engine->config.keyring, engine->volume,
-					      s3c_rel_key(engine, key), &meta);
+			r = s3c_header_encode(header, s3c_keyring_in_use(&engine->config),
+					      engine->volume, s3c_rel_key(engine, key), &meta);
 	} else {
 		s3c_hex_encode(header->op_id, S3C_OP_ID_LEN, op_id);
 		r = s3c_attrs_encode(&header->attrs, &meta);
 		if (r == 0)
+			r = s3c_xattrs_encode(header->attrs.xattrs, NULL, 0, header->file_id,
+					      &meta);
+		if (r == 0)
 			r = s3c_meta_set(&meta, PLAIN_OP_ID, op_id);
+		if (r == 0)
+			r = plain_link_items(header, key, &meta);
 	}
 	if (r < 0) {
 		s3c_meta_free(&meta);
@@ -168,8 +292,9 @@ int s3c_header_to_meta(struct s3c_engine *engine, const struct s3c_header *heade
 
 bool s3c_plain_item(const char *name)
 {
-	static const char *const names[] = { "mode",  "uid",   "gid",      "mtime",
-					     "atime", "ctime", PLAIN_OP_ID };
+	static const char *const names[] = { "mode",      "uid",      "gid",      "mtime",
+					     "atime",     "ctime",    "rdev",     "xattr",
+					     PLAIN_OP_ID, PLAIN_LINK, PLAIN_NLINK };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (strcmp(name, names[i]) == 0)

@@ -13,179 +13,11 @@
  *	view	what callers get: snap itself when there is nothing to merge
  */
 #include "engine/pending.h"
+#include "engine/snapshot.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-
-static struct s3c_snapshot *snapshot_ref(struct s3c_snapshot *snap)
-{
-	__atomic_fetch_add(&snap->refs, 1, __ATOMIC_RELAXED);
-	return snap;
-}
-
-static void snapshot_put(struct s3c_snapshot *snap)
-{
-	if (!snap || __atomic_sub_fetch(&snap->refs, 1, __ATOMIC_ACQ_REL))
-		return;
-	free((void *)snap->base.items);
-	free(snap->details);
-	free(snap->arena);
-	free(snap);
-}
-
-void s3c_listing_put(struct s3c_listing *listing)
-{
-	if (listing)
-		snapshot_put(container_of(listing, struct s3c_snapshot, base));
-}
-
-/* A snapshot that is being made: names are offsets until it is finished. */
-struct draft_item {
-	size_t name;
-	mode_t type;
-	struct s3c_detail detail;
-};
-struct draft {
-	struct draft_item *items;
-	size_t count, alloc;
-	struct s3c_buf names;
-	bool has_marker;
-	bool pairs; /* instruction files are not shown beside their objects */
-};
-
-static void draft_init(struct draft *draft)
-{
-	*draft = (struct draft){ 0 };
-	s3c_buf_init(&draft->names, SIZE_MAX / 2);
-}
-
-static void draft_free(struct draft *draft)
-{
-	free(draft->items);
-	s3c_buf_free(&draft->names);
-}
-
-static int draft_add(struct draft *draft, const char *name, size_t len, mode_t type,
-		     const struct s3c_detail *detail)
-{
-	struct draft_item *item;
-	int r;
-
-	if (draft->count == draft->alloc) {
-		size_t alloc = draft->alloc ? draft->alloc * 2 : 32;
-
-		item = reallocarray(draft->items, alloc, sizeof(*item));
-		if (!item)
-			return -ENOMEM;
-		draft->items = item;
-		draft->alloc = alloc;
-	}
-	item = &draft->items[draft->count];
-	item->name = draft->names.len;
-	item->type = type;
-	item->detail = *detail;
-	r = s3c_buf_append(&draft->names, name, len);
-	if (r == 0)
-		r = s3c_buf_append_char(&draft->names, '\0');
-	if (r == 0)
-		draft->count++;
-	return r;
-}
-
-/* A directory comes before a file of the same name, which is then dropped. */
-static int compare_items(const void *a, const void *b, void *arena)
-{
-	const struct draft_item *x = a;
-	const struct draft_item *y = b;
-	int r = strcmp((const char *)arena + x->name, (const char *)arena + y->name);
-
-	return r ? r : (int)y->detail.is_dir - (int)x->detail.is_dir;
-}
-
-static int compare_names(const void *name, const void *item)
-{
-	return strcmp(name, ((const struct s3c_listing_item *)item)->name);
-}
-
-/* An instruction file sorts after its object: notes it there. */
-static bool is_instruction(const char *name, const struct s3c_listing_item *items,
-			   struct s3c_detail *details, size_t count)
-{
-	const struct s3c_listing_item *found;
-	cleanup_free char *stem = NULL;
-	size_t len;
-
-	if (!s3c_s3ec_is_instruction(name, &len))
-		return false;
-	stem = strndup(name, len);
-	found = stem ? bsearch(stem, items, count, sizeof(*items), compare_names) : NULL;
-	if (!found || details[found - items].is_dir)
-		return false;
-	details[found - items].instruction = true;
-	return true;
-}
-
-static int draft_finish(struct draft *draft, struct s3c_snapshot **ret_snap)
-{
-	struct s3c_snapshot *snap = calloc(1, sizeof(*snap));
-	struct s3c_listing_item *items = calloc(draft->count + 1, sizeof(*items));
-	size_t count = 0;
-
-	if (snap)
-		snap->details = calloc(draft->count + 1, sizeof(*snap->details));
-	if (!snap || !items || !snap->details) {
-		if (snap)
-			free(snap->details);
-		free(snap);
-		free(items);
-		return -ENOMEM;
-	}
-	if (draft->count)
-		qsort_r(draft->items, draft->count, sizeof(*draft->items), compare_items,
-			draft->names.data);
-	snap->bytes = sizeof(*snap) + draft->names.len +
-		      draft->count * (sizeof(*items) + sizeof(*snap->details));
-	snap->arena = steal_ptr(draft->names.data);
-	for (size_t i = 0; i < draft->count; i++) {
-		const struct draft_item *from = &draft->items[i];
-		const char *name = snap->arena + from->name;
-
-		if (count && strcmp(items[count - 1].name, name) == 0)
-			continue;
-		if (draft->pairs && !from->detail.is_dir &&
-		    is_instruction(name, items, snap->details, count))
-			continue;
-		items[count].name = name;
-		items[count].type = from->type;
-		snap->details[count++] = from->detail;
-	}
-	snap->base.items = items;
-	snap->base.count = count;
-	snap->refs = 1;
-	snap->has_marker = draft->has_marker;
-	draft->names = (struct s3c_buf){ 0 };
-	*ret_snap = snap;
-	return 0;
-}
-
-static size_t snapshot_find(const struct s3c_snapshot *snap, const char *name)
-{
-	size_t low = 0, high = snap->base.count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		int r = strcmp(snap->base.items[mid].name, name);
-
-		if (r == 0)
-			return mid;
-		if (r < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return SIZE_MAX;
-}
 
 static bool dir_valid(const struct s3c_dir_list *dir)
 {
@@ -230,7 +62,7 @@ enum s3c_listed s3c_listed_find(struct s3c_names *names, const char *path,
 	case S3C_CHANGE_NONE:
 		break;
 	}
-	i = snapshot_find(parent->dir->snap, s3c_path_name(path));
+	i = s3c_snapshot_find(parent->dir->snap, s3c_path_name(path));
 	if (i == SIZE_MAX)
 		return S3C_LISTED_ABSENT;
 	if (parent->dir->snap->details[i].is_dir)
@@ -249,18 +81,18 @@ struct s3c_dir_list *s3c_listed_index(struct s3c_names *names, const char *path,
 	parent = parent_node(names, path, s3c_node_find(names, path));
 	if (!parent || !dir_valid(parent->dir))
 		return NULL;
-	*ret_index = snapshot_find(parent->dir->snap, s3c_path_name(path));
+	*ret_index = s3c_snapshot_find(parent->dir->snap, s3c_path_name(path));
 	return parent->dir;
 }
 
 static void dir_drop_snap(struct s3c_names *names, struct s3c_dir_list *dir)
 {
-	snapshot_put(steal_ptr(dir->view));
+	s3c_snapshot_put(steal_ptr(dir->view));
 	if (!dir->snap)
 		return;
 	names->listing_bytes -= dir->snap->bytes;
 	TAILQ_REMOVE(&names->dir_lru, dir, lru);
-	snapshot_put(steal_ptr(dir->snap));
+	s3c_snapshot_put(steal_ptr(dir->snap));
 }
 
 /* Notes at children that are older than serial are in the listing, or no listing needs them. */
@@ -300,7 +132,7 @@ void s3c_dir_forget(struct s3c_names *names, struct s3c_node *node)
 void s3c_dir_changed(struct s3c_node *node)
 {
 	if (node->dir)
-		snapshot_put(steal_ptr(node->dir->view));
+		s3c_snapshot_put(steal_ptr(node->dir->view));
 }
 
 static struct s3c_dir_list *dir_make(struct s3c_node *node)
@@ -350,14 +182,14 @@ static void dir_set(struct s3c_names *names, struct s3c_dir_list *dir, struct s3
 void s3c_dir_set_empty(struct s3c_engine *engine, const char *path)
 {
 	struct s3c_names *names = engine->names;
-	struct draft draft;
+	struct s3c_draft draft;
 	struct s3c_snapshot *snap = NULL;
 	struct s3c_node *node;
 	struct s3c_dir_list *dir = NULL;
 
-	draft_init(&draft);
+	s3c_draft_init(&draft);
 	draft.has_marker = true;
-	draft_finish(&draft, &snap);
+	s3c_draft_finish(&draft, &snap);
 	s3c_mutex_lock(&engine->lock);
 	node = snap ? s3c_node_make(names, path) : NULL;
 	if (node)
@@ -367,8 +199,8 @@ void s3c_dir_set_empty(struct s3c_engine *engine, const char *path)
 	else if (node)
 		s3c_node_prune(names, node);
 	s3c_mutex_unlock(&engine->lock);
-	snapshot_put(snap);
-	draft_free(&draft);
+	s3c_snapshot_put(snap);
+	s3c_draft_free(&draft);
 }
 
 /* One LIST of a directory, under way. */
@@ -418,7 +250,7 @@ static mode_t listed_type(const struct s3c_detail *detail)
 	return detail->size > S3C_LINK_LEN_MAX + S3C_TAG_LEN ? S_IFREG : 0;
 }
 
-static int load_page(struct load *load, const struct s3c_list *list, struct draft *draft)
+static int load_page(struct load *load, const struct s3c_list *list, struct s3c_draft *draft)
 {
 	size_t prefix_len = strlen(load->prefix);
 
@@ -455,14 +287,14 @@ static int load_page(struct load *load, const struct s3c_list *list, struct draf
 			detail.etag_hash = s3c_hash_etag(from->etag);
 			detail.modified_ns = from->modified_ns;
 		}
-		r = draft_add(draft, name, strlen(name), listed_type(&detail), &detail);
+		r = s3c_draft_add(draft, name, strlen(name), listed_type(&detail), &detail);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int load_pages(struct load *load, struct draft *draft)
+static int load_pages(struct load *load, struct s3c_draft *draft)
 {
 	struct s3c_engine *engine = load->engine;
 	cleanup_free char *token = NULL;
@@ -516,15 +348,15 @@ static void load_run(struct s3c_job *job)
 	struct s3c_snapshot *snap = NULL;
 	struct s3c_node *node = load->node;
 	struct s3c_dir_list *dir;
-	struct draft draft;
+	struct s3c_draft draft;
 	int r;
 
-	draft_init(&draft);
+	s3c_draft_init(&draft);
 	draft.pairs = engine->config.accept & S3C_ACCEPT_FOREIGN;
 	r = load_pages(load, &draft);
 	if (r == 0)
-		r = draft_finish(&draft, &snap);
-	draft_free(&draft);
+		r = s3c_draft_finish(&draft, &snap);
+	s3c_draft_free(&draft);
 
 	s3c_mutex_lock(&engine->lock);
 	dir = node->dir;
@@ -549,7 +381,7 @@ static void load_run(struct s3c_job *job)
 	if (--names->running == 0)
 		s3c_waitq_wake_all(&names->idle);
 	s3c_mutex_unlock(&engine->lock);
-	snapshot_put(snap);
+	s3c_snapshot_put(snap);
 	free(load->hidden_key);
 	free(load->path);
 	free(load->prefix);
@@ -628,7 +460,7 @@ static int changed_children(const struct s3c_node *node, bool locals,
 }
 
 /* Adds what is known of a changed child. */
-static int draft_child(struct draft *draft, struct s3c_node *child, bool locals)
+static int draft_child(struct s3c_draft *draft, struct s3c_node *child, bool locals)
 {
 	enum s3c_overlay overlay = s3c_overlay_of(child);
 	struct s3c_detail detail = {
@@ -638,7 +470,7 @@ static int draft_child(struct draft *draft, struct s3c_node *child, bool locals)
 	mode_t type = detail.is_dir ? S_IFDIR : 0;
 
 	if (overlay == S3C_OVERLAY_DIR)
-		return draft_add(draft, name, strlen(name), type, &detail);
+		return s3c_draft_add(draft, name, strlen(name), type, &detail);
 	if (overlay == S3C_OVERLAY_ABSENT)
 		return 0;
 	if (locals && child->local) {
@@ -652,7 +484,7 @@ static int draft_child(struct draft *draft, struct s3c_node *child, bool locals)
 		detail.size = child->entry->stored_size;
 		detail.etag_hash = s3c_hash_etag(child->entry->version.etag);
 	}
-	return draft_add(draft, name, strlen(name), type, &detail);
+	return s3c_draft_add(draft, name, strlen(name), type, &detail);
 }
 
 /* The listing with what was done since, and with local names if asked for. */
@@ -660,13 +492,13 @@ static int merge(const struct s3c_node *node, bool locals, struct s3c_snapshot *
 {
 	const struct s3c_snapshot *snap = node->dir->snap;
 	cleanup_free struct s3c_node **changed = NULL;
-	struct draft draft;
+	struct s3c_draft draft;
 	size_t count, i = 0, c = 0;
 	int r = changed_children(node, locals, &changed, &count);
 
 	if (r < 0)
 		return r;
-	draft_init(&draft);
+	s3c_draft_init(&draft);
 	draft.has_marker = snap->has_marker;
 	while (r == 0 && (i < snap->base.count || c < count)) {
 		const struct s3c_listing_item *item =
@@ -676,16 +508,16 @@ static int merge(const struct s3c_node *node, bool locals, struct s3c_snapshot *
 					 : strcmp(item->name, s3c_node_name(changed[c]));
 
 		if (order < 0) {
-			r = draft_add(&draft, item->name, strlen(item->name), item->type,
-				      &snap->details[i]);
+			r = s3c_draft_add(&draft, item->name, strlen(item->name), item->type,
+					  &snap->details[i]);
 		} else {
 			r = draft_child(&draft, changed[c++], locals);
 		}
 		i += order <= 0;
 	}
 	if (r == 0)
-		r = draft_finish(&draft, ret_snap);
-	draft_free(&draft);
+		r = s3c_draft_finish(&draft, ret_snap);
+	s3c_draft_free(&draft);
 	return r;
 }
 
@@ -701,14 +533,14 @@ static int dir_view(const struct s3c_node *node, struct s3c_snapshot **ret_view)
 		LIST_FOREACH (child, &node->children, sibling)
 			same &= !differs(child, true);
 		if (same) {
-			dir->view = snapshot_ref(dir->snap);
+			dir->view = s3c_snapshot_ref(dir->snap);
 		} else {
 			r = merge(node, true, &dir->view);
 			if (r < 0)
 				return r;
 		}
 	}
-	*ret_view = snapshot_ref(dir->view);
+	*ret_view = s3c_snapshot_ref(dir->view);
 	return 0;
 }
 
@@ -798,7 +630,7 @@ int s3c_dir_emptiness(struct s3c_engine *engine, const char *path)
 			nonempty = snap->base.count > 0;
 	}
 	s3c_mutex_unlock(&engine->lock);
-	snapshot_put(snap);
+	s3c_snapshot_put(snap);
 	return nonempty;
 }
 

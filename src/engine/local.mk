@@ -13,6 +13,8 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/durable.h \
 	src/engine/engine.c \
 	src/engine/engine.h \
+	src/engine/epochs.c \
+	src/engine/epochs.h \
 	src/engine/entry.c \
 	src/engine/exclusive.c \
 	src/engine/fetch.c \
@@ -20,8 +22,17 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/flight.h \
 	src/engine/foreign.c \
 	src/engine/foreign_entry.c \
+	src/engine/former.c \
+	src/engine/former.h \
+	src/engine/fsck.c \
+	src/engine/fsck.h \
+	src/engine/fsck_private.h \
+	src/engine/fsck_repair.c \
 	src/engine/keynames.c \
 	src/engine/keys.c \
+	src/engine/links.c \
+	src/engine/links.h \
+	src/engine/links_store.c \
 	src/engine/listing.c \
 	src/engine/lookup.c \
 	src/engine/memory.c \
@@ -31,6 +42,7 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/names.c \
 	src/engine/names.h \
 	src/engine/object.c \
+	src/engine/pairs.c \
 	src/engine/pending.c \
 	src/engine/pending.h \
 	src/engine/pending_attrs.c \
@@ -47,19 +59,34 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/rekey.c \
 	src/engine/rekey.h \
 	src/engine/rename.c \
+	src/engine/rename_copy.c \
 	src/engine/rename_dir.c \
 	src/engine/rename_journal.c \
 	src/engine/renew.c \
+	src/engine/rename_tree.h \
 	src/engine/resume.c \
 	src/engine/room.c \
 	src/engine/slots.c \
+	src/engine/snapshot.c \
+	src/engine/snapshot.h \
 	src/engine/spill.c \
 	src/engine/ssec_store.c \
 	src/engine/ssec_store.h \
 	src/engine/spill.h \
+	src/engine/sweep.c \
+	src/engine/sweep.h \
 	src/engine/sync.c \
 	src/engine/upload.c \
 	src/engine/upload_journal.c \
 	src/engine/upload_journal.h \
+	src/engine/verify.c \
+	src/engine/verify.h \
+	src/engine/walk.c \
+	src/engine/walk.h \
+	src/engine/volume_change.c \
+	src/engine/volume_store.c \
+	src/engine/volume_store.h \
 	src/engine/whole.c \
-	src/engine/write.c
+	src/engine/write.c \
+	src/engine/xattr.c \
+	src/engine/zero.c

@@ -6,9 +6,12 @@
  * start flights for the names to come.
  */
 #include "engine/flight.h"
+#include "engine/links.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define COPY_PAUSE_NS (50 * S3C_NSEC_PER_MSEC)
 
 /* Which requests to begin with. Lock held. */
 static unsigned plan(struct s3c_names *names, struct s3c_node *node, bool opened)
@@ -219,17 +222,47 @@ static int ask_store(struct s3c_engine *engine, struct s3c_op *op, const char *p
 	return r;
 }
 
+static bool is_read(const struct s3c_node *node)
+{
+	return node && node->entry;
+}
+
+static bool is_refused(struct s3c_names *names, const char *path)
+{
+	const struct s3c_node *node = s3c_node_find(names, path);
+
+	return node && node->refusal;
+}
+
+/*
+ * What could be read before is refused. A store that keeps metadata beside the content (versitygw)
+ * takes the old away before it sets the new when an object is copied onto itself, and shows what is
+ * between: one look more tells. -EINPROGRESS, or the end of the wait. Lock held, released.
+ */
+static int pause_for_copy(struct s3c_names *names, struct s3c_op *op)
+{
+	struct s3c_waitq nobody;
+	int r;
+
+	s3c_waitq_init(&nobody);
+	r = s3c_waitq_wait_until(&nobody, &names->engine->lock, op,
+				 s3c_clock_monotonic_ns() + COPY_PAUSE_NS);
+	return r == -EAGAIN ? -EINPROGRESS : r;
+}
+
 static int lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
 		  bool opened, struct s3c_entry **ret_entry)
 {
 	struct s3c_names *names = engine->names;
 	struct batch batch = { .count = 0 };
 	int64_t since_ns = refresh ? s3c_clock_monotonic_ns() : 0;
+	bool was_read, doubted = false;
 	int r = s3c_path_check(path);
 
 	if (r < 0)
 		return r == -EPERM ? -ENOENT : r;
 	s3c_mutex_lock(&engine->lock);
+	was_read = is_read(s3c_node_find(names, path));
 	r = overlaid(s3c_node_find(names, path), ret_entry);
 	if (!refresh && r == -EINPROGRESS)
 		r = known(names, s3c_node_find(names, path), path, ret_entry);
@@ -257,6 +290,10 @@ static int lookup(struct s3c_engine *engine, struct s3c_op *op, const char *path
 			r = tries > 16 ? -EIO : -EINPROGRESS;
 			if (know && r == -EINPROGRESS)
 				r = known(names, s3c_node_find(names, path), path, ret_entry);
+		} else if (r < 0 && was_read && !doubted && is_refused(names, path)) {
+			doubted = true;
+			r = pause_for_copy(names, op);
+			since_ns = s3c_clock_monotonic_ns();
 		} else {
 			break;
 		}
@@ -275,8 +312,8 @@ int s3c_names_lookup(struct s3c_engine *engine, struct s3c_op *op, const char *p
  * An open object answers for its name while it has changes of its own, or while what it was opened
  * with is fresh; then the store is asked, and a newer version shows.
  */
-static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
-		       struct s3c_info *ret_info)
+static int file_info(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
+		     struct s3c_info *ret_info, struct s3c_entry **ret_reference)
 {
 	struct s3c_object *object = s3c_object_find(engine, path);
 	cleanup_entry struct s3c_entry *entry = NULL;
@@ -294,8 +331,60 @@ static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char 
 		}
 	}
 	r = lookup(engine, op, path, refresh, false, &entry);
-	if (r == 0)
+	if (r == 0 && s3c_layout_is_reference(entry->header.layout))
+		*ret_reference = steal_ptr(entry);
+	else if (r == 0)
 		s3c_entry_info(engine, entry, ret_info);
+	return r;
+}
+
+/* Of what a name refers to. */
+static int body_info(struct s3c_engine *engine, struct s3c_op *op,
+		     const struct s3c_entry *reference, bool refresh, struct s3c_info *ret_info)
+{
+	cleanup_entry struct s3c_entry *none = NULL;
+	char body[S3C_BODY_PATH];
+	struct s3c_info named;
+	int r;
+
+	s3c_body_path(reference->header.file_id, body);
+	r = file_info(engine, op, body, refresh, ret_info, &none);
+	if (r == -ENOENT || (r == 0 && none))
+		return s3c_links_broken(engine, reference);
+	if (r < 0)
+		return r;
+	s3c_entry_info(engine, reference, &named);
+	ret_info->valid_ns = S3C_MIN(ret_info->valid_ns, named.valid_ns);
+	/* This one at least, whatever was counted. */
+	ret_info->nlink = S3C_MAX(ret_info->nlink, 1u);
+	return 0;
+}
+
+static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
+		       struct s3c_info *ret_info)
+{
+	int r = -ENOENT;
+
+	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
+		cleanup_entry struct s3c_entry *reference = NULL;
+		char mapped[S3C_PATH_MAX];
+		const char *at = s3c_links_map(engine, path, mapped) ? mapped : path;
+
+		r = file_info(engine, op, at, refresh, ret_info, &reference);
+		if (r == 0 && reference) {
+			r = body_info(engine, op, reference, refresh, ret_info);
+			/* The name may be that of another file by now. */
+			if (r == -ENOLINK && !refresh && op != S3C_NOWAIT) {
+				refresh = true;
+				continue;
+			}
+			return r == -ENOLINK ? -EIO : r;
+		}
+		if (r == 0)
+			s3c_links_mark(engine, at, ret_info);
+		if (r != -ENOENT || !s3c_links_moved(engine, op, path, at))
+			break;
+	}
 	return r;
 }
 

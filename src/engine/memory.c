@@ -94,6 +94,7 @@ static int page_new(struct s3c_memory *mem, enum s3c_page_pool pool, struct s3c_
 {
 	struct s3c_page *page = TAILQ_FIRST(&mem->free);
 	uint8_t *data;
+	uint32_t used;
 
 	if (!page) {
 		int r = slab_add(mem);
@@ -104,7 +105,9 @@ static int page_new(struct s3c_memory *mem, enum s3c_page_pool pool, struct s3c_
 	}
 	TAILQ_REMOVE(&mem->free, page, link);
 	data = page->data;
-	*page = (struct s3c_page){ .data = data, .pool = pool };
+	/* What is brought comes from outside, whole; what is written tells how much it was. */
+	used = pool == S3C_PAGE_READ ? S3C_CHUNK_STRIDE : page->used;
+	*page = (struct s3c_page){ .data = data, .pool = pool, .used = used };
 	mem->used[pool]++;
 	*ret_page = page;
 	return 0;

@@ -41,12 +41,14 @@ enum s3c_page_list {
 /*
  * One chunk in memory. On a list exactly while it is idle (pins == 0) and belongs to a slot
  * (object != NULL); the oldest is the head. Its data has 65,536 valid bytes then, zeros past the
- * end of the file.
+ * end of the file. Many files are small: `used` spares them the rest of the page, which then is
+ * neither cleared, nor written to the spill file, nor given memory by the kernel.
  */
 struct s3c_page {
 	uint8_t *data;             /* S3C_CHUNK_STRIDE bytes: ciphertext is opened in place */
 	struct s3c_object *object; /* NULL: belongs to a fetch, or its slot let go of it */
 	uint64_t chunk;
+	uint32_t used; /* from this byte on the data is zero; in a free page too */
 	unsigned pins; /* readers, and one for each writing, sealing and spilling */
 	unsigned writing, sealing;
 	bool spilling;

@@ -5,6 +5,7 @@
  * no other operation of this machine comes between its look and its change; what
  * has been sent is never interrupted.
  */
+#include "engine/links.h"
 #include "engine/pending.h"
 
 #include <errno.h>
@@ -38,6 +39,8 @@ static int check_absent(struct s3c_engine *engine, struct s3c_op *op, const char
 		s3c_object_close(object);
 		return -EEXIST;
 	}
+	if (s3c_links_taken(engine, path))
+		return -EEXIST;
 	r = s3c_names_lookup(engine, op, path, false, &entry);
 	return r == 0 ? -EEXIST : r == -ENOENT ? 0 : r;
 }
@@ -175,10 +178,10 @@ static int remove_dir(struct s3c_engine *engine, struct s3c_op *op, const char *
 	bool marker = false;
 	int r;
 
-	if (object) {
+	if (object)
 		s3c_object_close(object);
+	if (object || s3c_links_taken(engine, path))
 		return -ENOTDIR;
-	}
 	r = s3c_names_lookup(engine, op, path, false, &entry);
 	if (r < 0)
 		return r;
@@ -368,9 +371,11 @@ static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char 
 	return S3C_MIN(r, 0);
 }
 
-int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+int s3c_unlink_name(struct s3c_engine *engine, struct s3c_op *op, const char *path)
 {
 	struct s3c_hold hold = { .path = path, .removes = true };
+	uint8_t body[S3C_FILE_ID_LEN];
+	bool refers = false;
 	int r = begin(engine, op, path);
 
 	if (r == -EBUSY)
@@ -380,9 +385,39 @@ int s3c_engine_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *
 		r = s3c_hold_begin(engine, op, &hold, 1);
 	if (r < 0)
 		return r;
-	r = s3c_writeback(engine) ? s3c_pending_unlink(engine, op, path)
-				  : unlink_path(engine, op, path);
+	if (s3c_links_same_pair(engine, path, path)) {
+		r = S3C_IS_REFERENCE;
+	} else {
+		refers = s3c_links_refers(engine, op, path, body);
+		r = s3c_writeback(engine) ? s3c_pending_unlink(engine, op, path)
+					  : unlink_path(engine, op, path);
+	}
 	s3c_hold_end(engine, &hold, 1);
+	if (r == 0 && refers)
+		s3c_links_lost_name(engine, body);
+	return r;
+}
+
+/* What is whole when it is made: a link with its target, or a special file, without one (""). */
+static int make_whole(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      const char *target, const struct s3c_attrs *attrs)
+{
+	struct s3c_object *object;
+	int r;
+
+	if (s3c_writeback(engine))
+		return s3c_pending_whole(engine, op, path, target, attrs);
+	r = s3c_object_create(engine, op, path, attrs, &object);
+	if (r < 0)
+		return r;
+	if (*target)
+		r = s3c_object_write(object, op, 0, target, strlen(target), false);
+	if (r == 0)
+		r = s3c_object_commit(object, op);
+	/* One that could not be stored must not appear later. */
+	if (r < 0 && s3c_object_dirty(object) && s3c_object_detach(object, NULL) == 0)
+		s3c_names_drop_local(engine, path);
+	s3c_object_close(object);
 	return r;
 }
 
@@ -390,7 +425,6 @@ int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char 
 		       const char *target, const struct s3c_attrs *attrs)
 {
 	struct s3c_attrs link = *attrs;
-	struct s3c_object *object;
 	size_t len = strlen(target);
 	int r = s3c_writable(engine);
 
@@ -401,19 +435,19 @@ int s3c_engine_symlink(struct s3c_engine *engine, struct s3c_op *op, const char 
 	if (!len || len > S3C_LINK_LEN_MAX)
 		return len ? -ENAMETOOLONG : -ENOENT;
 	link.mode = S_IFLNK | 0777;
-	if (s3c_writeback(engine))
-		return s3c_pending_symlink(engine, op, path, target, &link);
-	r = s3c_object_create(engine, op, path, &link, &object);
+	return make_whole(engine, op, path, target, &link);
+}
+
+int s3c_engine_mknod(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		     const struct s3c_attrs *attrs)
+{
+	int r = s3c_writable(engine);
+
 	if (r < 0)
 		return r;
-	r = s3c_object_write(object, op, 0, target, len, false);
-	if (r == 0)
-		r = s3c_object_commit(object, op);
-	/* A link that could not be stored must not appear later. */
-	if (r < 0 && s3c_object_dirty(object) && s3c_object_detach(object, NULL) == 0)
-		s3c_names_drop_local(engine, path);
-	s3c_object_close(object);
-	return r;
+	if (!s3c_mode_is_special(attrs->mode))
+		return -EINVAL;
+	return op == S3C_NOWAIT ? -EINPROGRESS : make_whole(engine, op, path, "", attrs);
 }
 
 int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,

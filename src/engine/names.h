@@ -297,6 +297,17 @@ void s3c_flights_close(struct s3c_names *names);
 /* keys.c */
 /* Is it a name that a directory entry can have? root: of the mount's root. */
 bool s3c_name_valid(const char *name, size_t len, bool root);
+/*
+ * A file with several names has one object of its own, its body, which the objects under its names
+ * refer to. Inside of the engine the body is a file like any other, under a path that no program
+ * can name. See links.h.
+ */
+#define S3C_BODY_PATH (sizeof(S3C_BODY_DIR) + 2 * (size_t)S3C_FILE_ID_LEN)
+void s3c_body_path(const uint8_t id[static S3C_FILE_ID_LEN], char ret_path[static S3C_BODY_PATH]);
+bool s3c_body_id(const char *path, uint8_t ret_id[static S3C_FILE_ID_LEN]);
+bool s3c_path_is_body(const char *path);
+/* What the metadata of an object without envelope say of names: layout, id, count. */
+void s3c_plain_link(const struct s3c_stat *st, struct s3c_header *header);
 /* -ENAMETOOLONG a name, -EPERM one that is not allowed, -EINVAL a slash too many. */
 int s3c_path_check(const char *path);
 /* Prefix of the keys in a directory: ends in '/', or is empty. The caller frees. */
@@ -363,6 +374,7 @@ bool s3c_result_lost(int result);
 
 /* entry.c */
 #define S3C_BUILD_QUIET_ROLLBACK 1u /* -EREMCHG instead of a log line: look again first */
+#define S3C_BUILD_NOWAIT 2u         /* -ENOKEY instead of asking for an epoch that is not known */
 /*
  * s3c_entry_make with the entry that was known before (or NULL): a trailer need not be read again
  * while the content is the same, and content that was brought once stays.
@@ -393,11 +405,20 @@ int s3c_entry_local(struct s3c_engine *engine, const char *path, bool is_dir,
 		    const struct s3c_header *header, const struct s3c_version *version,
 		    uint64_t stored_size, const struct s3c_entry *tail_of,
 		    struct s3c_entry **ret_entry);
+/* Is it the key of a directory's object? */
+bool s3c_key_is_dir(const char *key);
+/* What the seal cannot know: does the header make sense where it stands? NULL: it does; else words.
+ */
+const char *s3c_header_misfit(const struct s3c_header *header, bool is_dir);
 /* Says once per version of an object why it is not shown; gives code. */
 int s3c_entry_refuse(struct s3c_engine *engine, const char *key, const struct s3c_stat *st,
 		     int code, const char *why);
 
 /* foreign_entry.c */
+/* Ours, of a volume that this mount does not have: of metadata that no seal of this one opens. */
+bool s3c_meta_is_ours(const struct s3c_meta *meta);
+/* What a mount would have to be like to read it. NULL: this one does. */
+const char *s3c_foreign_remedy(const struct s3c_engine *engine, const struct s3c_s3ec *s3ec);
 /*
  * Is it an object of another S3 encryption client that this mount reads? 0 with its envelope;
  * -ENODATA: it has none; -EREMOTE: an instruction file has to be asked for first (instruction may

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "engine/links.h"
 #include "engine/pending.h"
 
 #define CACHED_MAX 4096u /* closed objects that are kept */
@@ -51,6 +52,8 @@ static void object_free(struct s3c_object *object)
 	s3c_entry_put(object->refused);
 	s3c_crypt_put(object->crypt);
 	s3c_target_put(object->target);
+	s3c_attrs_clear(&object->attrs);
+	s3c_attrs_clear(&object->saved.attrs);
 	free(object->path);
 	free(object);
 	s3c_waitq_wake_all(&objects->idle);
@@ -79,7 +82,7 @@ static int object_new(struct s3c_engine *engine, const char *path, struct s3c_ta
 	}
 	LIST_INSERT_HEAD(&objects->all, object, all);
 	object->target = s3c_target_ref(target);
-	object->attrs = *attrs;
+	s3c_attrs_set(&object->attrs, attrs);
 	object->attrs.known = true;
 	object->cut = UINT64_MAX;
 	if (entry) {
@@ -274,7 +277,7 @@ static bool object_accept(struct s3c_object *object, struct s3c_entry *entry)
 	if (s3c_same_content(object->base, entry)) {
 		if (!s3c_layout_is_sealed(ours->layout) || theirs->generation >= ours->generation) {
 			s3c_object_set_base(object, entry);
-			object->attrs = theirs->attrs;
+			s3c_attrs_set(&object->attrs, &theirs->attrs);
 			object->attrs.known = true;
 		}
 		return true;
@@ -319,9 +322,9 @@ int s3c_object_restore(struct s3c_engine *engine, const char *path, struct s3c_t
 	return 0;
 }
 
-/* 1: the file that was looked at may be gone: once more. */
-static int open_once(struct s3c_engine *engine, struct s3c_op *op, const char *path,
-		     struct s3c_object **ret_object)
+/* 1: the file that was looked at may be gone: once more. S3C_IS_REFERENCE: of ret_id. */
+static int open_once(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
+		     struct s3c_object **ret_object, struct s3c_entry **ret_reference)
 {
 	struct s3c_opening opening = { .path = path };
 	struct s3c_target *target = NULL;
@@ -342,9 +345,13 @@ static int open_once(struct s3c_engine *engine, struct s3c_op *op, const char *p
 	}
 	if (r < 0)
 		return r;
-	r = s3c_names_lookup(engine, op, path, engine->config.consistency_open, &entry);
-	if (r == 0)
+	r = s3c_names_lookup(engine, op, path, refresh || engine->config.consistency_open, &entry);
+	if (r == 0 && s3c_layout_is_reference(entry->header.layout)) {
+		*ret_reference = s3c_entry_ref(entry);
+		r = S3C_IS_REFERENCE;
+	} else if (r == 0) {
 		r = entry->is_dir ? -EISDIR : s3c_target_new(engine, path, &target);
+	}
 	s3c_mutex_lock(&engine->lock);
 	if (s3c_opening_end(engine->names, &opening) && r == 0)
 		r = 1;
@@ -359,12 +366,33 @@ static int open_once(struct s3c_engine *engine, struct s3c_op *op, const char *p
 int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		    struct s3c_object **ret_object)
 {
-	int r;
+	bool refresh = false;
+	int r = -ENOENT;
 
-	do
-		r = open_once(engine, op, path, ret_object);
-	while (r > 0);
-	return r;
+	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
+		cleanup_entry struct s3c_entry *reference = NULL, *none = NULL;
+		char mapped[S3C_PATH_MAX], body[S3C_BODY_PATH];
+		const char *at = s3c_links_map(engine, path, mapped) ? mapped : path;
+
+		r = open_once(engine, op, at, refresh, ret_object, &reference);
+		if (r == S3C_IS_REFERENCE) {
+			s3c_body_path(reference->header.file_id, body);
+			do
+				r = open_once(engine, op, body, false, ret_object, &none);
+			while (r > 0);
+			if (r == -ENOENT || r == S3C_IS_REFERENCE)
+				r = s3c_links_broken(engine, reference);
+			/* The name may be that of another file by now. */
+			if (r != -ENOLINK || refresh || op == S3C_NOWAIT)
+				return r == -ENOLINK ? -EIO : r;
+			refresh = true;
+		} else if (r <= 0 && (r != -ENOENT || !s3c_links_moved(engine, op, path, at))) {
+			return r;
+		} else if (r > 0) {
+			tries = 0;
+		}
+	}
+	return r > 0 ? -EIO : r;
 }
 
 int s3c_object_create_locked(struct s3c_engine *engine, const char *path, struct s3c_target *target,
@@ -399,6 +427,8 @@ static int create_once(struct s3c_engine *engine, struct s3c_op *op, const char 
 		return -EEXIST;
 	if (r < 0)
 		return r;
+	if (s3c_links_taken(engine, path))
+		return -EEXIST;
 	r = s3c_names_lookup(engine, op, path, false, &entry);
 	if (r == 0) {
 		s3c_entry_put(entry);
@@ -479,6 +509,21 @@ void s3c_object_close(struct s3c_object *object)
 	s3c_mutex_unlock(&engine->lock);
 }
 
+/* Bytes that the view takes, roughly: what the store has, and what is only here. Lock held. */
+static uint64_t taken(const struct s3c_object *object)
+{
+	uint64_t bytes = object->base ? object->base->stored_size : 0;
+	struct s3c_segment *segment, *tmp;
+
+	if (!s3c_object_is_dirty(object) && !object->detached)
+		return bytes;
+	if (object->base && object->base_visible < object->base->header.size)
+		bytes = S3C_MIN(bytes, object->base_visible);
+	HASH_ITER (hh, object->segments, segment, tmp)
+		bytes += (uint64_t)(segment->dirty + segment->sent) * S3C_CHUNK_SIZE;
+	return bytes;
+}
+
 void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info)
 {
 	struct s3c_engine *engine = object->engine;
@@ -490,8 +535,10 @@ void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info)
 		.mode = attrs->mode & S_IFMT ? attrs->mode : attrs->mode | S_IFREG,
 		.uid = attrs->uid,
 		.gid = attrs->gid,
+		.rdev = attrs->rdev,
 		.size = object->size,
 		.stored = object->base ? object->base->stored_size : 0,
+		.taken = taken(object),
 		.mtime_ns = attrs->mtime_ns,
 		.atime_ns = attrs->atime_ns,
 		.ctime_ns = attrs->ctime_ns,
@@ -500,6 +547,12 @@ void s3c_object_info(struct s3c_object *object, struct s3c_info *ret_info)
 		info.valid_ns = object->base->fetched_ns +
 				(int64_t)(engine->config.ttl_s * S3C_NSEC_PER_SEC);
 	memcpy(info.content_token, object->token, sizeof(info.content_token));
+	info.unstored = s3c_object_is_dirty(object);
+	info.nlink = 1;
+	info.linked = !object->detached && s3c_body_id(object->path, info.body);
+	if (info.linked)
+		info.nlink = attrs->nlink;
+	s3c_links_mark_locked(engine, object->path, &info);
 	s3c_mutex_unlock(&engine->lock);
 	*ret_info = info;
 }

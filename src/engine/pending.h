@@ -212,8 +212,8 @@ void s3c_object_attrs_stored(struct s3c_object *object, uint64_t seq);
 int s3c_pending_mkdir(struct s3c_engine *engine, const char *path, const struct s3c_attrs *attrs);
 int s3c_pending_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 int s3c_pending_unlink(struct s3c_engine *engine, struct s3c_op *op, const char *path);
-int s3c_pending_symlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
-			const char *target, const struct s3c_attrs *attrs);
+int s3c_pending_whole(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      const char *target, const struct s3c_attrs *attrs);
 /* All of s3c_object_create; takes the hold itself. */
 int s3c_pending_create(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		       const struct s3c_attrs *attrs, struct s3c_object **ret_object);
@@ -245,7 +245,6 @@ bool s3c_object_waits_at(struct s3c_engine *engine, const char *path);
 int s3c_attrs_store(struct s3c_engine *engine, const char *path, unsigned which,
 		    const struct s3c_attrs *attrs);
 bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b);
-void s3c_attrs_apply(struct s3c_attrs *to, unsigned which, const struct s3c_attrs *from);
 /*
  * s3c_marker_put for the sender: the operation id is given, nothing is logged, the store's result
  * as it is. -EEXIST: exclusive, and another marker stands there. The attributes are those of entry.

@@ -19,16 +19,22 @@ struct attrs_before {
 	bool was_dirty, recorded;
 };
 
+static void before_clear(struct attrs_before *before)
+{
+	s3c_attrs_clear(&before->attrs);
+}
+#define cleanup_before __attribute__((cleanup(before_clear)))
+
 /* Whatever it is, it is not what the store has. */
 static void fold(struct s3c_object *object, unsigned which, const struct s3c_attrs *attrs,
 		 struct attrs_before *before)
 {
 	s3c_mutex_lock(&object->engine->lock);
 	s3c_object_wait_persisted(object);
-	before->attrs = object->attrs;
+	s3c_attrs_set(&before->attrs, &object->attrs);
 	before->was_dirty = object->detached || s3c_object_is_dirty(object);
 	before->recorded = object->jid != 0;
-	s3c_attrs_apply(&object->attrs, which, attrs);
+	s3c_attrs_change(&object->attrs, which, attrs);
 	before->seq = ++object->seq;
 	s3c_mutex_unlock(&object->engine->lock);
 }
@@ -37,7 +43,7 @@ static void unfold(struct s3c_object *object, const struct attrs_before *before)
 {
 	s3c_mutex_lock(&object->engine->lock);
 	if (object->seq == before->seq && !object->committing) {
-		object->attrs = before->attrs;
+		s3c_attrs_set(&object->attrs, &before->attrs);
 		object->seq--;
 	}
 	s3c_mutex_unlock(&object->engine->lock);
@@ -46,7 +52,7 @@ static void unfold(struct s3c_object *object, const struct attrs_before *before)
 static int set_file(struct s3c_object *object, struct s3c_op *op, unsigned which,
 		    const struct s3c_attrs *attrs, struct s3c_info *ret_info)
 {
-	struct attrs_before before;
+	cleanup_before struct attrs_before before = { .seq = 0 };
 	int r;
 
 	fold(object, which, attrs, &before);
@@ -73,14 +79,16 @@ static unsigned changed_attrs(const struct s3c_attrs *now, const struct s3c_attr
 	       (now->uid != before->uid ? S3C_SET_UID : 0) |
 	       (now->gid != before->gid ? S3C_SET_GID : 0) |
 	       (now->mtime_ns != before->mtime_ns ? S3C_SET_MTIME : 0) |
-	       (now->atime_ns != before->atime_ns ? S3C_SET_ATIME : 0);
+	       (now->atime_ns != before->atime_ns ? S3C_SET_ATIME : 0) |
+	       (now->nlink != before->nlink ? S3C_SET_NLINK : 0) |
+	       (s3c_xattrs_equal(now->xattrs, before->xattrs) ? 0 : S3C_SET_XATTRS);
 }
 
 int s3c_commit_attrs_elsewhere(struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
 	cleanup_entry struct s3c_entry *base = s3c_object_base(object);
-	struct s3c_attrs attrs;
+	cleanup_attrs struct s3c_attrs attrs = { 0 };
 	uint64_t seq;
 	int r;
 
@@ -157,7 +165,7 @@ int s3c_late_setattr(struct s3c_engine *engine, struct s3c_op *op, const char *p
 		     struct s3c_info *ret_info)
 {
 	struct s3c_object *object;
-	struct attrs_before before;
+	cleanup_before struct attrs_before before = { .seq = 0 };
 	int r = opened ? -EAGAIN : late_dir(engine, op, path, which, attrs, ret_info);
 
 	if (r != -EAGAIN)

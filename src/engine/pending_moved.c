@@ -90,7 +90,7 @@ bool s3c_object_attrs_only(struct s3c_object *object, struct s3c_attrs *ret_attr
 	s3c_mutex_lock(&object->engine->lock);
 	only = attrs_only(object);
 	if (only) {
-		*ret_attrs = object->attrs;
+		s3c_attrs_set(ret_attrs, &object->attrs);
 		*ret_seq = object->seq;
 	}
 	s3c_mutex_unlock(&object->engine->lock);

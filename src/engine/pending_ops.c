@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/content.h"
+#include "engine/links.h"
 
 /* What the journal has of an object, while an operation is not certain. */
 struct record_state {
@@ -34,17 +35,20 @@ static void record_keep(const struct s3c_object *object, struct record_state *st
 	};
 	if (state->saved.base)
 		s3c_entry_ref(state->saved.base);
+	s3c_xattrs_ref(state->saved.attrs.xattrs);
 	memcpy(state->next_op, object->next_op, sizeof(state->next_op));
 }
 
 static void record_restore(struct s3c_object *object, struct record_state *state)
 {
 	s3c_entry_put(object->saved.base);
+	s3c_attrs_clear(&object->saved.attrs);
 	object->jid = state->jid;
 	object->cid = state->cid;
 	object->cut = state->cut;
 	object->saved = state->saved;
 	state->saved.base = NULL;
+	state->saved.attrs.xattrs = NULL;
 	object->record_broken = state->broken;
 	object->next_op_unused = state->next_op_unused;
 	memcpy(object->next_op, state->next_op, sizeof(object->next_op));
@@ -53,6 +57,7 @@ static void record_restore(struct s3c_object *object, struct record_state *state
 static void record_release(struct record_state *state)
 {
 	s3c_entry_put(state->saved.base);
+	s3c_attrs_clear(&state->saved.attrs);
 }
 
 /* What the object may have in the store under its present path without a reply that said so. */
@@ -113,10 +118,10 @@ int s3c_pending_rmdir(struct s3c_engine *engine, struct s3c_op *op, const char *
 	struct s3c_listing *listing = NULL;
 	int r;
 
-	if (object) {
+	if (object)
 		s3c_object_close(object);
+	if (object || s3c_links_taken(engine, path))
 		return -ENOTDIR;
-	}
 	r = s3c_names_lookup(engine, op, path, false, &entry);
 	if (r < 0)
 		return r;
@@ -427,7 +432,7 @@ static int check_free(struct s3c_engine *engine, struct s3c_op *op, const char *
 	s3c_mutex_lock(&engine->lock);
 	taken = s3c_object_waits_at(engine, path);
 	s3c_mutex_unlock(&engine->lock);
-	if (taken)
+	if (taken || s3c_links_taken(engine, path))
 		return -EEXIST;
 	r = s3c_names_lookup(engine, op, path, false, &entry);
 	return r == 0 ? -EEXIST : r == -ENOENT ? 0 : r;
@@ -494,8 +499,8 @@ int s3c_pending_create(struct s3c_engine *engine, struct s3c_op *op, const char 
 }
 
 /* A link has its target from the first record on. */
-int s3c_pending_symlink(struct s3c_engine *engine, struct s3c_op *op, const char *path,
-			const char *target, const struct s3c_attrs *attrs)
+int s3c_pending_whole(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+		      const char *target, const struct s3c_attrs *attrs)
 {
 	struct s3c_hold hold = { .path = path };
 	struct creation c = { .object = NULL };
@@ -505,7 +510,8 @@ int s3c_pending_symlink(struct s3c_engine *engine, struct s3c_op *op, const char
 		return r;
 	r = create_held(engine, op, path, attrs, false, &c);
 	if (r == 0) {
-		r = s3c_object_write(c.object, op, 0, target, strlen(target), false);
+		if (*target)
+			r = s3c_object_write(c.object, op, 0, target, strlen(target), false);
 		if (r == 0)
 			r = s3c_object_persist(c.object, S3C_TX_LAZY);
 		s3c_mutex_lock(&engine->lock);

@@ -6,6 +6,7 @@
  *	a segment ...                                        is
  *	without chunks of its own, past what base shows      a hole (plain: zeros are sent)
  *	likewise, a hole of base                             a hole
+ *	all of it written here, as zeros (not by a stream)   a hole
  *	unchanged, of base, whose data key is kept           copied, in runs of up to 5 GiB
  *	any other                                            sent, under a new salt
  *
@@ -47,6 +48,14 @@ static enum s3c_segment_kind kind_of(const struct s3c_upload *upload, const stru
 	return upload->keep && is_unchanged(c, segment) ? S3C_KIND_COPY : S3C_KIND_SEND;
 }
 
+static bool becomes_hole(const struct s3c_upload *upload, const struct s3c_commit *c,
+			 struct s3c_segment *segment)
+{
+	return c->sealed && segment->index >= upload->sent_end &&
+	       (segment->index + 1) * S3C_SEGMENT_SIZE <= c->size &&
+	       s3c_segment_make_hole(c->object, segment);
+}
+
 int s3c_plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uint64_t segments)
 {
 	struct s3c_segment *segment, *tmp;
@@ -59,7 +68,8 @@ int s3c_plan_kinds(struct s3c_upload *upload, const struct s3c_commit *c, uint64
 		upload->kinds[i] = (uint8_t)kind_of(upload, c, i);
 	HASH_ITER (hh, c->object->segments, segment, tmp)
 		if (segment->index < segments && (segment->dirty || segment->sent))
-			upload->kinds[segment->index] = S3C_KIND_SEND;
+			upload->kinds[segment->index] =
+				becomes_hole(upload, c, segment) ? S3C_KIND_HOLE : S3C_KIND_SEND;
 	if (c->sealed && upload->kinds[last] == S3C_KIND_COPY &&
 	    s3c_segment_stored_len(c->size, last) < S3C_STORE_PART_MIN)
 		upload->kinds[last] = S3C_KIND_SEND;
@@ -401,7 +411,8 @@ static void correct_attrs(struct s3c_commit *c)
 	struct s3c_attrs *stored = &c->header.attrs;
 	uint8_t op[S3C_OP_ID_LEN];
 	bool access = stored->mode != c->attrs.mode || stored->uid != c->attrs.uid ||
-		      stored->gid != c->attrs.gid;
+		      stored->gid != c->attrs.gid ||
+		      !s3c_xattrs_equal(stored->xattrs, c->attrs.xattrs);
 	bool times = !c->sealed && stored->mtime_ns != c->attrs.mtime_ns &&
 		     c->object->engine->store->caps.copy;
 

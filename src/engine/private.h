@@ -13,6 +13,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "engine/engine.h"
 #include "object/header.h"
 #include "object/s3ec.h"
@@ -31,6 +33,11 @@ struct s3c_extra {
 };
 struct s3c_extra *s3c_extra_ref(struct s3c_extra *extra); /* NULL is legal */
 void s3c_extra_put(struct s3c_extra *extra);              /* NULL is legal */
+static inline void s3c_extra_putp(struct s3c_extra **p)
+{
+	s3c_extra_put(*p);
+}
+#define cleanup_extra __attribute__((cleanup(s3c_extra_putp)))
 
 /*
  * What the store holds under one key: an immutable snapshot, reference-counted
@@ -175,13 +182,17 @@ void s3c_objects_stats(struct s3c_engine *engine, struct s3c_engine_stats *ret_s
 /* the engine itself */
 
 struct s3c_names;    /* names.c */
+struct s3c_epochs;   /* epochs.c */
 struct s3c_keynames; /* keynames.c */
+struct s3c_links;    /* links.h */
 struct s3c_objects;  /* object.c: table, memory, spill, fetch state */
 
 struct s3c_engine {
 	struct s3c_engine_config config; /* strings are copies */
 	struct s3c_store *store;
 	struct s3c_volume *volume;
+	atomic_bool held;          /* read-only until it is let go, s3c_engine_hold_read_only */
+	struct s3c_epochs *epochs; /* of a sealed volume; NULL: there is none. It has a lock */
 	/* Where names are encrypted: config.prefix is as stored; this is the path of the mount's
 	   root in the volume. */
 	char *mount_path;
@@ -189,10 +200,17 @@ struct s3c_engine {
 	char host[65];                 /* this machine, for names of conflicts and logs */
 	struct s3c_mutex lock;
 	struct s3c_names *names;     /* guarded by lock */
+	struct s3c_links *links;     /* guarded by lock */
 	struct s3c_objects *objects; /* guarded by lock */
 	struct s3c_pool *workers;    /* short jobs that compute: sealing, opening. Never wait */
 	struct s3c_pool *tasks;      /* jobs that wait for the store: commits, prefetches */
 };
+
+/* config.keyring, which s3c_engine_set_keyring may change: once for what belongs together. */
+static inline const struct s3c_keyring *s3c_keyring_in_use(const struct s3c_engine_config *config)
+{
+	return __atomic_load_n(&config->keyring, __ATOMIC_ACQUIRE);
+}
 int s3c_names_new(struct s3c_engine *engine, struct s3c_names **ret_names);
 void s3c_names_free(struct s3c_engine *engine, struct s3c_names *names);
 int s3c_objects_new(struct s3c_engine *engine, struct s3c_objects **ret_objects);

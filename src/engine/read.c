@@ -179,6 +179,8 @@ static int load_spilled(struct pinning *p, uint64_t chunk)
 	s3c_mutex_unlock(lock);
 	r = s3c_spill_read(objects->spill, spill - 1, &seal, page->data);
 	s3c_mutex_lock(lock);
+	if (r == 0)
+		page->used = seal.len;
 	object->busy--;
 	/* Its upload may have been completed meanwhile: then the chunk is ABSENT. */
 	slot = s3c_slot_find(object, chunk, &segment);
@@ -540,7 +542,8 @@ int s3c_object_read(struct s3c_object *object, struct s3c_op *op, uint64_t offse
 	n = (unsigned)((offset + len - 1) / S3C_CHUNK_SIZE - first + 1);
 	if (readahead && op != S3C_NOWAIT) {
 		ahead_note(object, readahead, offset, len);
-		if (readahead->hits > 1)
+		/* A base that shows no byte may be one that cannot be opened: a reference. */
+		if (readahead->hits > 1 && object->base_visible)
 			r = s3c_object_prepare(object, op);
 		if (r == 0 && readahead->hits > 1)
 			ahead_advance(object, readahead, offset);

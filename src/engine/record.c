@@ -11,12 +11,14 @@
 #include "engine/upload_journal.h"
 
 #define RECORD_VERSION 1
-#define FLAG_CONTENT 1
+#define FLAG_CONTENT 1u
+#define FLAG_MORE 2u
 #define COVERS_THIS 1u
 #define COVERS_LATER 2u
 #define UPLOAD_ID_MAX 2048
 #define BASE_FINAL 1u
 #define BASE_KMS 2u
+#define BASE_MORE 4u
 
 int s3c_record_put_u8(struct s3c_buf *text, unsigned value)
 {
@@ -49,13 +51,30 @@ int s3c_record_put_text(struct s3c_buf *text, const char *value)
 
 static int put_attrs(struct s3c_buf *text, const struct s3c_attrs *attrs)
 {
-	int r = s3c_record_put_u32(text, attrs->mode);
+	/* Modes have 16 bits. */
+	int r = s3c_record_put_u32(text, attrs->mode | (uint32_t)attrs->nlink << 16);
 
 	r = r < 0 ? r : s3c_record_put_u32(text, attrs->uid);
 	r = r < 0 ? r : s3c_record_put_u32(text, attrs->gid);
 	r = r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->mtime_ns);
 	r = r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->atime_ns);
 	return r < 0 ? r : s3c_record_put_u64(text, (uint64_t)attrs->ctime_ns);
+}
+
+/* What most files do not have: written where there is something, so that records of others stay
+   what earlier programs read. */
+static bool has_more(const struct s3c_attrs *attrs)
+{
+	return attrs->xattrs || s3c_mode_is_device(attrs->mode);
+}
+
+static int put_more(struct s3c_buf *text, const struct s3c_attrs *attrs)
+{
+	const struct s3c_xattrs *xattrs = attrs->xattrs;
+	int r = s3c_record_put_u64(text, attrs->rdev);
+
+	r = r < 0 ? r : s3c_record_put_u32(text, xattrs ? xattrs->len : 0);
+	return r < 0 || !xattrs ? r : s3c_buf_append(text, xattrs->text, xattrs->len);
 }
 
 static int put_kms(struct s3c_buf *text, const struct s3c_kms_wrap *wrap)
@@ -78,8 +97,10 @@ int s3c_record_put_entry(struct s3c_buf *text, const struct s3c_entry *entry)
 	r = s3c_record_put_u8(text, header->layout);
 	r = r < 0 ? r
 		  : s3c_record_put_u8(text, (header->attrs_final ? BASE_FINAL : 0) |
-						    (header->kms ? BASE_KMS : 0));
+						    (header->kms ? BASE_KMS : 0) |
+						    (has_more(&header->attrs) ? BASE_MORE : 0));
 	r = r < 0 ? r : put_attrs(text, &header->attrs);
+	r = r < 0 || !has_more(&header->attrs) ? r : put_more(text, &header->attrs);
 	r = r < 0 ? r : s3c_record_put_u32(text, header->epoch);
 	r = r < 0 ? r : s3c_buf_append(text, header->file_id, sizeof(header->file_id));
 	r = r < 0 ? r : s3c_buf_append(text, header->content_id, sizeof(header->content_id));
@@ -135,11 +156,14 @@ int s3c_record_encode(const struct s3c_object *object, struct s3c_buf *text)
 	const struct s3c_saved *saved = &object->saved;
 	int r = s3c_record_put_u8(text, RECORD_VERSION);
 
-	r = r < 0 ? r : s3c_record_put_u8(text, saved->content ? FLAG_CONTENT : 0);
+	r = r < 0 ? r
+		  : s3c_record_put_u8(text, (saved->content ? FLAG_CONTENT : 0) |
+						    (has_more(&saved->attrs) ? FLAG_MORE : 0));
 	r = r < 0 ? r : s3c_record_put_text(text, object->path);
 	r = r < 0 ? r : s3c_record_put_u64(text, saved->size);
 	r = r < 0 ? r : s3c_record_put_u64(text, saved->base_visible);
 	r = r < 0 ? r : put_attrs(text, &saved->attrs);
+	r = r < 0 || !has_more(&saved->attrs) ? r : put_more(text, &saved->attrs);
 	r = r < 0 ? r : s3c_record_put_u64(text, object->cid);
 	r = r < 0 ? r : s3c_record_put_entry(text, saved->base);
 	return r < 0 ? r : put_ops(text, object);
@@ -198,11 +222,28 @@ static void get_attrs(struct s3c_record_reader *reader, struct s3c_attrs *attrs)
 {
 	*attrs = (struct s3c_attrs){ .known = true };
 	attrs->mode = s3c_record_get_u32(reader);
+	attrs->nlink = attrs->mode >> 16;
+	attrs->mode &= 0xffff;
+	if (attrs->nlink > S3C_NLINK_MAX)
+		reader->failed = true;
 	attrs->uid = s3c_record_get_u32(reader);
 	attrs->gid = s3c_record_get_u32(reader);
 	attrs->mtime_ns = (int64_t)s3c_record_get_u64(reader);
 	attrs->atime_ns = (int64_t)s3c_record_get_u64(reader);
 	attrs->ctime_ns = (int64_t)s3c_record_get_u64(reader);
+}
+
+static int get_more(struct s3c_record_reader *reader, struct s3c_attrs *attrs)
+{
+	uint8_t text[S3C_XATTRS_MAX];
+	uint32_t len;
+
+	attrs->rdev = s3c_record_get_u64(reader);
+	len = s3c_record_get_u32(reader);
+	if (reader->failed || len > sizeof(text))
+		return -EBADMSG;
+	s3c_record_take(reader, text, len);
+	return reader->failed ? -EBADMSG : s3c_xattrs_parse(text, len, &attrs->xattrs);
 }
 
 static int get_kms(struct s3c_record_reader *reader, struct s3c_kms_wrap **ret_wrap)
@@ -239,6 +280,10 @@ int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *re
 	flags = s3c_record_get_u8(reader);
 	header.attrs_final = flags & BASE_FINAL;
 	get_attrs(reader, &header.attrs);
+	if (flags & BASE_MORE)
+		r = get_more(reader, &header.attrs);
+	if (r < 0)
+		return r;
 	header.epoch = s3c_record_get_u32(reader);
 	s3c_record_take(reader, header.file_id, sizeof(header.file_id));
 	s3c_record_take(reader, header.content_id, sizeof(header.content_id));
@@ -257,7 +302,8 @@ int s3c_record_get_entry(struct s3c_engine *engine, struct s3c_record_reader *re
 	s3c_record_get_text(reader, version.etag, sizeof(version.etag));
 	version.modified_ns = (int64_t)s3c_record_get_u64(reader);
 	s3c_record_get_text(reader, version.version_id, sizeof(version.version_id));
-	if (reader->failed || (flags & ~(BASE_FINAL | BASE_KMS)) || header.layout > S3C_LAYOUT_S3EC)
+	if (reader->failed || (flags & ~(BASE_FINAL | BASE_KMS | BASE_MORE)) ||
+	    header.layout > S3C_LAYOUT_LAST)
 		return -EBADMSG;
 	r = s3c_entry_local(engine, path, is_dir, &header, &version, stored, NULL, &entry);
 	if (r < 0)
@@ -297,6 +343,7 @@ void s3c_record_clear(struct s3c_record *record)
 {
 	free(record->path);
 	s3c_entry_put(record->saved.base);
+	s3c_attrs_clear(&record->saved.attrs);
 	*record = (struct s3c_record){ 0 };
 }
 
@@ -318,14 +365,16 @@ int s3c_record_decode(struct s3c_engine *engine, const uint8_t *data, size_t len
 	record.saved.size = s3c_record_get_u64(&reader);
 	record.saved.base_visible = s3c_record_get_u64(&reader);
 	get_attrs(&reader, &record.saved.attrs);
+	if (flags & FLAG_MORE)
+		r = get_more(&reader, &record.saved.attrs);
 	record.cid = s3c_record_get_u64(&reader);
-	if (!record.path)
+	if (r == 0 && !record.path)
 		r = -ENOMEM;
 	if (r == 0)
 		r = s3c_record_get_entry(engine, &reader, path, false, &record.saved.base);
 	if (r == 0)
 		get_ops(&reader, &record);
-	if (r == 0 && (reader.failed || reader.left || (flags & ~(unsigned)FLAG_CONTENT) ||
+	if (r == 0 && (reader.failed || reader.left || (flags & ~(FLAG_CONTENT | FLAG_MORE)) ||
 		       !*path || record.saved.size > S3C_FILE_SIZE_MAX ||
 		       record.saved.base_visible > record.saved.size))
 		r = -EBADMSG;

@@ -15,6 +15,7 @@
  * While one object is loaded it is frozen: half of it must not be sent.
  */
 #include "engine/durable.h"
+#include "engine/links.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -175,7 +176,7 @@ static void settle_view(struct s3c_object *object, struct s3c_record *record)
 	object->jid = record->jid;
 	object->cid = record->cid;
 	object->size = record->saved.size;
-	object->attrs = record->saved.attrs;
+	s3c_attrs_set(&object->attrs, &record->saved.attrs);
 	object->seq = object->record_seq = record->saved.seq = 2;
 	object->clean_seq = 0;
 	object->content_seq = 1;
@@ -183,7 +184,9 @@ static void settle_view(struct s3c_object *object, struct s3c_record *record)
 	object->cut = UINT64_MAX;
 	object->retry_ns = s3c_clock_monotonic_ns();
 	s3c_entry_put(object->saved.base);
+	s3c_attrs_clear(&object->saved.attrs);
 	object->saved = record->saved;
+	s3c_xattrs_ref(object->saved.attrs.xattrs);
 	object->saved.base = object->base ? s3c_entry_ref(object->base) : NULL;
 	/* The first is the last to be forgotten. */
 	for (unsigned i = S3C_MIN(record->op_count, (unsigned)ARRAY_LEN(object->attempts));
@@ -344,6 +347,8 @@ int s3c_engine_recover(struct s3c_engine *engine, struct s3c_recovery *ret_recov
 		if (r == 0 && !all.found.failed)
 			s3c_paused_abort_rest(engine);
 		if (r == 0)
+			r = s3c_links_load(engine);
+		if (r == 0)
 			r = s3c_pending_start(engine);
 	}
 	if (ret_recovery)
@@ -388,6 +393,7 @@ void s3c_engine_unsent(struct s3c_engine *engine,
 		fn(arg, &unsent);
 	}
 	s3c_pending_each(engine, fn, arg);
+	s3c_links_each(engine, fn, arg);
 	s3c_mutex_unlock(&engine->lock);
 }
 
@@ -494,7 +500,9 @@ int s3c_engine_sync(struct s3c_engine *engine, struct s3c_op *op)
 		if (!object->failures)
 			object->retry_ns = 0;
 	s3c_mutex_unlock(&engine->lock);
-	r = s3c_objects_commit_below(engine, op, "");
+	r = s3c_links_settle(engine, op, "");
+	if (r == 0)
+		r = s3c_objects_commit_below(engine, op, "");
 	if (r == 0 && s3c_durable(engine))
 		r = s3c_pending_flush(engine, op, "");
 	return r;

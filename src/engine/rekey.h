@@ -6,13 +6,16 @@
  *	rewrap		HEAD, unwrap, wrap, a copy of the object onto itself (copy.c)
  *	SSE-C		HEAD, under each key that it may be; a copy of the object onto itself,
  *			from that key to the one in use (or it is read and written)
- *	reencrypt	HEAD; the content is read and written under a new data key (renew.c)
- *	migrate		likewise, for what is not sealed and is accepted, with both of the former
+ *	reencrypt	HEAD; what is not of the newest epoch yet is read and written under a new
+ *			data key (renew.c), and what has none is sealed anew
+ *	migrate		likewise, for what is not sealed and is accepted, with both of the former;
+ *			in modes of the store, and of what is under no key with SSE-C: HEAD; a
+ *			copy of the object onto itself
  *	count		HEAD
  *
- * Nothing about it is kept: what is under the new key already tells that by itself, so that one
- * which was killed is begun again and goes on (reencrypt: from the start). An object that is
- *changed by somebody else in between is looked at again.
+ * Nothing about it is kept: what is under the new key, or of the newest epoch, already tells that
+ *by itself, so that one which was killed is begun again and goes on. An object that is changed by
+ * somebody else in between is looked at again.
  */
 #pragma once
 
@@ -27,12 +30,14 @@ struct s3c_rekey_counts {
 	uint64_t changed;
 	uint64_t current;  /* COUNT: under other keys */
 	uint64_t keyless;  /* folders and the like have no data key */
-	uint64_t migrated; /* sealed, and were not before */
+	uint64_t migrated; /* sealed, or encrypted by the store, and were not so before */
 	uint64_t plain;    /* not sealed by this program */
 	uint64_t foreign;  /* of another S3 encryption client */
 	uint64_t gone;     /* deleted meanwhile */
 	uint64_t skipped;  /* each was told */
 	uint64_t needing;  /* COUNT: under the key */
+	/* How often one was seen to name another epoch than the newest: besides the sum. */
+	uint64_t older;
 };
 
 struct s3c_rekey_request {
@@ -40,7 +45,10 @@ struct s3c_rekey_request {
 	/* COUNT: the one asked for; else the one that is to wrap, which for what is written anew is
 	   the active one, and of a KMS the active one's ARN. */
 	const char *key_id;
-	bool migrate;             /* what is plain or foreign, and accepted, is sealed */
+	/* What is plain or foreign, and accepted, is sealed. In modes of the store: what it does
+	   not encrypt so is copied onto itself. Those have nothing else, and no key_id. */
+	bool migrate;
+	const char *sse_key_id;   /* of such a mode: as in s3c_sse_is */
 	const char *const *paths; /* of files or directories, at or below which; NULL ends them */
 	unsigned parallel;        /* objects at once */
 	/* Both from any thread, one at a time, and neither may call the engine. */

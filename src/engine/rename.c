@@ -10,6 +10,7 @@
  * do is done by it now, after what was pending of the two names.
  */
 #include "engine/content.h"
+#include "engine/links.h"
 #include "engine/pending.h"
 
 #include <errno.h>
@@ -43,6 +44,7 @@ static void rename_free(struct rename *rn)
 		s3c_object_close(steal_ptr(rn->target));
 	s3c_entry_put(steal_ptr(rn->source_entry));
 	s3c_entry_put(steal_ptr(rn->target_entry));
+	s3c_attrs_clear(&rn->attrs);
 }
 
 static int find_names(struct rename *rn)
@@ -454,6 +456,16 @@ static int rename_ahead(struct rename *rn)
 	return r < 0 ? r : -EAGAIN;
 }
 
+/* Are both names of one file? */
+static bool refers_same(const struct rename *rn)
+{
+	const struct s3c_entry *a = rn->source_entry, *b = rn->target_entry;
+
+	return a && b && s3c_layout_is_reference(a->header.layout) &&
+	       s3c_layout_is_reference(b->header.layout) &&
+	       memcmp(a->header.file_id, b->header.file_id, S3C_FILE_ID_LEN) == 0;
+}
+
 static int rename_held(struct rename *rn)
 {
 	int r = find_checked(rn);
@@ -466,12 +478,55 @@ static int rename_held(struct rename *rn)
 	}
 	if (r < 0)
 		return r;
+	/* Both names are the file's, and stay. */
+	if (refers_same(rn))
+		return 0;
 	if (rn->source)
 		return rename_open(rn);
 	if (!rn->source_entry->is_dir)
 		return rename_closed(rn);
 	return s3c_rename_dir(rn->engine, rn->op, rn->from, rn->to, rn->source_entry,
 			      rn->target_entry);
+}
+
+/* The names of a pair, of which the first goes. */
+int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to)
+{
+	struct rename rn = { .engine = engine, .op = op, .from = from, .to = to };
+	int r = rename_held(&rn);
+
+	rename_free(&rn);
+	return r;
+}
+
+/* Has a file lost a name, by having been replaced? */
+static bool lost_name(const struct rename *rn, uint8_t ret_body[static S3C_FILE_ID_LEN])
+{
+	const struct s3c_entry *target = rn->target_entry;
+
+	if (!target || !s3c_layout_is_reference(target->header.layout))
+		return false;
+	memcpy(ret_body, target->header.file_id, S3C_FILE_ID_LEN);
+	return true;
+}
+
+/* Pairs are stored as what they are before a rename has to do with them. */
+static int hold_settled(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds)
+{
+	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
+		int r = s3c_links_settle(engine, op, holds[0].path);
+
+		if (r == 0)
+			r = s3c_links_settle(engine, op, holds[1].path);
+		if (r == 0)
+			r = s3c_hold_begin(engine, op, holds, 2);
+		if (r < 0)
+			return r;
+		if (!s3c_links_any(engine, holds[0].path) && !s3c_links_any(engine, holds[1].path))
+			return 0;
+		s3c_hold_end(engine, holds, 2);
+	}
+	return -EBUSY;
 }
 
 static int check_paths(struct s3c_engine *engine, const char *from, const char *to)
@@ -502,22 +557,27 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 		.to = to,
 		.noreplace = noreplace,
 	};
+	uint8_t body[S3C_FILE_ID_LEN];
 	struct s3c_info info;
+	bool lost;
 	int r = check_paths(engine, from, to);
 
 	if (r < 0)
 		return r;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	if (strcmp(from, to) == 0) {
+	if (strcmp(from, to) == 0 || s3c_links_same_pair(engine, from, to)) {
 		r = s3c_engine_lookup(engine, op, from, &info);
 		return r == 0 && noreplace ? -EEXIST : r;
 	}
-	r = s3c_hold_begin(engine, op, holds, 2);
+	r = hold_settled(engine, op, holds);
 	if (r < 0)
 		return r;
 	r = rename_held(&rn);
+	lost = r == 0 && lost_name(&rn, body) && !refers_same(&rn);
 	rename_free(&rn);
 	s3c_hold_end(engine, holds, 2);
+	if (lost)
+		s3c_links_lost_name(engine, body);
 	return r;
 }

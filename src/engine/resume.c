@@ -61,7 +61,7 @@ static bool same_source(const struct s3c_commit *c, const struct s3c_paused *pau
 static bool is_usable(const struct s3c_commit *c, const struct s3c_paused *paused)
 {
 	const struct s3c_header *header = &paused->header;
-	const struct s3c_keyring *ring = c->object->engine->config.keyring;
+	const struct s3c_keyring *ring = s3c_keyring_in_use(&c->object->engine->config);
 
 	if (!paused->upload_id || !paused->key || strcmp(paused->key, c->target->key) != 0 ||
 	    paused->sealed != c->sealed || !same_source(c, paused))
@@ -279,7 +279,7 @@ static int take_key(const struct resuming *re)
 	upload->key = s3c_objects_secret(object->objects);
 	if (!upload->key)
 		return -ENOMEM;
-	r = s3c_header_unwrap(&upload->header, object->engine->config.keyring,
+	r = s3c_header_unwrap(&upload->header, s3c_keyring_in_use(&object->engine->config),
 			      object->engine->volume, NULL, upload->key, why, sizeof(why));
 	if (r == 0 && upload->keep && !s3c_equal_ct(upload->key, re->c->crypt->key, S3C_KEY_LEN))
 		r = -EBADMSG;

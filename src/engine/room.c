@@ -81,7 +81,7 @@ static bool drop_sent(struct s3c_objects *objects)
 }
 
 /* After the write: the page can go, unless somebody uses it. */
-static int spilled(struct s3c_page *page, uint32_t spill, const uint8_t *tag, int r)
+static int spilled(struct s3c_page *page, uint32_t spill, uint32_t len, const uint8_t *tag, int r)
 {
 	struct s3c_object *object = page->object;
 	struct s3c_objects *objects = object->objects;
@@ -95,7 +95,7 @@ static int spilled(struct s3c_page *page, uint32_t spill, const uint8_t *tag, in
 		s3c_spill_give(objects->spill, spill);
 		s3c_page_unpin(&objects->mem, page);
 	} else {
-		s3c_spill_set_tag(objects->spill, spill, tag);
+		s3c_spill_set_tag(objects->spill, spill, len, tag);
 		slot->spill = spill + 1;
 		s3c_page_to_read(&objects->mem, page);
 		s3c_page_unpin(&objects->mem, page);
@@ -117,8 +117,8 @@ static int spill_one(struct s3c_objects *objects, int64_t *ret_until_ns)
 	struct s3c_page *page = oldest(&objects->mem);
 	struct s3c_object *object;
 	uint8_t tag[S3C_TAG_LEN];
+	uint32_t spill, len;
 	uint64_t nonce;
-	uint32_t spill;
 	int r;
 
 	if (!page)
@@ -136,10 +136,11 @@ static int spill_one(struct s3c_objects *objects, int64_t *ret_until_ns)
 	object->busy++;
 	s3c_page_pin(&objects->mem, page);
 	page->spilling = true;
+	len = s3c_spill_len(page->used);
 	s3c_mutex_unlock(&objects->engine->lock);
-	r = s3c_spill_write(objects->spill, spill, nonce, page->data, tag);
+	r = s3c_spill_write(objects->spill, spill, nonce, page->data, len, tag);
 	s3c_mutex_lock(&objects->engine->lock);
-	r = spilled(page, spill, tag, r);
+	r = spilled(page, spill, len, tag, r);
 	if (r == -ENOSPC && drop_sent(objects))
 		return 0;
 	return r;

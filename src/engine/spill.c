@@ -16,7 +16,8 @@
 #include "base/secret.h"
 #include "base/util.h"
 
-#define SHRINK_MIN 256u /* slots; a smaller file is not worth it */
+#define WRITE_UNIT 4096u /* a page of the file */
+#define SHRINK_MIN 256u  /* slots; a smaller file is not worth it */
 
 struct s3c_spill {
 	char *dir;
@@ -116,10 +117,16 @@ struct s3c_spill_seal s3c_spill_seal(const struct s3c_spill *spill, uint32_t slo
 	return spill->seals[slot];
 }
 
-void s3c_spill_set_tag(struct s3c_spill *spill, uint32_t slot,
+void s3c_spill_set_tag(struct s3c_spill *spill, uint32_t slot, uint32_t len,
 		       const uint8_t tag[static S3C_TAG_LEN])
 {
+	spill->seals[slot].len = len;
 	memcpy(spill->seals[slot].tag, tag, S3C_TAG_LEN);
+}
+
+uint32_t s3c_spill_len(uint32_t used)
+{
+	return S3C_MIN(DIV_ROUND_UP(used, WRITE_UNIT) * WRITE_UNIT, S3C_CHUNK_SIZE);
 }
 
 uint64_t s3c_spill_used(const struct s3c_spill *spill)
@@ -192,10 +199,10 @@ static void put_nonce(uint64_t counter, uint8_t nonce[static S3C_NONCE_LEN])
 }
 
 int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, const void *data,
-		    uint8_t ret_tag[static S3C_TAG_LEN])
+		    uint32_t len, uint8_t ret_tag[static S3C_TAG_LEN])
 {
 	cleanup_gcm struct s3c_gcm *gcm = NULL;
-	cleanup_free uint8_t *out = malloc(S3C_CHUNK_SIZE);
+	cleanup_free uint8_t *out = malloc(S3C_MAX(len, 1u));
 	uint8_t nonce_bytes[S3C_NONCE_LEN], aad[4];
 	off_t at = (off_t)slot * S3C_CHUNK_SIZE;
 	size_t done = 0;
@@ -211,11 +218,11 @@ int s3c_spill_write(struct s3c_spill *spill, uint32_t slot, uint64_t nonce, cons
 	r = s3c_gcm_new(spill->key, &gcm);
 	if (r < 0)
 		return r;
-	r = s3c_gcm_seal(gcm, nonce_bytes, aad, sizeof(aad), data, S3C_CHUNK_SIZE, out, ret_tag);
+	r = s3c_gcm_seal(gcm, nonce_bytes, aad, sizeof(aad), data, len, out, ret_tag);
 	if (r < 0)
 		return r;
-	while (done < S3C_CHUNK_SIZE) {
-		ssize_t n = pwrite(fd, out + done, S3C_CHUNK_SIZE - done, at + (off_t)done);
+	while (done < len) {
+		ssize_t n = pwrite(fd, out + done, len - done, at + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -238,8 +245,8 @@ int s3c_spill_read(struct s3c_spill *spill, uint32_t slot, const struct s3c_spil
 
 	if (fd < 0)
 		return fd;
-	while (done < S3C_CHUNK_SIZE) {
-		ssize_t n = pread(fd, out + done, S3C_CHUNK_SIZE - done, at + (off_t)done);
+	while (done < seal->len) {
+		ssize_t n = pread(fd, out + done, seal->len - done, at + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -255,10 +262,11 @@ int s3c_spill_read(struct s3c_spill *spill, uint32_t slot, const struct s3c_spil
 	r = s3c_gcm_new(spill->key, &gcm);
 	if (r < 0)
 		return r;
-	r = s3c_gcm_open(gcm, nonce_bytes, aad, sizeof(aad), out, S3C_CHUNK_SIZE, seal->tag, out);
+	r = s3c_gcm_open(gcm, nonce_bytes, aad, sizeof(aad), out, seal->len, seal->tag, out);
 	if (r < 0) {
 		s3c_error("spill file in %s: was altered", spill->dir);
 		return -EIO;
 	}
+	memset(out + seal->len, 0, S3C_CHUNK_SIZE - seal->len);
 	return 0;
 }

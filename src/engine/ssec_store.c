@@ -21,8 +21,10 @@ struct known {
 struct ssec_store {
 	struct s3c_store base;
 	struct s3c_store *inner;
-	const struct s3c_volume *volume;
-	struct s3c_mutex lock; /* guards known, and refs, cancelled, inner of calls */
+	const struct s3c_volume *volume; /* of sse-c: the one in use, or the former one */
+	bool was;                        /* the former one */
+	unsigned count;                  /* of what can be tried */
+	struct s3c_mutex lock;           /* guards known, and refs, cancelled, inner of calls */
 	struct known *known;
 };
 
@@ -105,20 +107,37 @@ static void call_unref(struct ssec_call *call)
 }
 
 /* What is read under a customer key, and where in the request it stands. */
-static const char *read_object(struct s3c_store_request *rq, const struct s3c_ssec ***ret_where)
+static const char *read_object(const struct ssec_store *ss, struct s3c_store_request *rq,
+			       const struct s3c_ssec ***ret_where)
 {
 	switch (rq->op) {
 	case S3C_STORE_GET:
 	case S3C_STORE_HEAD:
 		*ret_where = &rq->ssec;
-		return rq->ssec ? rq->key : NULL;
+		return (rq->ssec || ss->was) && !rq->exact_key ? rq->key : NULL;
 	case S3C_STORE_COPY:
 	case S3C_STORE_UPLOAD_PART_COPY:
 		*ret_where = &rq->source_ssec;
-		return rq->source_ssec ? rq->source_key : NULL;
+		return rq->source_ssec && !ss->was ? rq->source_key : NULL;
 	default:
 		return NULL;
 	}
+}
+
+/* Of the volume of sse-c; the places of both orders are in ssec_store.h. */
+static const struct s3c_master_key *key_at(const struct s3c_volume *volume, bool was,
+					   unsigned index)
+{
+	if (was)
+		return index ? volume->ssec_keys[index - 1] : NULL;
+	return index < volume->ssec_key_count ? volume->ssec_keys[index] : NULL;
+}
+
+const struct s3c_master_key *s3c_ssec_store_key(const struct s3c_volume *volume, unsigned index)
+{
+	if (volume->family == S3C_FAMILY_SSEC)
+		return key_at(volume, false, index);
+	return volume->former ? key_at(volume->former, true, index) : NULL;
 }
 
 /* Puts the key of call->index into the request. */
@@ -126,24 +145,27 @@ static int use_key(struct ssec_call *call)
 {
 	const struct s3c_volume *volume = call->ss->volume;
 	const struct s3c_ssec **where = NULL;
+	const struct s3c_master_key *key;
 	int r = 0;
 
-	if (!call->object || (!call->index && !call->key))
+	if (!call->object || (!call->index && !call->tried))
 		return 0;
+	key = key_at(volume, call->ss->was, call->index);
+	read_object(call->ss, &call->rq, &where);
+	if (!key) {
+		*where = NULL;
+		return 0;
+	}
 	if (!call->key)
 		call->key = s3c_secret_alloc(sizeof(*call->key));
 	if (!call->key)
 		return -ENOMEM;
 	if (volume->ssec_shared)
-		memcpy(call->key->key, volume->ssec_keys[call->index]->secret,
-		       sizeof(call->key->key));
+		memcpy(call->key->key, key->secret, sizeof(call->key->key));
 	else
-		r = s3c_derive_ssec_key(volume->ssec_keys[call->index], volume->id, call->object,
-					call->key->key);
-	if (r == 0) {
-		read_object(&call->rq, &where);
+		r = s3c_derive_ssec_key(key, volume->id, call->object, call->key->key);
+	if (r == 0)
 		*where = call->key;
-	}
 	return r;
 }
 
@@ -182,7 +204,7 @@ static int submit(struct ssec_call *call)
 static bool try_next(struct ssec_call *call)
 {
 	struct ssec_store *ss = call->ss;
-	unsigned count = ss->volume->ssec_key_count;
+	unsigned count = ss->count;
 	bool more;
 
 	s3c_mutex_lock(&ss->lock);
@@ -237,6 +259,7 @@ static void inner_done(void *arg, struct s3c_store_reply *reply)
 			remember_locked(ss, call->rq.key, 0);
 		s3c_mutex_unlock(&ss->lock);
 	}
+	reply->ssec_index = call->index;
 	call->done(call->arg, reply);
 	call_unref(call);
 }
@@ -256,7 +279,9 @@ static int ssec_submit(struct s3c_store *store, const struct s3c_store_request *
 	call->done = done;
 	call->arg = arg;
 	call->refs = 2; /* the callback's, and the caller's or this function's */
-	call->object = read_object(&call->rq, &where);
+	call->object = read_object(ss, &call->rq, &where);
+	/* A HEAD is refused without a word. */
+	call->rq.maybe_ssec = true;
 	s3c_mutex_lock(&ss->lock);
 	if (call->object)
 		call->first = call->index = recall_locked(ss, call->object);
@@ -313,15 +338,21 @@ static void ssec_free(struct s3c_store *store)
 	wrapper_free(ss);
 }
 
+static void ssec_refresh(struct s3c_store *store)
+{
+	s3c_store_refresh(container_of(store, struct ssec_store, base)->inner);
+}
+
 static const struct s3c_store_ops ssec_ops = {
 	.name = "ssec",
 	.submit = ssec_submit,
 	.cancel = ssec_cancel,
 	.call_put = ssec_call_put,
 	.free = ssec_free,
+	.refresh = ssec_refresh,
 };
 
-int s3c_ssec_store_new(struct s3c_store *inner, const struct s3c_volume *volume,
+int s3c_ssec_store_new(struct s3c_store *inner, const struct s3c_volume *volume, bool plain,
 		       struct s3c_store **ret_store)
 {
 	struct ssec_store *ss = calloc(1, sizeof(*ss));
@@ -331,7 +362,9 @@ int s3c_ssec_store_new(struct s3c_store *inner, const struct s3c_volume *volume,
 	ss->base = *inner;
 	ss->base.ops = &ssec_ops;
 	ss->inner = inner;
-	ss->volume = volume;
+	ss->was = volume->family != S3C_FAMILY_SSEC;
+	ss->volume = ss->was ? volume->former : volume;
+	ss->count = ss->volume->ssec_key_count + (plain || ss->was);
 	s3c_mutex_init(&ss->lock);
 	*ret_store = &ss->base;
 	return 0;

@@ -461,9 +461,13 @@ int s3c_stream_abort(struct s3c_object *object, struct s3c_op *op)
 		return -EBUSY;
 	if (!upload->cancel) {
 		upload->cancel = true;
+		/* A commit that begins meanwhile finds it busy, and does not let go of it. */
+		upload->running++;
 		s3c_mutex_unlock(lock);
 		s3c_op_interrupt(&upload->op);
 		s3c_mutex_lock(lock);
+		upload->running--;
+		s3c_waitq_wake_all(&object->waitq);
 	}
 	while (s3c_upload_is(object, serial) && (upload->running || upload->creating)) {
 		int r = s3c_waitq_wait(&object->waitq, lock, op);
@@ -502,7 +506,7 @@ static int stream_create(struct s3c_upload *upload)
 
 	s3c_mutex_lock(lock);
 	r = object->base_visible ? s3c_object_prepare(object, NULL) : 0;
-	c.attrs = object->attrs;
+	s3c_attrs_set(&c.attrs, &object->attrs);
 	c.base = object->base ? s3c_entry_ref(object->base) : NULL;
 	c.crypt = s3c_crypt_ref(object->crypt);
 	c.sealed = s3c_sealed_mode(object->engine);
@@ -517,6 +521,7 @@ static int stream_create(struct s3c_upload *upload)
 	}
 	s3c_secret_free(c.key);
 	s3c_header_clear(&c.header);
+	s3c_attrs_clear(&c.attrs);
 	s3c_crypt_put(c.crypt);
 	s3c_entry_put(c.base);
 	return r;

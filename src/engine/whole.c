@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "base/secret.h"
+#include "object/s3ec_keys.h"
 
 struct sending {
 	struct s3c_store_part done;
@@ -49,57 +50,36 @@ bool s3c_whole_format(const struct s3c_engine *engine)
 	return engine->config.format != S3C_FORMAT_CHUNKED && s3c_sealed_mode(engine);
 }
 
-static int draw_envelope(struct s3c_commit *c, struct s3c_meta *meta)
-{
-	const struct s3c_engine_config *config = &c->object->engine->config;
-	const struct s3c_master_key *active = s3c_keyring_active(config->keyring);
-	uint8_t wrapped[S3C_WRAP_GCM_LEN];
-	cleanup_free char *desc = NULL;
-	struct s3c_s3ec_wrap wrap = {
-		.alg = S3C_UNWRAP_AES_GCM,
-		.wrapped = wrapped,
-		.wrapped_len = sizeof(wrapped),
-	};
-	int r;
-
-	if (!active)
-		return -EKEYREJECTED;
-	s3c_random(c->key, S3C_KEY_LEN);
-	r = s3c_wrap_gcm(active, s3c_s3ec_content_alg(config->format), c->key, wrapped);
-	if (r == 0)
-		r = s3c_keyring_desc(active, &desc);
-	wrap.desc = desc;
-	if (r == 0)
-		r = s3c_s3ec_encode(config->format, c->key, &wrap, meta);
-	if (r == 0)
-		memcpy(c->header.key_id, active->id, sizeof(c->header.key_id));
-	return r;
-}
-
 /* Data key and header; the envelope becomes the entry's, as if the store had told it. */
 static int draw_header(struct s3c_commit *c)
 {
 	struct s3c_engine *engine = c->object->engine;
 	struct s3c_header *header = &c->header;
 	struct s3c_stat st = { .size = c->size + S3C_TAG_LEN };
+	char why[512] = "";
 	int r;
 
+	s3c_header_clear(header);
 	*header = (struct s3c_header){
 		.layout = S3C_LAYOUT_S3EC,
-		.attrs = c->attrs,
 		.epoch = engine->volume->epoch,
 		.size = c->size,
 	};
+	s3c_attrs_set(&header->attrs, &c->attrs);
 	header->attrs.known = true;
 	header->generation = s3c_next_generation(engine, c->target->key,
 						 c->base ? c->base->header.generation : 0);
-	s3c_random(header->file_id, sizeof(header->file_id));
 	s3c_random(header->content_id, sizeof(header->content_id));
 	s3c_commit_draw_op(c);
 	c->key = s3c_objects_secret(c->object->objects);
 	if (!c->key)
 		return -ENOMEM;
-	r = draw_envelope(c, &st.meta);
+	r = s3c_s3ec_draw(engine->config.format, s3c_keyring_in_use(&engine->config), NULL, header,
+			  c->key, &st.meta, why, sizeof(why));
+	if (r < 0) {
+		s3c_meta_free(&st.meta);
+		return s3c_object_fail(c->object, "get a data key for", c->target, r, why);
+	}
 	if (r == 0)
 		r = s3c_header_commitment(c->key, header->file_id, header->commitment);
 	if (r == 0)

@@ -222,10 +222,12 @@ static const uint8_t *pieces_copy(struct piece *pieces, unsigned n, const uint8_
 	for (unsigned i = 0; i < n; i++) {
 		struct piece *piece = &pieces[i];
 		uint8_t *to = piece->page->data;
+		uint32_t used = piece->page->used; /* of a fresh page: nobody else has it */
 
 		if (piece->zero) {
-			memset(to, 0, piece->from);
-			memset(to + piece->to, 0, S3C_CHUNK_SIZE - piece->to);
+			memset(to, 0, S3C_MIN(piece->from, used));
+			if (used > piece->to)
+				memset(to + piece->to, 0, used - piece->to);
 		}
 		memcpy(to + piece->from, data, piece->to - piece->from);
 		data += piece->to - piece->from;
@@ -241,6 +243,8 @@ static void pieces_done(struct s3c_object *object, struct piece *pieces, unsigne
 		struct s3c_page *page = pieces[i].page;
 
 		page->writing--;
+		/* What was there before is cleared. */
+		page->used = pieces[i].zero ? pieces[i].to : S3C_MAX(page->used, pieces[i].to);
 		if (pieces[i].zero)
 			page->fresh = false;
 		s3c_page_unpin(&object->objects->mem, page);
@@ -381,6 +385,11 @@ static int cut_chunk(struct s3c_object *object, struct s3c_op *op, uint64_t size
 
 int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t size)
 {
+	return s3c_object_cut(object, op, size, size);
+}
+
+int s3c_object_cut(struct s3c_object *object, struct s3c_op *op, uint64_t from, uint64_t size)
+{
 	struct s3c_mutex *lock = &object->engine->lock;
 	bool content;
 	int r = 0;
@@ -392,10 +401,10 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
 	s3c_mutex_lock(lock);
 	if (object->lost)
 		r = -EIO;
-	while (r == 0 && size < object->size) {
-		r = cut_wait(object, op, size);
+	while (r == 0 && from < object->size) {
+		r = cut_wait(object, op, from);
 		if (r == 0)
-			r = cut_chunk(object, op, size);
+			r = cut_chunk(object, op, from);
 		if (r <= 0)
 			break;
 		r = 0;
@@ -404,13 +413,13 @@ int s3c_object_truncate(struct s3c_object *object, struct s3c_op *op, uint64_t s
 		s3c_mutex_unlock(lock);
 		return r;
 	}
-	content = size != object->size;
-	if (size < object->size) {
-		s3c_chunks_drop(object, DIV_ROUND_UP(size, S3C_CHUNK_SIZE));
-		object->base_visible = S3C_MIN(object->base_visible, size);
-		object->cut = S3C_MIN(object->cut, size);
+	content = size != object->size || from < object->size;
+	if (from < object->size) {
+		s3c_chunks_drop(object, DIV_ROUND_UP(from, S3C_CHUNK_SIZE));
+		object->base_visible = S3C_MIN(object->base_visible, from);
+		object->cut = S3C_MIN(object->cut, from);
 		for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
-			object->attempts[i].visible = S3C_MIN(object->attempts[i].visible, size);
+			object->attempts[i].visible = S3C_MIN(object->attempts[i].visible, from);
 		s3c_waitq_wake_all(&object->waitq);
 	}
 	object->size = size;

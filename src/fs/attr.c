@@ -2,15 +2,11 @@
 /* Copyright (c) 2026 The s3cryptfs authors */
 /* Attributes of inodes. */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/encode.h"
 #include "base/util.h"
 #include "fs/private.h"
 
-#define XATTR_PREFIX "user.s3cryptfs."
 #define PATH_TRIES 4 /* lookups under a path that a rename takes away meanwhile */
 
 /* What can still be said of a file that has neither name nor content here. */
@@ -44,8 +40,8 @@ static int info_here_locked(const struct s3c_inode *inode, char ret_path[static 
 	return -EAGAIN;
 }
 
-static int get_info(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
-		    struct s3c_info *ret_info)
+int s3c_fs_info(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		struct s3c_info *ret_info)
 {
 	struct s3c_info info;
 	int r = -ESTALE;
@@ -89,7 +85,7 @@ int s3c_fs_getattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid,
 
 	if (!inode)
 		return -ESTALE;
-	r = get_info(fs, op, inode, &info);
+	r = s3c_fs_info(fs, op, inode, &info);
 	s3c_mutex_lock(&fs->inodes.lock);
 	if (r == 0) {
 		s3c_fs_learn_locked(inode, &info);
@@ -169,7 +165,7 @@ static int set_plain(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *ino
 	if (change->drop_privs && !(change->which & S3C_SET_MODE)) {
 		struct s3c_info info;
 
-		r = get_info(fs, op, inode, &info);
+		r = s3c_fs_info(fs, op, inode, &info);
 		if (r < 0)
 			return r;
 		all.attrs.mode = without_privs(info.mode);
@@ -177,7 +173,7 @@ static int set_plain(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *ino
 			all.which |= S3C_SET_MODE;
 	}
 	if (!all.which)
-		return get_info(fs, op, inode, ret_info);
+		return s3c_fs_info(fs, op, inode, ret_info);
 	object = s3c_fs_object_hold(fs, inode);
 	r = set_attrs(fs, op, inode, object, &all, ret_info);
 	if (object)
@@ -265,42 +261,4 @@ int s3c_fs_readlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, char 
 	}
 	s3c_fs_put(fs, inode);
 	return r;
-}
-
-int s3c_fs_getxattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, const char *name,
-		    char *ret_value, size_t size)
-{
-	struct s3c_object *object;
-	struct s3c_inode *inode;
-	struct s3c_info info;
-	char token[2 * sizeof(info.content_token) + 1];
-	bool dirty = false;
-	int r;
-
-	/* Kernels before 5.11 ask for security.capability before each write: no more than this. */
-	if (strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)
-		return -ENODATA;
-	name += strlen(XATTR_PREFIX);
-	inode = s3c_fs_inode(fs, nodeid);
-	if (!inode)
-		return -ESTALE;
-	r = get_info(fs, op, inode, &info);
-	object = s3c_fs_object_hold(fs, inode);
-	if (object) {
-		dirty = s3c_object_dirty(object);
-		s3c_fs_object_release(fs, inode);
-	}
-	s3c_fs_put(fs, inode);
-	if (r < 0)
-		return r;
-	s3c_hex_encode(info.content_token, sizeof(info.content_token), token);
-	if (!strcmp(name, "stored"))
-		r = snprintf(ret_value, size, "%" PRIu64, info.stored);
-	else if (!strcmp(name, "state"))
-		r = snprintf(ret_value, size, "%s", dirty ? "dirty" : "stored");
-	else if (!strcmp(name, "version") && S_ISREG(info.mode))
-		r = snprintf(ret_value, size, "%s", token);
-	else
-		return -ENODATA;
-	return r < 0 || (size_t)r >= size ? -ERANGE : 0;
 }

@@ -94,13 +94,18 @@ static uint64_t ino_of(struct s3c_dir *dir, const char *name)
 	char path[S3C_PATH_MAX];
 	struct s3c_inode *child;
 	uint64_t ino = dir->inode->ino;
+	uint8_t body[16];
 
 	s3c_mutex_lock(&fs->inodes.lock);
 	child = s3c_inode_child_locked(&fs->inodes, dir->inode, name);
 	if (child)
 		ino = child->ino;
-	else if (s3c_inode_path_locked(dir->inode, name, path) == 0)
-		ino = s3c_inode_ino_locked(&fs->inodes, path);
+	else if (s3c_inode_path_locked(dir->inode, name, path) == 0) {
+		if (s3c_engine_body_known(fs->engine, path, body))
+			ino = s3c_inode_body_ino_locked(&fs->inodes, body);
+		else
+			ino = s3c_inode_ino_locked(&fs->inodes, path);
+	}
 	s3c_mutex_unlock(&fs->inodes.lock);
 	return ino;
 }

@@ -368,6 +368,34 @@ int s3c_fs_write(struct s3c_file *file, struct s3c_op *op, uint64_t offset, cons
 	return r;
 }
 
+int s3c_fs_fallocate(struct s3c_file *file, struct s3c_op *op, unsigned mode, uint64_t offset,
+		     uint64_t len)
+{
+	const unsigned zero = S3C_FS_PUNCH_HOLE | S3C_FS_ZERO_RANGE;
+	struct s3c_info info;
+	int r = 0;
+
+	if (mode & ~(zero | S3C_FS_KEEP_SIZE) || (mode & zero) == zero ||
+	    (mode & (S3C_FS_PUNCH_HOLE | S3C_FS_KEEP_SIZE)) == S3C_FS_PUNCH_HOLE)
+		return -EOPNOTSUPP;
+	if (offset > INT64_MAX || len > INT64_MAX - offset)
+		return -EFBIG;
+	if (mode & zero)
+		r = s3c_object_zero(file->object, op, offset, len);
+	s3c_object_info(file->object, &info);
+	if (r == 0 && !(mode & S3C_FS_KEEP_SIZE) && offset + len > info.size)
+		r = s3c_object_truncate(file->object, op, offset + len);
+	if (r == 0)
+		__atomic_store_n(&file->touched, true, __ATOMIC_RELAXED);
+	return r;
+}
+
+int s3c_fs_seek(struct s3c_file *file, struct s3c_op *op, uint64_t offset, bool data,
+		uint64_t *ret_offset)
+{
+	return s3c_object_seek(file->object, op, offset, data, ret_offset);
+}
+
 int s3c_fs_drop_privs(struct s3c_file *file, struct s3c_op *op)
 {
 	return s3c_fs_object_drop_privs(file->fs, op, file->inode, file->object);
@@ -406,12 +434,19 @@ bool s3c_fs_file_untouched(struct s3c_file *file)
 	return !__atomic_load_n(&file->touched, __ATOMIC_RELAXED) && s3c_object_dirty(file->object);
 }
 
+bool s3c_fs_file_first_read(struct s3c_file *file)
+{
+	return !__atomic_load_n(&file->read, __ATOMIC_RELAXED) &&
+	       !__atomic_exchange_n(&file->read, true, __ATOMIC_RELAXED);
+}
+
 uint64_t s3c_fs_file_ino(struct s3c_file *file)
 {
 	return file->inode->ino;
 }
 
-/* Is this the last handle for writing, with something left to commit? */
+/* Is this the last handle for writing, with something left to commit? In writeback a close before
+   has mostly seen to it. */
 static bool left_dirty(struct s3c_file *file)
 {
 	struct s3c_fs *fs = file->fs;
@@ -422,7 +457,7 @@ static bool left_dirty(struct s3c_file *file)
 	s3c_mutex_lock(&fs->inodes.lock);
 	last = file->inode->writers == 1;
 	s3c_mutex_unlock(&fs->inodes.lock);
-	return last && s3c_object_dirty(file->object);
+	return last && !s3c_object_settled(file->object);
 }
 
 /* A failure that no one hears of: it is tried again at the end of the session. */

@@ -101,6 +101,19 @@ int s3c_fs_path(struct s3c_fs *fs, struct s3c_inode *inode, const char *child,
 	return r;
 }
 
+int s3c_fs_path_of(struct s3c_fs *fs, uint64_t nodeid, const char *name,
+		   char ret_path[static S3C_PATH_MAX])
+{
+	struct s3c_inode *inode = s3c_fs_inode(fs, nodeid);
+	int r;
+
+	if (!inode)
+		return -ESTALE;
+	r = s3c_fs_path(fs, inode, name, ret_path);
+	s3c_fs_put(fs, inode);
+	return r;
+}
+
 bool s3c_fs_path_changed(struct s3c_fs *fs, struct s3c_inode *inode, const char *path)
 {
 	char now[S3C_PATH_MAX];
@@ -145,7 +158,7 @@ void s3c_fs_learn_locked(struct s3c_inode *inode, const struct s3c_info *info)
 	inode->mode = info->mode;
 	inode->uid = info->uid;
 	inode->gid = info->gid;
-	if (inode->object || !S_ISREG(info->mode))
+	if (inode->object || info->unstored || !S_ISREG(info->mode))
 		return;
 	if (inode->token_known && memcmp(inode->token, info->content_token, sizeof(inode->token)))
 		inode->drop_cache = true;
@@ -174,14 +187,17 @@ void s3c_fs_fill_locked(struct s3c_fs *fs, const struct s3c_inode *inode,
 	memset(st, 0, sizeof(*st));
 	st->st_ino = inode->ino;
 	st->st_mode = info->mode;
-	st->st_nlink = inode->detached && !inode->stale ? 0 : dir ? 2 : 1;
+	st->st_nlink = inode->detached && !inode->stale ? 0
+		       : dir                            ? 2
+		       : info->linked                   ? info->nlink
+							: 1;
 	st->st_uid = info->uid;
 	st->st_gid = info->gid;
+	st->st_rdev = info->rdev;
 	st->st_size = (off_t)info->size;
 	st->st_blksize = BLOCK_SIZE;
 	/* Holes take no room in the store: du and cp see that a file is sparse. */
-	st->st_blocks = (blkcnt_t)DIV_ROUND_UP(
-		info->stored ? S3C_MIN(info->stored, info->size) : info->size, STAT_BLOCK);
+	st->st_blocks = (blkcnt_t)DIV_ROUND_UP(S3C_MIN(info->taken, info->size), STAT_BLOCK);
 	st->st_atim = timespec_of(info->atime_ns);
 	st->st_mtim =
 		timespec_of(dir ? S3C_MAX(info->mtime_ns, inode->changed_ns) : info->mtime_ns);
@@ -209,7 +225,7 @@ void s3c_fs_touch_dir_locked(struct s3c_inode *dir)
 /* What is known of a name before the engine is asked. */
 static int begin_lookup(struct s3c_fs *fs, uint64_t parent_id, const char *name,
 			struct s3c_inode **ret_parent, char ret_path[static S3C_PATH_MAX],
-			struct s3c_sight *ret_sight, bool *ret_stale)
+			struct s3c_sight *ret_sight, bool *ret_stale, unsigned *ret_joins)
 {
 	struct s3c_inode *parent, *child = NULL;
 	int r = -ESTALE;
@@ -222,11 +238,44 @@ static int begin_lookup(struct s3c_fs *fs, uint64_t parent_id, const char *name,
 		child = s3c_inode_child_locked(&fs->inodes, parent, name);
 		s3c_sight_take_locked(child, ret_sight);
 		*ret_stale = child && child->stale;
+		*ret_joins = fs->inodes.joins;
 		*ret_parent = parent;
 	} else {
 		s3c_inode_put_locked(&fs->inodes, parent, 0);
 	}
 	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
+/* The same for a name of a file that has several; spare is named as the body is. */
+static int settle_body_locked(struct s3c_fs *fs, struct s3c_inode *parent, const char *name,
+			      const struct s3c_info *info, struct s3c_inode **spare,
+			      struct s3c_inode **ret_inode)
+{
+	struct s3c_inodes *table = &fs->inodes;
+	struct s3c_inode *named = s3c_inode_child_locked(table, parent, name);
+	struct s3c_inode *inode = NULL;
+	uint64_t ino = 0;
+	int r;
+
+	s3c_inode_body_locked(table, info->body, &inode);
+	/* Known by the one name that it had. */
+	if (named && !inode && !named->stale && (named->mode & S_IFMT) == (info->mode & S_IFMT)) {
+		*ret_inode = named;
+		return s3c_inode_to_body_locked(table, named, info->body);
+	}
+	if (named)
+		s3c_inode_detach_locked(table, named);
+	if (inode && !inode->stale) {
+		*ret_inode = inode;
+		return 0;
+	}
+	if (inode)
+		ino = inode->ino;
+	(*spare)->replacement = ino != 0;
+	r = s3c_inode_link_body_locked(table, info->body, ino, *spare);
+	if (r == 0)
+		*ret_inode = steal_ptr(*spare);
 	return r;
 }
 
@@ -265,50 +314,84 @@ static int path_moved(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_ino
 	return r < 0 ? r : strcmp(now, path) != 0;
 }
 
-/* 1: once more, a directory above has another name now. */
+/* A name that was found. 1: once more, it is that of one file again. Lock held. */
+static int found_locked(struct s3c_fs *fs, struct s3c_inode *parent, const char *name,
+			const char *path, unsigned joins, const struct s3c_sight *sight,
+			const struct s3c_info *info, struct s3c_inode **spare,
+			struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_inode *inode = NULL;
+	int r = 0;
+
+	if (!info->linked)
+		inode = settle_locked(fs, parent, name, path, sight, info, spare);
+	else if (joins != fs->inodes.joins)
+		return 1;
+	else
+		r = settle_body_locked(fs, parent, name, info, spare, &inode);
+	if (r < 0)
+		return r;
+	inode->nlookup++;
+	s3c_fs_learn_locked(inode, info);
+	s3c_fs_fill_entry_locked(fs, inode, info, ret_entry);
+	/* A new inode came with a reference. */
+	if (!*spare)
+		s3c_inode_put_locked(&fs->inodes, inode, 0);
+	return 0;
+}
+
+/* And one that was not. 1: once more, a directory above has another name now. Lock held, released.
+ */
+static int missing_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *parent,
+			  const char *name, const char *path, const struct s3c_sight *sight,
+			  struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_inode *inode;
+	int r = path_moved(fs, op, parent, name, path);
+
+	if (r != 0)
+		return r;
+	inode = s3c_inode_child_locked(&fs->inodes, parent, name);
+	if (inode && inode == sight->inode)
+		s3c_inode_detach_locked(&fs->inodes, inode);
+	memset(ret_entry, 0, sizeof(*ret_entry));
+	ret_entry->entry_timeout_s = S3C_MIN(fs->ttl_s, NEGATIVE_TTL_S);
+	return 0;
+}
+
+/* 1: once more. */
 static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
 		       struct s3c_fs_entry *ret_entry)
 {
-	struct s3c_inode *parent = NULL, *inode, *spare;
-	char path[S3C_PATH_MAX];
+	struct s3c_inode *parent = NULL, *spare;
+	char path[S3C_PATH_MAX], body[S3C_BODY_NAME_LEN];
 	struct s3c_sight sight;
 	struct s3c_info info;
 	bool stale = false;
+	unsigned joins = 0;
 	int r;
 
 	r = s3c_fs_check_name(parent_id, name, -ENOENT);
 	if (r < 0)
 		return r;
-	r = begin_lookup(fs, parent_id, name, &parent, path, &sight, &stale);
+	r = begin_lookup(fs, parent_id, name, &parent, path, &sight, &stale, &joins);
 	if (r < 0)
 		return r;
 	if (stale)
 		r = s3c_engine_revalidate(fs->engine, op, path, &info);
 	else
 		r = s3c_engine_lookup(fs->engine, op, path, &info);
-	spare = r == 0 ? s3c_inode_alloc(name) : NULL;
+	if (r == 0 && info.linked)
+		s3c_inode_body_name(info.body, body);
+	spare = r == 0 ? s3c_inode_alloc(info.linked ? body : name) : NULL;
 	if (r == 0 && !spare)
 		r = -ENOMEM;
 
 	s3c_mutex_lock(&fs->inodes.lock);
-	if (r == 0) {
-		inode = settle_locked(fs, parent, name, path, &sight, &info, &spare);
-		inode->nlookup++;
-		s3c_fs_learn_locked(inode, &info);
-		s3c_fs_fill_entry_locked(fs, inode, &info, ret_entry);
-		/* A new inode came with a reference. */
-		if (!spare)
-			s3c_inode_put_locked(&fs->inodes, inode, 0);
-	} else if (r == -ENOENT) {
-		r = path_moved(fs, op, parent, name, path);
-		if (r == 0) {
-			inode = s3c_inode_child_locked(&fs->inodes, parent, name);
-			if (inode && inode == sight.inode)
-				s3c_inode_detach_locked(&fs->inodes, inode);
-			memset(ret_entry, 0, sizeof(*ret_entry));
-			ret_entry->entry_timeout_s = S3C_MIN(fs->ttl_s, NEGATIVE_TTL_S);
-		}
-	}
+	if (r == 0)
+		r = found_locked(fs, parent, name, path, joins, &sight, &info, &spare, ret_entry);
+	else if (r == -ENOENT)
+		r = missing_locked(fs, op, parent, name, path, &sight, ret_entry);
 	s3c_inode_put_locked(&fs->inodes, parent, 0);
 	s3c_mutex_unlock(&fs->inodes.lock);
 	s3c_inode_discard(spare);

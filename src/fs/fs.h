@@ -88,20 +88,28 @@ int s3c_fs_setattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, struct
 int s3c_fs_readlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, char *ret_target,
 		    size_t size);
 void s3c_fs_statfs(struct statvfs *ret_st);
-/* Value of user.s3cryptfs.NAME as text; -ENODATA for other names. */
+/* Extended attributes: the value of one, the names of all, each with a NUL, are appended. */
 int s3c_fs_getxattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, const char *name,
-		    char *ret_value, size_t size);
+		    struct s3c_buf *value);
+int s3c_fs_listxattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, struct s3c_buf *names);
+/* value NULL: removes it. flags: S3C_XATTR_*. -ENOSPC: the object has no room for it. */
+int s3c_fs_setxattr(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, const char *name,
+		    const void *value, size_t len, int flags);
 
 /* Names. mode: permission bits, the umask applied. */
 int s3c_fs_mkdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
 		 mode_t mode, const struct s3c_fs_caller *caller, struct s3c_fs_entry *ret_entry);
-/* Regular files only (-EPERM otherwise); committed when it returns. */
+/* Files and special files; in the store when it returns. rdev counts for device nodes. */
 int s3c_fs_mknod(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
-		 mode_t mode, const struct s3c_fs_caller *caller, struct s3c_fs_entry *ret_entry);
+		 mode_t mode, dev_t rdev, const struct s3c_fs_caller *caller,
+		 struct s3c_fs_entry *ret_entry);
 int s3c_fs_symlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
 		   const char *target, const struct s3c_fs_caller *caller,
 		   struct s3c_fs_entry *ret_entry);
 int s3c_fs_unlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name);
+/* Another name of a file or symlink. -EPERM: a directory, or there are no hard links here. */
+int s3c_fs_link(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, uint64_t parent,
+		const char *name, struct s3c_fs_entry *ret_entry);
 int s3c_fs_rmdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name);
 int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
 		  uint64_t to_parent, const char *to_name, bool noreplace);
@@ -123,6 +131,15 @@ int s3c_fs_read(struct s3c_file *file, struct s3c_op *op, uint64_t offset, size_
 /* As s3c_object_write: more than 0 is a short count. */
 int s3c_fs_write(struct s3c_file *file, struct s3c_op *op, uint64_t offset, const void *data,
 		 size_t len, bool append);
+/* mode: S3C_FS_*. Space is not reserved: there is none to reserve. */
+#define S3C_FS_KEEP_SIZE 1u
+#define S3C_FS_PUNCH_HOLE 2u /* with KEEP_SIZE */
+#define S3C_FS_ZERO_RANGE 4u
+int s3c_fs_fallocate(struct s3c_file *file, struct s3c_op *op, unsigned mode, uint64_t offset,
+		     uint64_t len);
+/* SEEK_DATA (data) and SEEK_HOLE. */
+int s3c_fs_seek(struct s3c_file *file, struct s3c_op *op, uint64_t offset, bool data,
+		uint64_t *ret_offset);
 /* Takes the set-user-id bit away, and of a file that its group may execute the set-group-id bit:
    to be called before a write by one who may not keep them. */
 int s3c_fs_drop_privs(struct s3c_file *file, struct s3c_op *op);
@@ -134,6 +151,12 @@ int s3c_fs_flush(struct s3c_file *file, struct s3c_op *op);
 /* Is there something to commit, but nothing that was written through this handle? (A new or
    emptied file whose descriptor was only duplicated so far.) */
 bool s3c_fs_file_untouched(struct s3c_file *file);
+/* True for the first call alone. */
+bool s3c_fs_file_first_read(struct s3c_file *file);
+/* The path by now of an inode, or of a name in it (NULL: itself). -ESTALE, -ENAMETOOLONG. Never
+   waits. */
+int s3c_fs_path_of(struct s3c_fs *fs, uint64_t nodeid, const char *name,
+		   char ret_path[static S3C_PATH_MAX]);
 /* st_ino of an open file. */
 uint64_t s3c_fs_file_ino(struct s3c_file *file);
 /*

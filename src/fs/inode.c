@@ -7,9 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/encode.h"
 #include "base/util.h"
 #include "fs/fs.h"
 
+#define BODY_PATH_LEN                                                                              \
+	(sizeof(S3C_ENGINE_BODY_PARENT "/" S3C_ENGINE_BODY_DIR "/") + S3C_BODY_NAME_LEN)
 #define KEY_NAME_AT sizeof(uint64_t)
 #define INO_RESERVED 16 /* numbers that no path may hash to */
 
@@ -113,6 +116,10 @@ void s3c_inode_discard(struct s3c_inode *inode)
 {
 	if (!inode)
 		return;
+	if (inode->pair)
+		for (int i = 0; i < 2; i++)
+			free(inode->pair->names[i]);
+	free(inode->pair);
 	free(inode->key);
 	free(inode);
 }
@@ -139,6 +146,19 @@ void s3c_inode_ref_locked(struct s3c_inodes *table, struct s3c_inode *inode)
 	inode->refs++;
 }
 
+static void pair_drop(struct s3c_inodes *table, struct s3c_inode *inode)
+{
+	struct s3c_inode_names *pair = steal_ptr(inode->pair);
+
+	if (!pair)
+		return;
+	for (int i = 0; i < 2; i++) {
+		free(pair->names[i]);
+		s3c_inode_put_locked(table, pair->parents[i], 0);
+	}
+	free(pair);
+}
+
 void s3c_inode_put_locked(struct s3c_inodes *table, struct s3c_inode *inode, uint64_t nlookup)
 {
 	s3c_mutex_assert_held(&table->lock);
@@ -149,6 +169,7 @@ void s3c_inode_put_locked(struct s3c_inodes *table, struct s3c_inode *inode, uin
 		inode->nlookup -= S3C_MIN(nlookup, inode->nlookup);
 		if (inode->refs || inode->nlookup || inode == table->root)
 			return;
+		pair_drop(table, inode);
 		parent = inode->parent;
 		if (parent)
 			HASH_DELETE(by_name, table->by_name, inode);
@@ -251,6 +272,146 @@ int s3c_inode_move_locked(struct s3c_inodes *table, struct s3c_inode *inode,
 	}
 	s3c_inode_put_locked(table, old_parent, 0);
 	return key ? 0 : -ENOMEM;
+}
+
+/* A directory without a number that the kernel knows; it stays. */
+static struct s3c_inode *add_hidden(struct s3c_inodes *table, struct s3c_inode *parent,
+				    const char *path, const char *name)
+{
+	struct s3c_inode *inode = s3c_inode_alloc(name);
+
+	if (!inode)
+		return NULL;
+	inode->mode = S_IFDIR;
+	s3c_inode_link_locked(table, parent, path, 0, inode);
+	return inode;
+}
+
+static int find_bodies(struct s3c_inodes *table)
+{
+	struct s3c_inode *parent;
+
+	if (table->bodies)
+		return 0;
+	parent = s3c_inode_child_locked(table, table->root, S3C_ENGINE_BODY_PARENT);
+	if (!parent)
+		parent = add_hidden(table, table->root, S3C_ENGINE_BODY_PARENT,
+				    S3C_ENGINE_BODY_PARENT);
+	if (parent)
+		table->bodies =
+			add_hidden(table, parent, S3C_ENGINE_BODY_PARENT "/" S3C_ENGINE_BODY_DIR,
+				   S3C_ENGINE_BODY_DIR);
+	return table->bodies ? 0 : -ENOMEM;
+}
+
+void s3c_inode_body_name(const uint8_t id[static 16], char ret_name[static S3C_BODY_NAME_LEN])
+{
+	s3c_hex_encode(id, 16, ret_name);
+}
+
+bool s3c_inode_is_body_locked(const struct s3c_inodes *table, const struct s3c_inode *inode)
+{
+	return table->bodies && inode->parent == table->bodies;
+}
+
+int s3c_inode_body_locked(struct s3c_inodes *table, const uint8_t id[static 16],
+			  struct s3c_inode **ret_inode)
+{
+	char name[S3C_BODY_NAME_LEN];
+	struct s3c_inode *inode;
+
+	s3c_mutex_assert_held(&table->lock);
+	if (!table->bodies)
+		return -ENOENT;
+	s3c_inode_body_name(id, name);
+	inode = s3c_inode_child_locked(table, table->bodies, name);
+	if (!inode)
+		return -ENOENT;
+	*ret_inode = inode;
+	return 0;
+}
+
+int s3c_inode_to_body_locked(struct s3c_inodes *table, struct s3c_inode *inode,
+			     const uint8_t id[static 16])
+{
+	char name[S3C_BODY_NAME_LEN];
+	int r = find_bodies(table);
+
+	if (r < 0) {
+		s3c_inode_detach_locked(table, inode);
+		return r;
+	}
+	s3c_inode_body_name(id, name);
+	return s3c_inode_move_locked(table, inode, table->bodies, name);
+}
+
+static void body_path(const uint8_t *id, char ret_path[static BODY_PATH_LEN])
+{
+	strcpy(ret_path, S3C_ENGINE_BODY_PARENT "/" S3C_ENGINE_BODY_DIR "/");
+	s3c_inode_body_name(id, ret_path + strlen(ret_path));
+}
+
+uint64_t s3c_inode_body_ino_locked(struct s3c_inodes *table, const uint8_t id[static 16])
+{
+	char path[BODY_PATH_LEN];
+	struct s3c_inode *inode;
+
+	if (s3c_inode_body_locked(table, id, &inode) == 0)
+		return inode->ino;
+	body_path(id, path);
+	return s3c_inode_ino_locked(table, path);
+}
+
+int s3c_inode_link_body_locked(struct s3c_inodes *table, const uint8_t id[static 16], uint64_t ino,
+			       struct s3c_inode *inode)
+{
+	char path[BODY_PATH_LEN];
+	int r = find_bodies(table);
+
+	if (r < 0)
+		return r;
+	body_path(id, path);
+	s3c_inode_link_locked(table, table->bodies, path, ino, inode);
+	return 0;
+}
+
+void s3c_inode_pair_locked(struct s3c_inodes *table, struct s3c_inode *inode,
+			   struct s3c_inode *parent, const char *name, struct s3c_inode *parent2,
+			   const char *name2)
+{
+	struct s3c_inode_names *pair = calloc(1, sizeof(*pair));
+	char *names[] = { strdup(name), strdup(name2) };
+
+	pair_drop(table, inode);
+	if (!pair || !names[0] || !names[1]) {
+		free(pair);
+		free(names[0]);
+		free(names[1]);
+		return;
+	}
+	*pair = (struct s3c_inode_names){ { parent, parent2 }, { names[0], names[1] } };
+	parent->refs++;
+	parent2->refs++;
+	inode->pair = pair;
+}
+
+void s3c_inode_join_locked(struct s3c_inodes *table, struct s3c_inode *inode,
+			   const struct s3c_inode *parent, const char *name)
+{
+	struct s3c_inode_names *pair = inode->pair;
+	int left;
+
+	table->joins++;
+	/* With a reference, for moving and detaching may be its end. */
+	inode->refs++;
+	left = pair && pair->parents[0] == parent && !strcmp(pair->names[0], name) ? 1 : 0;
+	if (pair && !pair->parents[left]->detached &&
+	    !s3c_inode_child_locked(table, pair->parents[left], pair->names[left]))
+		s3c_inode_move_locked(table, inode, pair->parents[left], pair->names[left]);
+	else
+		s3c_inode_detach_locked(table, inode);
+	pair_drop(table, inode);
+	s3c_inode_put_locked(table, inode, 0);
 }
 
 int s3c_inode_path_locked(const struct s3c_inode *inode, const char *name,

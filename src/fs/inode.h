@@ -12,6 +12,11 @@
  *next lookup of the name detaches it detached   yes    no       NULL    unlinked, replaced or
  *stale: no path; handles go on
  *
+ * A file with several names (struct s3c_info's linked) has one inode, which is the child of a
+ * directory that no program can name, under the name of its body: its path is that which the engine
+ * takes for the body. While the engine has not stored such a file under two names yet, and may find
+ * that it has only one after all, the inode remembers the two.
+ *
  * An inode is freed when nlookup and refs are both 0; the root never.
  */
 #pragma once
@@ -27,6 +32,11 @@
 #include "base/thread.h"
 #include "engine/engine.h"
 
+struct s3c_inode_names {
+	struct s3c_inode *parents[2]; /* references */
+	char *names[2];
+};
+
 struct s3c_inode {
 	uint64_t nodeid;
 	uint64_t ino; /* st_ino */
@@ -38,6 +48,7 @@ struct s3c_inode {
 	struct s3c_inode *parent; /* holds one of its refs */
 	char *key;                /* parent's nodeid (8 bytes), then the name with a NUL */
 	size_t key_len;           /* without the NUL */
+	struct s3c_inode_names *pair; /* of one with a body; NULL: not known, or not needed */
 
 	/* As last seen. */
 	mode_t mode;
@@ -63,6 +74,8 @@ struct s3c_inodes {
 	uint64_t next_nodeid;
 	struct s3c_inode *by_id, *by_name, *by_ino; /* uthash heads */
 	struct s3c_inode *root;
+	struct s3c_inode *bodies; /* parent of those with a body; NULL: there was none yet */
+	unsigned joins;           /* how many became files of one name again */
 };
 
 int s3c_inodes_init(struct s3c_inodes *table);
@@ -91,6 +104,29 @@ void s3c_inode_detach_locked(struct s3c_inodes *table, struct s3c_inode *inode);
 /* Moves a linked inode; who had the name is detached. -ENOMEM: it is detached too. */
 int s3c_inode_move_locked(struct s3c_inodes *table, struct s3c_inode *inode,
 			  struct s3c_inode *to_parent, const char *to_name);
+
+/* The inode of a body; -ENOENT: none yet. -ENOMEM. Without a reference. */
+int s3c_inode_body_locked(struct s3c_inodes *table, const uint8_t id[static 16],
+			  struct s3c_inode **ret_inode);
+/* An inode of a name becomes that of a body. -ENOMEM: it is detached. */
+int s3c_inode_to_body_locked(struct s3c_inodes *table, struct s3c_inode *inode,
+			     const uint8_t id[static 16]);
+/* s3c_inode_link_locked for a body; inode is from s3c_inode_alloc with s3c_inode_body_name. */
+int s3c_inode_link_body_locked(struct s3c_inodes *table, const uint8_t id[static 16], uint64_t ino,
+			       struct s3c_inode *inode);
+/* st_ino of a body. */
+uint64_t s3c_inode_body_ino_locked(struct s3c_inodes *table, const uint8_t id[static 16]);
+#define S3C_BODY_NAME_LEN 33
+void s3c_inode_body_name(const uint8_t id[static 16], char ret_name[static S3C_BODY_NAME_LEN]);
+bool s3c_inode_is_body_locked(const struct s3c_inodes *table, const struct s3c_inode *inode);
+/* Its two names; no memory: they are not remembered. */
+void s3c_inode_pair_locked(struct s3c_inodes *table, struct s3c_inode *inode,
+			   struct s3c_inode *parent, const char *name, struct s3c_inode *parent2,
+			   const char *name2);
+/* It has only one name again, for the other, name in parent, was removed: the inode is that of the
+   name that is left, when that is remembered and nobody has it; else detached. */
+void s3c_inode_join_locked(struct s3c_inodes *table, struct s3c_inode *inode,
+			   const struct s3c_inode *parent, const char *name);
 
 /* Path of an inode, or with name of a child of it. -ESTALE: it has none any more. -ENAMETOOLONG. */
 int s3c_inode_path_locked(const struct s3c_inode *inode, const char *name,

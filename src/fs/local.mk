@@ -10,4 +10,5 @@ libs3cryptfs_a_SOURCES += \
 	src/fs/inode.h \
 	src/fs/names.c \
 	src/fs/private.h \
-	src/fs/use.c
+	src/fs/use.c \
+	src/fs/xattr.c

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -121,18 +122,45 @@ int s3c_fs_symlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, con
 	return end_new(fs, op, parent, name, ret_entry);
 }
 
+static int make_special(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+			mode_t mode, dev_t rdev, const struct s3c_fs_caller *caller,
+			struct s3c_fs_entry *ret_entry)
+{
+	struct s3c_inode *parent;
+	struct s3c_attrs attrs;
+	struct s3c_use use;
+	char path[S3C_PATH_MAX];
+	int r;
+
+	r = begin(fs, op, parent_id, name, -EACCES, &parent, &use, path);
+	if (r < 0)
+		return r;
+	s3c_fs_new_attrs(fs, parent, mode, caller, &attrs);
+	attrs.rdev = s3c_mode_is_device(mode) ? rdev : 0;
+	r = s3c_engine_mknod(fs->engine, op, path, &attrs);
+	s3c_use_end(fs, &use);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		return r;
+	}
+	return end_new(fs, op, parent, name, ret_entry);
+}
+
 int s3c_fs_mknod(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
-		 mode_t mode, const struct s3c_fs_caller *caller, struct s3c_fs_entry *ret_entry)
+		 mode_t mode, dev_t rdev, const struct s3c_fs_caller *caller,
+		 struct s3c_fs_entry *ret_entry)
 {
 	struct s3c_fs_entry entry;
 	struct s3c_file *file;
 	bool keep;
 	int r;
 
-	if (!S_ISREG(mode))
-		return -EPERM;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
+	if (s3c_mode_is_special(mode))
+		return make_special(fs, op, parent_id, name, mode, rdev, caller, ret_entry);
+	if (!S_ISREG(mode))
+		return -EINVAL;
 	r = s3c_fs_create(fs, op, parent_id, name, mode, O_WRONLY | O_EXCL, caller, &entry, &file,
 			  &keep);
 	if (r < 0)
@@ -149,10 +177,21 @@ int s3c_fs_mknod(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const
 	return r;
 }
 
+/* Of the file of that body only one name is left, and it is not the one that was removed. */
+static void rejoin_locked(struct s3c_fs *fs, const struct s3c_inode *parent, const char *name,
+			  const struct s3c_joined *joined)
+{
+	struct s3c_inode *inode;
+
+	if (joined->joined && s3c_inode_body_locked(&fs->inodes, joined->id, &inode) == 0)
+		s3c_inode_join_locked(&fs->inodes, inode, parent, name);
+}
+
 static int remove_name(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
-		       int (*fn)(struct s3c_engine *engine, struct s3c_op *op, const char *path))
+		       bool dir)
 {
 	struct s3c_inode *parent, *child;
+	struct s3c_joined joined = { 0 };
 	struct s3c_use use;
 	char path[S3C_PATH_MAX];
 	int r;
@@ -162,13 +201,15 @@ static int remove_name(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 	r = begin(fs, op, parent_id, name, -ENOENT, &parent, &use, path);
 	if (r < 0)
 		return r;
-	r = fn(fs->engine, op, path);
+	r = dir ? s3c_engine_rmdir(fs->engine, op, path)
+		: s3c_engine_unlink_joined(fs->engine, op, path, &joined);
 	s3c_mutex_lock(&fs->inodes.lock);
 	/* -ENOENT: removed elsewhere. */
 	if (r == 0 || r == -ENOENT) {
 		child = s3c_inode_child_locked(&fs->inodes, parent, name);
 		if (child)
 			s3c_inode_detach_locked(&fs->inodes, child);
+		rejoin_locked(fs, parent, name, &joined);
 		s3c_fs_touch_dir_locked(parent);
 	}
 	s3c_use_end_locked(fs, &use);
@@ -179,12 +220,90 @@ static int remove_name(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 
 int s3c_fs_unlink(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name)
 {
-	return remove_name(fs, op, parent, name, s3c_engine_unlink);
+	return remove_name(fs, op, parent, name, false);
 }
 
 int s3c_fs_rmdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name)
 {
-	return remove_name(fs, op, parent, name, s3c_engine_rmdir);
+	return remove_name(fs, op, parent, name, true);
+}
+
+/* The inode of a file that has got another name: it has a body from now on. Lock held. */
+static void give_body_locked(struct s3c_fs *fs, struct s3c_inode *inode, struct s3c_inode *parent,
+			     const char *name, const uint8_t body[static 16])
+{
+	cleanup_free char *first = NULL;
+	struct s3c_inode *other, *old_parent = inode->parent;
+
+	/* Removed meanwhile, or known as such already. */
+	if (!old_parent || s3c_inode_is_body_locked(&fs->inodes, inode))
+		return;
+	if (s3c_inode_body_locked(&fs->inodes, body, &other) == 0) {
+		s3c_inode_detach_locked(&fs->inodes, inode);
+		return;
+	}
+	first = strdup(s3c_inode_name(inode));
+	if (first)
+		s3c_inode_pair_locked(&fs->inodes, inode, old_parent, first, parent, name);
+	s3c_inode_to_body_locked(&fs->inodes, inode, body);
+}
+
+/* As s3c_use_begin, for both names. */
+static int begin_link(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		      struct s3c_inode *parent, const char *name, struct s3c_use *use,
+		      char ret_path[static S3C_PATH_MAX], char ret_to[static S3C_PATH_MAX])
+{
+	int r;
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	*use = (struct s3c_use){ .parent = parent, .to_parent = inode };
+	r = s3c_use_begin_locked(fs, op, use);
+	if (r == 0) {
+		/* -ESTALE, at which the kernel looks the name up again: it may be that of a newer
+		   inode. Of a file without a name it knows so itself. */
+		r = s3c_inode_path_locked(inode, NULL, ret_path);
+		if (r == 0)
+			r = s3c_inode_path_locked(parent, name, ret_to);
+		if (r < 0)
+			s3c_use_end_locked(fs, use);
+	}
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
+int s3c_fs_link(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, uint64_t parent_id,
+		const char *name, struct s3c_fs_entry *ret_entry)
+{
+	char path[S3C_PATH_MAX], to[S3C_PATH_MAX];
+	struct s3c_inode *inode, *parent;
+	uint8_t body[16];
+	struct s3c_use use;
+	int r;
+
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	r = find_parent(fs, parent_id, name, -EACCES, &parent);
+	if (r < 0)
+		return r;
+	inode = s3c_fs_inode(fs, nodeid);
+	if (!inode) {
+		s3c_fs_put(fs, parent);
+		return -ESTALE;
+	}
+	r = S_ISDIR(inode->mode) ? -EPERM : begin_link(fs, op, inode, parent, name, &use, path, to);
+	if (r == 0) {
+		r = s3c_engine_link(fs->engine, op, path, to, body);
+		s3c_mutex_lock(&fs->inodes.lock);
+		if (r == 0)
+			give_body_locked(fs, inode, parent, name, body);
+		s3c_use_end_locked(fs, &use);
+		s3c_mutex_unlock(&fs->inodes.lock);
+	}
+	s3c_fs_put(fs, inode);
+	if (r == 0)
+		return end_new(fs, op, parent, name, ret_entry);
+	s3c_fs_put(fs, parent);
+	return r;
 }
 
 /*
@@ -266,7 +385,8 @@ int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	target = s3c_inode_child_locked(&fs->inodes, to_parent, to_name);
 	if (inode)
 		s3c_inode_ref_locked(&fs->inodes, inode);
-	if (r == 0 && inode != target) {
+	/* Neither is known of names of a body. */
+	if (r == 0 && (inode != target || !inode)) {
 		if (inode)
 			s3c_inode_move_locked(&fs->inodes, inode, to_parent, to_name);
 		else if (target)

@@ -3,10 +3,10 @@
 /*
  * What the files of fs/ share.
  *
- *	inode.c   the table of inodes        attr.c  getattr, setattr, xattrs
+ *	inode.c   the table of inodes        attr.c  getattr, setattr
  *	fs.c      life, lookup, versions     names.c mkdir, unlink, rename...
  *	file.c    open files                 dir.c   open directories
- *	use.c     names that are worked on
+ *	use.c     names that are worked on	  xattr.c extended attributes
  */
 #pragma once
 
@@ -61,6 +61,7 @@ struct s3c_file {
 	bool writable;
 	bool exec;    /* a program that runs */
 	bool touched; /* atomic: written or truncated through this handle */
+	bool read;    /* atomic: s3c_fs_file_first_read was asked */
 	struct s3c_readahead readahead;
 };
 
@@ -122,6 +123,9 @@ int s3c_fs_object_acquire(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode
 /* Only when it is in use already; NULL. */
 struct s3c_object *s3c_fs_object_hold(struct s3c_fs *fs, struct s3c_inode *inode);
 void s3c_fs_object_release(struct s3c_fs *fs, struct s3c_inode *inode);
+/* What the engine knows of an inode, or is told by the store. */
+int s3c_fs_info(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
+		struct s3c_info *ret_info);
 /* s3c_fs_drop_privs of the inode's object, which the caller uses. */
 int s3c_fs_object_drop_privs(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
 			     struct s3c_object *object);

@@ -11,16 +11,23 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "fuse/private.h"
 
 #define FUSERMOUNT "fusermount3"
 #define FS_TYPE "fuse.s3cryptfs"
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
+#define DEAD_MAX 16u /* mounts of dead processes over each other */
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
 
 extern char **environ;
 
@@ -29,8 +36,10 @@ struct mount_line {
 	int id;
 	char *device; /* major:minor */
 	char *where;
+	char *options; /* of this mount; those of the filesystem come after the source */
 	char *type;
 	char *source;
+	char *fs_options;
 };
 
 /* Blanks, newlines and backslashes are written as \ooo. */
@@ -51,7 +60,7 @@ static void unescape(char *text)
 
 static bool parse_line(char *line, struct mount_line *ret_line)
 {
-	char *save, *field, *fields[5] = { NULL };
+	char *save, *field, *fields[6] = { NULL };
 	struct mount_line parsed;
 	char *rest = strstr(line, " - ");
 
@@ -70,9 +79,11 @@ static bool parse_line(char *line, struct mount_line *ret_line)
 	parsed.id = atoi(fields[0]);
 	parsed.device = fields[2];
 	parsed.where = fields[4];
+	parsed.options = fields[5];
 	parsed.type = strtok_r(rest, " ", &save);
 	parsed.source = strtok_r(NULL, " ", &save);
-	if (!parsed.type || !parsed.source)
+	parsed.fs_options = strtok_r(NULL, " ", &save);
+	if (!parsed.type || !parsed.source || !parsed.fs_options)
 		return false;
 	unescape(parsed.where);
 	unescape(parsed.source);
@@ -83,8 +94,40 @@ static bool parse_line(char *line, struct mount_line *ret_line)
 struct found_mount {
 	int id; /* as fdinfo tells it too */
 	char device[32];
+	unsigned long flags; /* of mount(2) */
 	char *source;
 };
+
+/* Words of mount(8) and what they set or clear. */
+static const struct {
+	const char *word;
+	unsigned long set, clear;
+} flag_words[] = {
+	{ "ro", MS_RDONLY, 0 },         { "nosuid", MS_NOSUID, 0 },
+	{ "suid", 0, MS_NOSUID },       { "nodev", MS_NODEV, 0 },
+	{ "dev", 0, MS_NODEV },         { "noexec", MS_NOEXEC, 0 },
+	{ "exec", 0, MS_NOEXEC },       { "sync", MS_SYNCHRONOUS, 0 },
+	{ "async", 0, MS_SYNCHRONOUS }, { "dirsync", MS_DIRSYNC, 0 },
+	{ "noatime", MS_NOATIME, 0 },   { "nodiratime", MS_NODIRATIME, 0 },
+	{ "relatime", MS_RELATIME, 0 }, { "nosymfollow", MS_NOSYMFOLLOW, 0 },
+};
+
+static unsigned long apply_word(unsigned long flags, const char *word)
+{
+	for (size_t i = 0; i < ARRAY_LEN(flag_words); i++)
+		if (!strcmp(flag_words[i].word, word))
+			return (flags | flag_words[i].set) & ~flag_words[i].clear;
+	return flags;
+}
+
+static unsigned long apply_list(unsigned long flags, char *list)
+{
+	char *save = NULL;
+
+	for (char *word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save))
+		flags = apply_word(flags, word);
+	return flags;
+}
 
 static void found_mount_free(struct found_mount *found)
 {
@@ -111,6 +154,7 @@ static bool find_mount(const char *mountpoint, struct found_mount *ret_found)
 		ours = !strcmp(parsed.type, FS_TYPE);
 		ret_found->id = parsed.id;
 		snprintf(ret_found->device, sizeof(ret_found->device), "%s", parsed.device);
+		ret_found->flags = apply_list(apply_list(0, parsed.options), parsed.fs_options);
 		free(ret_found->source);
 		ret_found->source = strdup(parsed.source);
 	}
@@ -118,10 +162,31 @@ static bool find_mount(const char *mountpoint, struct found_mount *ret_found)
 	return ours;
 }
 
+/* A mount of ours whose process has died serves nobody, and is in the way. */
+static void clear_dead(const char *mountpoint)
+{
+	struct statfs fs;
+
+	for (unsigned i = 0; i < DEAD_MAX; i++) {
+		cleanup_found struct found_mount there = { 0 };
+
+		/* Not stat: the kernel may have the attributes of the root for a while yet. */
+		if (statfs(mountpoint, &fs) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
+			return;
+		if (errno == ECONNABORTED) /* it has just died */
+			continue;
+		if (!find_mount(mountpoint, &there) || s3c_mountpoint_detach(mountpoint) < 0)
+			return;
+		s3c_warn("%s: the mount of %s there, whose process had died, was taken away",
+			 mountpoint, there.source ? there.source : "?");
+	}
+}
+
 static int check_place(const char *mountpoint, struct s3c_err *err)
 {
 	struct stat st;
 
+	clear_dead(mountpoint);
 	if (stat(mountpoint, &st) < 0) {
 		int e = errno;
 
@@ -129,7 +194,8 @@ static int check_place(const char *mountpoint, struct s3c_err *err)
 			return s3c_err_set(
 				err, -e,
 				"%s is the mountpoint of a file system whose process has "
-				"died; take it away first: fusermount3 -u %s",
+				"died, and which is not this program's or this user's; take it "
+				"away first: umount -l %s",
 				mountpoint, mountpoint);
 		return s3c_err_set(err, -e, "mountpoint %s: %s", mountpoint, strerror(e));
 	}
@@ -352,4 +418,39 @@ int s3c_mountpoint_detach(const char *mountpoint)
 		if (errno != EINTR)
 			return -errno;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+int s3c_mountpoint_remount(const char *mountpoint, bool read_only, bool nosymfollow,
+			   const char *const *words, struct s3c_err *err)
+{
+	cleanup_found struct found_mount there = { 0 };
+	unsigned long flags;
+	int e;
+
+	if (!find_mount(mountpoint, &there))
+		return s3c_err_set(err, -EINVAL, "nothing of s3cryptfs is mounted on %s",
+				   mountpoint);
+	flags = there.flags & ~(unsigned long)MS_RDONLY;
+	for (; words && *words; words++)
+		flags = apply_word(flags, *words);
+	flags |= (read_only ? MS_RDONLY : 0) | (nosymfollow ? MS_NOSYMFOLLOW : 0);
+	if (mount("none", mountpoint, NULL, flags | MS_REMOUNT, NULL) == 0)
+		return 0;
+	e = errno;
+	return s3c_err_set(err, -e, "%s cannot be remounted: %s", mountpoint,
+			   e == EBUSY   ? "files are open for writing there (fuser -vm tells which)"
+			   : e == EPERM ? "only root can"
+					: strerror(e));
+}
+
+int s3c_mountpoint_no_symlinks(const char *mountpoint)
+{
+	cleanup_found struct found_mount there = { 0 };
+
+	if (!find_mount(mountpoint, &there))
+		return -EINVAL;
+	return mount("none", mountpoint, NULL, there.flags | MS_NOSYMFOLLOW | MS_REMOUNT | MS_BIND,
+		     NULL) == 0
+		       ? 0
+		       : -errno;
 }

@@ -15,8 +15,6 @@
  * not queue behind reads that wait for the store. */
 #define MAX_BACKGROUND 512
 #define CONGESTION_THRESHOLD 384
-#define XATTR_VALUE_MAX 128
-#define CONTROL_XATTR "user.s3cryptfs.control"
 
 struct fuse_entry_param s3c_entry_param(const struct s3c_fs_entry *entry)
 {
@@ -216,88 +214,6 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
-/* Where the daemon can be asked: for those whom it answers. */
-static const char *control_of(const struct s3c_call *call)
-{
-	bool trusted = call->caller.uid == 0 || call->caller.uid == geteuid();
-
-	return call->ino == FUSE_ROOT_ID && trusted && !strcmp(call->name, CONTROL_XATTR)
-		       ? call->fuse->control
-		       : NULL;
-}
-
-static int run_getxattr(struct s3c_call *call, struct s3c_op *op)
-{
-	const char *control = control_of(call);
-	char value[XATTR_VALUE_MAX];
-	int r;
-
-	if (!control) {
-		r = s3c_fs_getxattr(call->fuse->fs, op, call->ino, call->name, value,
-				    sizeof(value));
-		if (r < 0)
-			return r;
-		control = value;
-	}
-	call->reply = strdup(control);
-	if (!call->reply)
-		return -ENOMEM;
-	call->reply_len = strlen(call->reply);
-	/* Size 0 asks for the length. */
-	return call->size && call->size < call->reply_len ? -ERANGE : 0;
-}
-
-static void answer_getxattr(struct s3c_call *call)
-{
-	if (call->size)
-		fuse_reply_buf(call->req, call->reply, call->reply_len);
-	else
-		fuse_reply_xattr(call->req, call->reply_len);
-}
-
-static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-	static const struct s3c_call_type type = {
-		.name = "getxattr",
-		.run = run_getxattr,
-		.answer = answer_getxattr,
-	};
-	struct s3c_call call;
-
-	s3c_call_init(&call, req, &type, ino);
-	call.name = name;
-	call.size = size;
-	s3c_call_start(&call);
-}
-
-static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-	(void)ino;
-	/* Ours are not listed: programs that copy attributes would try to set them. */
-	if (size)
-		fuse_reply_buf(req, NULL, 0);
-	else
-		fuse_reply_xattr(req, 0);
-}
-
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-			size_t size, int flags)
-{
-	(void)ino;
-	(void)name;
-	(void)value;
-	(void)size;
-	(void)flags;
-	fuse_reply_err(req, EOPNOTSUPP);
-}
-
-static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-	(void)ino;
-	(void)name;
-	fuse_reply_err(req, EOPNOTSUPP);
-}
-
 const struct fuse_lowlevel_ops s3c_fuse_ops = {
 	.init = op_init,
 	.lookup = s3c_op_lookup,
@@ -319,6 +235,8 @@ const struct fuse_lowlevel_ops s3c_fuse_ops = {
 	.write = s3c_op_write,
 	.flush = s3c_op_flush,
 	.fsync = s3c_op_fsync,
+	.fallocate = s3c_op_fallocate,
+	.lseek = s3c_op_lseek,
 	.release = s3c_op_release,
 	.opendir = s3c_op_opendir,
 	.readdir = s3c_op_readdir,
@@ -326,8 +244,8 @@ const struct fuse_lowlevel_ops s3c_fuse_ops = {
 	.releasedir = s3c_op_releasedir,
 	.fsyncdir = s3c_op_fsyncdir,
 	.statfs = op_statfs,
-	.getxattr = op_getxattr,
-	.listxattr = op_listxattr,
-	.setxattr = op_setxattr,
-	.removexattr = op_removexattr,
+	.getxattr = s3c_op_getxattr,
+	.listxattr = s3c_op_listxattr,
+	.setxattr = s3c_op_setxattr,
+	.removexattr = s3c_op_removexattr,
 };

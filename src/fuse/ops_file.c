@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/metrics.h"
 #include "base/util.h"
 #include "fuse/private.h"
 
@@ -109,6 +110,7 @@ static int run_read(struct s3c_call *call, struct s3c_op *op)
 
 static void answer_read(struct s3c_call *call)
 {
+	s3c_count(S3C_COUNT_READ_BYTES, 0, 0, call->pages.len);
 	if (call->pages.count)
 		fuse_reply_iov(call->req, call->pages.iov, (int)call->pages.count);
 	else
@@ -149,6 +151,7 @@ static int run_write(struct s3c_call *call, struct s3c_op *op)
 
 static void answer_write(struct s3c_call *call)
 {
+	s3c_count(S3C_COUNT_WRITTEN_BYTES, 0, 0, call->size);
 	fuse_reply_write(call->req, call->size);
 }
 
@@ -171,6 +174,79 @@ void s3c_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	call.offset = (uint64_t)offset;
 	/* Pages of a mapping belong where they are. */
 	call.append = (fi->flags & O_APPEND) && !fi->writepage;
+	s3c_call_start(&call);
+}
+
+static int run_fallocate(struct s3c_call *call, struct s3c_op *op)
+{
+	int r = call->caller.drop_privs ? s3c_fs_drop_privs(call->file, op) : 0;
+
+	return r < 0 ? r : s3c_fs_fallocate(call->file, op, call->mode, call->offset, call->length);
+}
+
+void s3c_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+		      struct fuse_file_info *fi)
+{
+	static const struct s3c_call_type type = {
+		.name = "fallocate",
+		.run = run_fallocate,
+		.store = true,
+		.data = true,
+	};
+	static const struct {
+		int from;
+		unsigned to;
+	} map[] = {
+		{ FALLOC_FL_KEEP_SIZE, S3C_FS_KEEP_SIZE },
+		{ FALLOC_FL_PUNCH_HOLE, S3C_FS_PUNCH_HOLE },
+		{ FALLOC_FL_ZERO_RANGE, S3C_FS_ZERO_RANGE },
+	};
+	struct s3c_call call;
+
+	s3c_call_init(&call, req, &type, ino);
+	for (size_t i = 0; i < ARRAY_LEN(map); i++) {
+		call.mode |= mode & map[i].from ? map[i].to : 0;
+		mode &= ~map[i].from;
+	}
+	if (mode) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	call.file = file_of(fi);
+	call.offset = (uint64_t)offset;
+	call.length = (uint64_t)length;
+	s3c_call_start(&call);
+}
+
+static int run_lseek(struct s3c_call *call, struct s3c_op *op)
+{
+	return s3c_fs_seek(call->file, op, call->offset, call->flags == SEEK_DATA, &call->length);
+}
+
+static void answer_lseek(struct s3c_call *call)
+{
+	fuse_reply_lseek(call->req, (off_t)call->length);
+}
+
+void s3c_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+		  struct fuse_file_info *fi)
+{
+	static const struct s3c_call_type type = {
+		.name = "lseek",
+		.run = run_lseek,
+		.answer = answer_lseek,
+		.data = true,
+	};
+	struct s3c_call call;
+
+	if (whence != SEEK_DATA && whence != SEEK_HOLE) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	s3c_call_init(&call, req, &type, ino);
+	call.file = file_of(fi);
+	call.offset = (uint64_t)offset;
+	call.flags = whence;
 	s3c_call_start(&call);
 }
 

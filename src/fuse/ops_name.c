@@ -27,8 +27,8 @@ void s3c_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static int run_mknod(struct s3c_call *call, struct s3c_op *op)
 {
-	return s3c_fs_mknod(call->fuse->fs, op, call->ino, call->name, call->mode, &call->caller,
-			    &call->entry);
+	return s3c_fs_mknod(call->fuse->fs, op, call->ino, call->name, call->mode, call->rdev,
+			    &call->caller, &call->entry);
 }
 
 void s3c_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -41,10 +41,10 @@ void s3c_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 	};
 	struct s3c_call call;
 
-	(void)rdev;
 	s3c_call_init(&call, req, &type, parent);
 	call.name = name;
 	call.mode = mode;
+	call.rdev = rdev;
 	s3c_call_start(&call);
 }
 
@@ -152,6 +152,7 @@ void s3c_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino
 	struct s3c_call call;
 
 	if (flags & ~(unsigned)RENAME_NOREPLACE) {
+		s3c_audit_refused(req, "rename", parent, name, -EINVAL);
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
@@ -163,11 +164,24 @@ void s3c_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino
 	s3c_call_start(&call);
 }
 
+static int run_link(struct s3c_call *call, struct s3c_op *op)
+{
+	return s3c_fs_link(call->fuse->fs, op, call->ino2, call->ino, call->name, &call->entry);
+}
+
 void s3c_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-	(void)ino;
-	(void)parent;
-	(void)name;
-	/* What link(2) names for file systems without hard links; programs then copy. */
-	fuse_reply_err(req, EPERM);
+	static const struct s3c_call_type type = {
+		.name = "link",
+		.run = run_link,
+		.answer = s3c_answer_entry,
+		.direct = true,
+		.store = true,
+	};
+	struct s3c_call call;
+
+	s3c_call_init(&call, req, &type, parent);
+	call.name = name;
+	call.ino2 = ino;
+	s3c_call_start(&call);
 }

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/util.h"
 #include "fuse/private.h"
 
@@ -40,6 +41,7 @@ void s3c_call_init(struct s3c_call *call, fuse_req_t req, const struct s3c_call_
 	call->fuse = fuse_req_userdata(req);
 	call->req = req;
 	call->type = type;
+	call->begun_ns = s3c_clock_monotonic_ns();
 	call->ino = ino;
 	call->pid = ctx->pid;
 	call->caller.uid = ctx->uid;
@@ -50,12 +52,23 @@ void s3c_call_init(struct s3c_call *call, fuse_req_t req, const struct s3c_call_
 		s3c_signals_post(S3C_POST_SEEN);
 }
 
+static void count(const struct s3c_call *call, int r)
+{
+	unsigned operation = s3c_label_operation(call->type->name);
+
+	s3c_count(S3C_COUNT_OPERATIONS, operation, s3c_label_result(r), 1);
+	s3c_time(S3C_TIME_OPERATIONS, operation, s3c_clock_monotonic_ns() - call->begun_ns);
+}
+
 static void answer(struct s3c_call *call, int r)
 {
 	if (r == -EINPROGRESS) {
 		s3c_error("%s: an operation that may wait was left unfinished", call->type->name);
 		r = -EIO;
 	}
+	count(call, r);
+	if (call->fuse->audit)
+		s3c_call_audit(call, r);
 	if (r < 0)
 		fuse_reply_err(call->req, -r);
 	else if (call->type->answer)

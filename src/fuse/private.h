@@ -7,6 +7,7 @@
  *	session.c  mount, workers, end       signals.c     SIGTERM and others
  *	park.c     calls that have to wait   mountpoint.c  checks before the mount
  *	ops*.c     the operations             wire.c        what libfuse does not pass on
+ *	audit.c    what an audit log is told
  */
 #pragma once
 
@@ -21,6 +22,7 @@
 
 #define S3C_FUSE_IO_MAX (1u << 20) /* bytes of one read or write */
 #define S3C_FUSE_WORKERS_MAX 4
+#define S3C_AUDIT_KEY_MAX 256 /* bytes of a key id or ARN, with the NUL */
 
 struct s3c_fuse {
 	struct s3c_engine *engine;
@@ -28,7 +30,13 @@ struct s3c_fuse {
 	struct fuse_session *session;
 	char *mountpoint;
 	char *control; /* NULL: none */
-	double timeout_s;
+	double timeout_s, umount_timeout_s;
+	void (*audit)(void *arg, const struct s3c_fuse_audit *what); /* may be NULL */
+	void *audit_arg;
+	void (*on_event)(void *arg, enum s3c_fuse_event event); /* NULL: nobody */
+	void *event_arg;
+	bool left;                  /* S3C_FUSE_LEAVING was told */
+	bool listed;                /* by s3c_utab_add */
 	struct s3c_pool *data_pool; /* reads, writes, commits */
 	struct s3c_pool *meta_pool; /* everything else */
 	bool detached;              /* taken out of the tree by us, while programs still used it */
@@ -73,15 +81,17 @@ struct s3c_call {
 	struct s3c_fuse *fuse;
 	fuse_req_t req;
 	const struct s3c_call_type *type;
+	int64_t begun_ns; /* monotonic */
 
 	uint64_t ino, ino2;
 	const char *name, *name2;
-	const void *data; /* write: size bytes */
+	const void *data; /* write, setxattr: size bytes; removexattr: NULL */
 	void *owned_data; /* the buffer that data points into, when it is ours */
 	size_t size;
-	uint64_t offset;
+	uint64_t offset, length; /* length: of fallocate; what lseek answers */
 	mode_t mode;
-	int flags; /* open, create: of open(2); rename: of renameat2(2) */
+	dev_t rdev;
+	int flags; /* open, create: of open(2); rename: of renameat2(2); setxattr: of it */
 	bool append, plus;
 	pid_t pid;
 	struct s3c_fs_caller caller;
@@ -111,6 +121,14 @@ void s3c_park_set_buffer(struct fuse_buf *buf);
 /* The session ends: ends the waits of what no one will hear the answer of. */
 void s3c_park_interrupt_all(struct s3c_fuse *fuse);
 
+/* audit.c */
+
+/* What of a call that ended with r an audit log wants to know, is told. Before its answer. */
+void s3c_call_audit(struct s3c_call *call, int r);
+/* The same for an operation that is refused without a call. */
+void s3c_audit_refused(fuse_req_t req, const char *operation, uint64_t ino, const char *name,
+		       int r);
+
 /* ops.c: the table, and answers that several operations have. */
 extern const struct fuse_lowlevel_ops s3c_fuse_ops;
 void s3c_answer_entry(struct s3c_call *call);
@@ -136,9 +154,20 @@ void s3c_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		 struct fuse_file_info *fi);
 void s3c_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 		  struct fuse_file_info *fi);
+void s3c_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+		      struct fuse_file_info *fi);
+void s3c_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+		  struct fuse_file_info *fi);
 void s3c_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void s3c_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void s3c_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/* ops_xattr.c */
+void s3c_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void s3c_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void s3c_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+		     size_t size, int flags);
+void s3c_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 /* ops_dir.c */
 void s3c_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -169,8 +198,18 @@ int s3c_mountpoint_mount(struct fuse_session *session, const char *mountpoint, c
 int s3c_mountpoint_id(const char *mountpoint);
 /* Raises the kernel's read-ahead, which FUSE alone cannot lift above 128 KiB. Root only; quiet. */
 void s3c_mountpoint_raise_readahead(const char *mountpoint);
+/* The kernel follows no symbolic links there from now on: nosymfollow, which libfuse does not know.
+ */
+int s3c_mountpoint_no_symlinks(const char *mountpoint);
 /* Takes the mount out of the tree; programs that use it go on. */
 int s3c_mountpoint_detach(const char *mountpoint);
+
+/* utab.c; both for root, quiet, and of no consequence where they fail */
+
+/* Has umount(8) call umount.fuse.s3cryptfs. options: those of the command line; may be NULL. */
+void s3c_utab_add(const char *mountpoint, const char *source, const char *options);
+/* Unless something of ours is mounted there. */
+void s3c_utab_remove(const char *mountpoint);
 
 /* signals.c */
 

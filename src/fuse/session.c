@@ -141,6 +141,12 @@ static int new_session(struct s3c_fuse *fuse, const struct s3c_fuse_config *conf
 					said[0] ? said : "no details");
 		else
 			r = s3c_wire_attach(fuse);
+		if (r == 0 && config->nosymfollow) {
+			r = s3c_mountpoint_no_symlinks(fuse->mountpoint);
+			if (r < 0)
+				s3c_err_set(err, r, "nosymfollow: %s",
+					    r == -EPERM ? "only root can" : strerror(-r));
+		}
 		set_capture(NULL);
 		if (r < 0 && fuse->session) {
 			fuse_session_unmount(fuse->session);
@@ -177,6 +183,11 @@ int s3c_fuse_mount(const struct s3c_fuse_config *config, struct s3c_err *err,
 		return -ENOMEM;
 	fuse->engine = config->engine;
 	fuse->timeout_s = config->timeout_s;
+	fuse->audit = config->audit;
+	fuse->audit_arg = config->audit_arg;
+	fuse->umount_timeout_s = config->umount_timeout_s;
+	fuse->on_event = config->on_event;
+	fuse->event_arg = config->event_arg;
 	fuse->signal_fd = -1;
 	fuse->mount_id = -1;
 	s3c_mutex_init(&fuse->calls_lock);
@@ -200,6 +211,9 @@ int s3c_fuse_mount(const struct s3c_fuse_config *config, struct s3c_err *err,
 		s3c_fuse_free(fuse);
 		return r;
 	}
+	fuse->listed = config->list;
+	if (config->list)
+		s3c_utab_add(fuse->mountpoint, config->source, config->list_options);
 	*ret_fuse = fuse;
 	return 0;
 }
@@ -272,6 +286,17 @@ static void stop_workers(struct s3c_fuse *fuse)
 	fuse->worker_count = 0;
 }
 
+static void tell(struct s3c_fuse *fuse, enum s3c_fuse_event event)
+{
+	if (event == S3C_FUSE_LEAVING && fuse->left)
+		return;
+	fuse->left = event == S3C_FUSE_LEAVING;
+	if (fuse->left && fuse->listed)
+		s3c_utab_remove(fuse->mountpoint);
+	if (fuse->on_event)
+		fuse->on_event(fuse->event_arg, event);
+}
+
 /* False: no more patience. */
 static bool on_post(struct s3c_fuse *fuse, unsigned char byte, int64_t *leave_ns)
 {
@@ -288,6 +313,7 @@ static bool on_post(struct s3c_fuse *fuse, unsigned char byte, int64_t *leave_ns
 		break;
 	case SIGHUP:
 		s3c_log_reopen();
+		tell(fuse, S3C_FUSE_RELOAD);
 		break;
 	default:
 		if (*leave_ns != INT64_MAX)
@@ -295,6 +321,7 @@ static bool on_post(struct s3c_fuse *fuse, unsigned char byte, int64_t *leave_ns
 		s3c_info("signal %d: leaving %s", byte, fuse->mountpoint);
 		*leave_ns = s3c_deadline_after(LEAVE_S);
 		fuse->detached = s3c_mountpoint_detach(fuse->mountpoint) == 0;
+		tell(fuse, S3C_FUSE_LEAVING);
 	}
 	return true;
 }
@@ -324,6 +351,7 @@ static void serve(struct s3c_fuse *fuse)
 
 struct unsent {
 	unsigned all, parked;
+	uint64_t bytes;
 };
 
 static void count_unsent(void *arg, const struct s3c_unsent *unsent)
@@ -331,6 +359,7 @@ static void count_unsent(void *arg, const struct s3c_unsent *unsent)
 	struct unsent *count = arg;
 
 	count->all++;
+	count->bytes += unsent->bytes;
 	count->parked += unsent->state == S3C_UNSENT_PARKED;
 }
 
@@ -358,19 +387,53 @@ static int wait_clean(struct s3c_fuse *fuse, struct s3c_op *op)
 	return r;
 }
 
-/* The end has one deadline: a store that is away must not keep the daemon for ever. */
+/* Is less left than ever before? Of a file that is being sent the memory gets less. */
+static bool got_ahead(struct s3c_fuse *fuse, uint64_t *least)
+{
+	struct s3c_engine_stats stats = { 0 };
+	struct unsent left = { 0 };
+	uint64_t now;
+
+	s3c_engine_unsent(fuse->engine, count_unsent, &left);
+	s3c_engine_stats(fuse->engine, &stats);
+	now = left.bytes + stats.dirty_bytes + stats.spilled_bytes + left.all - left.parked;
+	if (left.all == left.parked || now >= *least)
+		return false;
+	*least = now;
+	return true;
+}
+
+/*
+ * The end is bounded: a store that is away must not keep the daemon for ever. Without a limit of
+ * its own it goes on as long as each timeout_s brings something into the store.
+ */
 static int drain(struct s3c_fuse *fuse)
 {
+	int64_t end_ns =
+		fuse->umount_timeout_s > 0 ? s3c_deadline_after(fuse->umount_timeout_s) : INT64_MAX;
+	uint64_t least = UINT64_MAX;
 	struct s3c_op op;
 	int first, r;
 
 	s3c_park_interrupt_all(fuse);
 	s3c_pool_free(steal_ptr(fuse->meta_pool));
 	s3c_pool_free(steal_ptr(fuse->data_pool));
-	s3c_op_init(&op, s3c_deadline_after(fuse->timeout_s));
+	got_ahead(fuse, &least);
+	s3c_op_init(&op, S3C_MIN(end_ns, s3c_deadline_after(fuse->timeout_s)));
 	first = s3c_fs_free(steal_ptr(fuse->fs), &op);
 	r = wait_clean(fuse, &op);
 	s3c_op_destroy(&op);
+	while (r < 0 && s3c_clock_monotonic_ns() < end_ns &&
+	       (got_ahead(fuse, &least) || end_ns != INT64_MAX)) {
+		struct unsent left = { 0 };
+
+		s3c_engine_unsent(fuse->engine, count_unsent, &left);
+		if (left.all == left.parked)
+			break;
+		s3c_op_init(&op, S3C_MIN(end_ns, s3c_deadline_after(fuse->timeout_s)));
+		r = wait_clean(fuse, &op);
+		s3c_op_destroy(&op);
+	}
 	/* What failed at first and is in the store now did not fail. */
 	return r < 0 && first < 0 ? first : r;
 }
@@ -388,6 +451,7 @@ int s3c_fuse_run(struct s3c_fuse *fuse)
 	r = start_workers(fuse);
 	if (r == 0)
 		serve(fuse);
+	tell(fuse, S3C_FUSE_LEAVING);
 	stop_workers(fuse);
 	if (fuse->rejected)
 		r = -EPROTONOSUPPORT;

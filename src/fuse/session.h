@@ -9,6 +9,24 @@
 #include "base/err.h"
 #include "engine/engine.h"
 
+/* Something that a program did, for an audit log. Strings end with the call. */
+struct s3c_fuse_audit {
+	const char *operation; /* "open", "unlink", ... */
+	int result;            /* 0 or -errno */
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;
+	const char *path;   /* relative to the mount; "" is its root */
+	const char *to;     /* rename: the new path; else NULL */
+	const char *access; /* open, create: "read", "write", "read-write"; else NULL */
+	const char *key_id; /* of what wraps the file's data key; NULL: none, or not known here */
+};
+
+enum s3c_fuse_event {
+	S3C_FUSE_RELOAD,  /* SIGHUP; the log has been opened again */
+	S3C_FUSE_LEAVING, /* it ends: by a signal or an unmount. Once */
+};
+
 struct s3c_fuse_config {
 	struct s3c_engine *engine; /* borrowed */
 	const char *source;        /* fsname, verbatim */
@@ -17,9 +35,20 @@ struct s3c_fuse_config {
 		*fuse_options; /* NULL-terminated: "allow_other", "nosuid"... passed to libfuse */
 	const char *control;   /* value of user.s3cryptfs.control on the root; NULL: none */
 	bool read_only;
-	double ttl_s;     /* entry and attribute timeouts */
-	double timeout_s; /* deadline of an operation */
-	bool debug;       /* libfuse prints every request */
+	bool nosymfollow;        /* root only */
+	double ttl_s;            /* entry and attribute timeouts */
+	double timeout_s;        /* deadline of an operation */
+	double umount_timeout_s; /* most that the end waits for the store; 0: see drain */
+	bool debug;              /* libfuse prints every request */
+	/* Told before the program has its answer, from any thread; must not wait. NULL: none. */
+	void (*audit)(void *arg, const struct s3c_fuse_audit *what);
+	void *audit_arg;
+	/* Enter the mount into the table of mount(8), so that umount(8) calls our helper. */
+	bool list;
+	const char *list_options; /* of the command line, which that table has too; NULL: none */
+	/* Told by the thread in s3c_fuse_run; must not wait. NULL: nobody. */
+	void (*on_event)(void *arg, enum s3c_fuse_event event);
+	void *event_arg;
 };
 
 /*
@@ -32,6 +61,14 @@ int s3c_mountpoint_check(const char *mountpoint, const char *source, bool nonemp
 
 /* Is the topmost mount right there one of s3cryptfs? Looks into the table of mounts only. */
 bool s3c_mountpoint_is_ours(const char *mountpoint);
+
+/*
+ * The kernel's part of a remount: read_only, nosymfollow, and words of mount(8) (nosuid, exec...;
+ * NULL-terminated, others are passed over) on top of what the mount has. For root. -EBUSY: files
+ * are open for writing. A sentence.
+ */
+int s3c_mountpoint_remount(const char *mountpoint, bool read_only, bool nosymfollow,
+			   const char *const *words, struct s3c_err *err);
 
 struct s3c_fuse;
 /* Mounts. A sentence for a missing, non-empty or busy mountpoint, no /dev/fuse, no permission. */

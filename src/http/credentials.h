@@ -58,6 +58,8 @@ void s3c_credential_put(struct s3c_credential *credential);
 bool s3c_credentials_ended(struct s3c_credentials *credentials);
 /* Loads again (files and environment are read anew). Blocks. */
 int s3c_credentials_reload(struct s3c_credentials *credentials, struct s3c_err *err);
+/* The same because a person asked for it; logs what came of it. whose: "the store". Blocks. */
+void s3c_credentials_refresh(struct s3c_credentials *credentials, const char *whose);
 /*
  * The same for who was refused with old: not when another set is there already, and not again
  * within seconds of a load that brought nothing new, or failed (then its error). Joins a load that

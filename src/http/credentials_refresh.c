@@ -302,6 +302,25 @@ int s3c_credentials_reload(struct s3c_credentials *credentials, struct s3c_err *
 	return r;
 }
 
+void s3c_credentials_refresh(struct s3c_credentials *credentials, const char *whose)
+{
+	struct s3c_credential *old = s3c_credentials_get(credentials), *now;
+	struct s3c_err err = { 0 };
+	int r = credentials->fixed ? 0 : s3c_credentials_reload(credentials, &err);
+
+	now = s3c_credentials_get(credentials);
+	if (r < 0)
+		s3c_error("credentials of %s: the present ones stay, others cannot be had: %s",
+			  whose, s3c_err_text(&err, r));
+	else if (now == old || same_set(old, now))
+		s3c_info("credentials of %s: looked for again, nothing has changed (%s)", whose,
+			 now->source);
+	else
+		s3c_info("credentials of %s: others are used now (%s)", whose, now->source);
+	s3c_credential_put(old);
+	s3c_credential_put(now);
+}
+
 int s3c_credentials_replace(struct s3c_credentials *credentials, const struct s3c_credential *old,
 			    struct s3c_err *err)
 {

@@ -35,6 +35,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "http/retry.h"
 
 #define DEFAULT_CONTENT_SLOTS 32
@@ -376,6 +377,8 @@ static void settle(struct s3c_http_engine *engine, struct s3c_http_call *call, i
 	leave_state(engine, call);
 	call->state = S3C_HTTP_BACKOFF;
 	s3c_http_outcome_read(call, &target, result, &outcome, &error);
+	s3c_count(S3C_COUNT_HTTP_ATTEMPTS, s3c_label_service(call->service->name),
+		  s3c_label_status(result == 0 ? outcome.status : 0), 1);
 	note_outcome(call, result);
 	if (by_callback) {
 		finish(engine, call, result);
@@ -466,6 +469,8 @@ static bool take_mail(struct s3c_http_engine *engine)
 	mailbox->poked = false;
 	closed = mailbox->closed;
 	s3c_mutex_unlock(&mailbox->lock);
+	/* What was late when it was submitted is late here, although it came after the events. */
+	engine->now_ns = s3c_clock_monotonic_ns();
 
 	while ((call = STAILQ_FIRST(&submitted)) != NULL) {
 		STAILQ_REMOVE_HEAD(&submitted, submit_link);

@@ -50,7 +50,7 @@ struct s3c_http_engine_config {
 		*ca_file; /* PEM bundle besides the system's default when set; NULL: the system's */
 	unsigned content_slots; /* S3C_HTTP_CONTENT requests at once (parallel=) */
 	unsigned meta_slots;    /* S3C_HTTP_META requests at once */
-	unsigned retries;       /* repeats of one request */
+	unsigned retries;       /* repeats of one request; UINT_MAX: its deadline decides */
 	const char *user_agent;
 };
 /* Starts the thread. Strings are copied. */

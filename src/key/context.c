@@ -14,7 +14,9 @@
 
 static int add_pair(json_t *object, char *pair, struct s3c_err *err)
 {
-	static const char *const reserved[] = { "s3cryptfs:", "aws:" };
+	/* s3cryptfs-key-id is the ARN's place beside the pairs: one that is given would be lost
+	 * there, and without it the KMS opens nothing. */
+	static const char *const reserved[] = { "s3cryptfs:", "s3cryptfs-key-id", "aws:" };
 	char *value = strchr(pair, '=');
 
 	if (!value || value == pair)

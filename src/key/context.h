@@ -13,7 +13,8 @@
 
 /*
  * As a JSON object of strings, ASCII alone, its names in order of bytes. Refused with a sentence:
- * no "=", an empty or repeated name, one that is not UTF-8, and names that begin with "s3cryptfs:"
- * or "aws:", which are for this program and for AWS. The caller frees *ret_json.
+ * no "=", an empty or repeated name, one that is not UTF-8, and names that begin with
+ * "s3cryptfs:", "s3cryptfs-key-id" or "aws:", which are for this program and for AWS. The caller
+ * frees *ret_json.
  */
 int s3c_kms_context_parse(const char *text, struct s3c_err *err, char **ret_json);

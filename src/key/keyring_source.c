@@ -112,6 +112,7 @@ static int read_kernel(const char *description, struct s3c_err *err, struct s3c_
 {
 	long key = syscall(SYS_request_key, "user", description, NULL, 0);
 	long len = key < 0 ? -1 : syscall(SYS_keyctl, KEYCTL_READ, key, NULL, 0);
+	long got;
 	int r;
 
 	if (len < 0) {
@@ -128,11 +129,16 @@ static int read_kernel(const char *description, struct s3c_err *err, struct s3c_
 	r = s3c_buf_reserve(text, (size_t)len + 1);
 	if (r < 0)
 		return r;
-	/* Another process may change it: no more than there is room for counts. */
-	len = S3C_MIN(len, syscall(SYS_keyctl, KEYCTL_READ, key, text->data, len));
-	if (len < 0)
+	got = syscall(SYS_keyctl, KEYCTL_READ, key, text->data, len);
+	if (got < 0)
 		return s3c_err_set(err, -errno, "the kernel's key '%s': %m", description);
-	text->len = (size_t)len;
+	/* Its whole length, also where there was no room: then another process has changed it. */
+	if (got > len)
+		return s3c_err_set(err, -EAGAIN,
+				   "the kernel's key '%s' changed while it was read: try again",
+				   description);
+	text->len = (size_t)got;
+	text->data[got] = '\0';
 	return 0;
 }
 
@@ -186,7 +192,7 @@ static int unprotect(const struct s3c_keyring_source *source, struct s3c_err *er
 	s3c_buf_init(&text, S3C_KEYRING_MAX);
 	r = s3c_passphrase_get(source->passphrase, found->name, false, err, &found->passphrase);
 	if (r == 0)
-		r = s3c_buf_reserve(&text, found->text.len);
+		r = s3c_buf_reserve(&text, S3C_MIN(found->text.len, (size_t)S3C_KEYRING_MAX));
 	if (r == 0)
 		r = s3c_keyring_unprotect(found->text.data, found->text.len, found->passphrase,
 					  found->name, err, &text);
@@ -468,6 +474,7 @@ static int change_file(const struct s3c_keyring_source *source, const struct cha
 	cleanup_free char *path = NULL;
 	cleanup_close int fd = -1;
 	struct stat st;
+	bool locked;
 	int r = file_of(source, err, &path);
 
 	if (r < 0)
@@ -475,7 +482,10 @@ static int change_file(const struct s3c_keyring_source *source, const struct cha
 	r = lock_file(path, &st, &fd);
 	if (r < 0 && r != -ENOENT)
 		return s3c_err_set(err, r, "the keyring %s: %s", path, strerror(-r));
+	locked = r == 0;
 	r = find(source, err, &found);
+	if (r == 0 && !locked)
+		r = s3c_err_set(err, -EAGAIN, "the keyring %s was made meanwhile: try again", path);
 	return r < 0 ? r : change_locked(change, &st, &found, err);
 }
 

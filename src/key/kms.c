@@ -3,7 +3,6 @@
 #include "key/kms.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +10,16 @@
 
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/metrics.h"
 #include "base/secret.h"
 #include "http/credentials.h"
 #include "http/http.h"
 #include "key/kms_json.h"
 
 #define SLOTS 16u
-#define REPLY_MAX 16384u /* the largest blob as base64, an ARN, and what else there may be */
+/* The largest blob as base64, an ARN, and what else there may be. With the key that is taken out of
+ * it a piece of secret memory, whose sizes are powers of two, is full. */
+#define REPLY_MAX (16384u - S3C_KEY_LEN)
 #define REQUEST_MAX 65536u
 
 struct s3c_kms {
@@ -26,20 +28,6 @@ struct s3c_kms {
 	struct s3c_credentials *credentials;
 	double timeout_s;
 };
-
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (why && why_size) {
-		va_start(ap, fmt);
-		vsnprintf(why, why_size, fmt, ap);
-		va_end(ap);
-	}
-	return code;
-}
 
 /* Plain HTTP shows data keys to the network: the option for stores that are trusted is not enough.
  */
@@ -107,6 +95,11 @@ int s3c_kms_new(const struct s3c_kms_config *config, struct s3c_err *err, struct
 	return 0;
 }
 
+void s3c_kms_refresh(struct s3c_kms *kms)
+{
+	s3c_credentials_refresh(kms->credentials, "the KMS");
+}
+
 void s3c_kms_free(struct s3c_kms *kms)
 {
 	if (!kms)
@@ -118,9 +111,13 @@ void s3c_kms_free(struct s3c_kms *kms)
 	free(kms);
 }
 
-/* The reply of a good request, in secret memory. */
+/*
+ * The reply of a good request, in secret memory. It takes its memory when there is something to put
+ * into it: of those who wait for a KMS that is slow there may be hundreds, and the 1 MiB that all
+ * keys share would be theirs.
+ */
 struct reply_text {
-	char *data; /* REPLY_MAX bytes */
+	char *data; /* REPLY_MAX bytes, and a key; NULL: nothing has come yet */
 	size_t len;
 };
 
@@ -131,7 +128,9 @@ static int reply_begin(void *arg, int status, const struct s3c_http_headers *hea
 	(void)status;
 	(void)headers;
 	text->len = 0;
-	return 0;
+	if (!text->data)
+		text->data = s3c_secret_alloc(REPLY_MAX + S3C_KEY_LEN);
+	return text->data ? 0 : -ENOMEM;
 }
 
 static int reply_data(void *arg, const void *data, size_t len)
@@ -183,22 +182,24 @@ static int explain(const struct s3c_http_reply *reply, const char *key_id, char 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 		snprintf(words, sizeof(words), errors[i].words, key_id);
 #pragma GCC diagnostic pop
-		return say(why, why_size, errors[i].result, "%s (%.80s%srequest %s)", words,
-			   reply->error_message, reply->error_message[0] ? ", " : "", id);
+		return s3c_say(why, why_size, errors[i].result, "%s (%.80s%srequest %s)", words,
+			       reply->error_message, reply->error_message[0] ? ", " : "", id);
 	}
 	if (strstr(reply->error_code, "Throttl") || strstr(reply->error_code, "LimitExceeded") ||
 	    reply->status == 429)
-		return say(why, why_size, -EAGAIN,
-			   "the KMS throttles requests (%s, request %s): they are too many for its "
-			   "quota; kms_reuse= needs fewer",
-			   reply->error_code, id);
+		return s3c_say(
+			why, why_size, -EAGAIN,
+			"the KMS throttles requests (%s, request %s): they are too many for its "
+			"quota; kms_reuse= needs fewer",
+			reply->error_code, id);
 	if (reply->status >= 500 || strcmp(reply->error_code, "KeyUnavailableException") == 0 ||
 	    strcmp(reply->error_code, "DependencyTimeoutException") == 0)
-		return say(why, why_size, -EAGAIN, "the KMS has a fault (%d %s: %.80s, request %s)",
-			   reply->status, reply->error_code, reply->error_message, id);
-	return say(why, why_size, -EINVAL,
-		   "the KMS refuses the request about the key %s (%d %s: %.80s, request %s)",
-		   key_id, reply->status, reply->error_code, reply->error_message, id);
+		return s3c_say(why, why_size, -EAGAIN,
+			       "the KMS has a fault (%d %s: %.80s, request %s)", reply->status,
+			       reply->error_code, reply->error_message, id);
+	return s3c_say(why, why_size, -EINVAL,
+		       "the KMS refuses the request about the key %s (%d %s: %.80s, request %s)",
+		       key_id, reply->status, reply->error_code, reply->error_message, id);
 }
 
 /* key (may be NULL) is where a plaintext in the reply goes; it has to be there then. */
@@ -212,8 +213,7 @@ static int ask(struct s3c_kms *kms, struct s3c_op *op, const char *operation, co
 		{ (char *)"Content-Type", (char *)"application/x-amz-json-1.1" },
 		{ (char *)"X-Amz-Target", target },
 	};
-	cleanup_secret char *text = s3c_secret_alloc(REPLY_MAX + S3C_KEY_LEN);
-	struct reply_text taken = { .data = text };
+	struct reply_text taken = { 0 };
 	const struct s3c_http_sink sink = { reply_begin, reply_data, &taken };
 	const struct s3c_http_request request = {
 		.method = "POST",
@@ -228,31 +228,38 @@ static int ask(struct s3c_kms *kms, struct s3c_op *op, const char *operation, co
 		.sink = &sink,
 	};
 	struct s3c_http_reply reply;
-	uint8_t *got;
+	int64_t begun_ns;
 	int r;
 
-	if (!text)
-		return say(why, why_size, -ENOMEM, "no memory for keys is left");
-	got = (uint8_t *)text + REPLY_MAX;
 	snprintf(target, sizeof(target), "TrentService.%s", operation);
+	begun_ns = s3c_clock_monotonic_ns();
 	r = s3c_http_perform(kms->service, &request, op, &reply);
 	if (r == -EPROTO && reply.status / 100 == 2)
-		r = say(why, why_size, -EPROTO, "the reply of the KMS makes no sense");
+		r = s3c_say(why, why_size, -EPROTO, "the reply of the KMS makes no sense");
+	else if (r == -ENOMEM)
+		s3c_say(why, why_size, r, "no memory for keys is left");
 	else if (r < 0)
-		say(why, why_size, r, "the KMS cannot be reached: %s%s%.160s", strerror(-r),
-		    reply.detail[0] ? ": " : "", reply.detail);
+		s3c_say(why, why_size, r, "the KMS cannot be reached: %s%s%.160s", strerror(-r),
+			reply.detail[0] ? ": " : "", reply.detail);
 	else if (reply.status != 200)
 		r = explain(&reply, key_id, why, why_size);
+	else if (!taken.data)
+		r = -EPROTO;
 	else
-		r = s3c_kms_answer_parse(text, taken.len, got, ret_answer);
+		r = s3c_kms_answer_parse(taken.data, taken.len, (uint8_t *)taken.data + REPLY_MAX,
+					 ret_answer);
+	s3c_count(S3C_COUNT_KMS_REQUESTS, s3c_label_kms(operation), s3c_label_result(r), 1);
+	s3c_time(S3C_TIME_KMS_REQUESTS, s3c_label_kms(operation),
+		 s3c_clock_monotonic_ns() - begun_ns);
 	if (r == 0 && key && !ret_answer->has_key) {
 		s3c_kms_answer_free(ret_answer);
 		r = -EPROTO;
 	}
 	if (r == -EPROTO)
-		say(why, why_size, r, "the reply of the KMS makes no sense");
+		s3c_say(why, why_size, r, "the reply of the KMS makes no sense");
 	if (r == 0 && key)
-		memcpy(key, got, S3C_KEY_LEN);
+		memcpy(key, taken.data + REPLY_MAX, S3C_KEY_LEN);
+	s3c_secret_free(taken.data);
 	s3c_http_reply_free(&reply);
 	return r;
 }
@@ -293,7 +300,8 @@ static int take_blob(int r, struct s3c_kms_answer *answer, struct s3c_kms_blob *
 		return r;
 	if (!answer->blob.data || !answer->blob.arn) {
 		s3c_kms_answer_free(answer);
-		return say(why, why_size, -EPROTO, "the reply of the KMS lacks the wrapped key");
+		return s3c_say(why, why_size, -EPROTO,
+			       "the reply of the KMS lacks the wrapped key");
 	}
 	*ret_blob = answer->blob;
 	return 0;
@@ -368,9 +376,9 @@ int s3c_kms_decrypt(struct s3c_kms *kms, struct s3c_op *op, const char *key_id,
 	if (r < 0)
 		return r;
 	if (want_arn && (!answer.blob.arn || strcmp(answer.blob.arn, want_arn) != 0))
-		r = say(why, why_size, -EKEYREJECTED,
-			"the KMS opened it under the key %s, and it says to be under %s",
-			answer.blob.arn ? answer.blob.arn : "(none)", want_arn);
+		r = s3c_say(why, why_size, -EKEYREJECTED,
+			    "the KMS opened it under the key %s, and it says to be under %s",
+			    answer.blob.arn ? answer.blob.arn : "(none)", want_arn);
 	if (r == 0)
 		memcpy(ret_key, key, S3C_KEY_LEN);
 	s3c_kms_answer_free(&answer);
@@ -406,21 +414,23 @@ static int check_key(const struct s3c_kms_answer *answer, const char *key_id, ch
 		     size_t why_size)
 {
 	if (strcmp(answer->state, "Disabled") == 0)
-		return say(why, why_size, -EKEYREVOKED,
-			   "the KMS key %s is disabled: it has to be enabled again", key_id);
+		return s3c_say(why, why_size, -EKEYREVOKED,
+			       "the KMS key %s is disabled: it has to be enabled again", key_id);
 	if (strcmp(answer->state, "PendingDeletion") == 0)
-		return say(why, why_size, -EKEYEXPIRED,
-			   "the KMS key %s is pending deletion: its deletion has to be cancelled, "
-			   "and what it encrypts be moved to another key",
-			   key_id);
+		return s3c_say(
+			why, why_size, -EKEYEXPIRED,
+			"the KMS key %s is pending deletion: its deletion has to be cancelled, "
+			"and what it encrypts be moved to another key",
+			key_id);
 	if (answer->state[0] && strcmp(answer->state, "Enabled") != 0)
-		return say(why, why_size, -EKEYEXPIRED,
-			   "the KMS key %s cannot be used: its state is %s", key_id, answer->state);
+		return s3c_say(why, why_size, -EKEYEXPIRED,
+			       "the KMS key %s cannot be used: its state is %s", key_id,
+			       answer->state);
 	if ((answer->usage[0] && strcmp(answer->usage, "ENCRYPT_DECRYPT") != 0) ||
 	    (answer->spec[0] && strcmp(answer->spec, "SYMMETRIC_DEFAULT") != 0))
-		return say(why, why_size, -EINVAL,
-			   "the KMS key %s is not one for symmetric encryption (%s, %s)", key_id,
-			   answer->usage, answer->spec);
+		return s3c_say(why, why_size, -EINVAL,
+			       "the KMS key %s is not one for symmetric encryption (%s, %s)",
+			       key_id, answer->usage, answer->spec);
 	return 0;
 }
 
@@ -439,7 +449,7 @@ int s3c_kms_describe(struct s3c_kms *kms, struct s3c_op *op, const char *key_id,
 		return r;
 	r = check_key(&answer, key_id, why, why_size);
 	if (r == 0 && !answer.blob.arn)
-		r = say(why, why_size, -EPROTO, "the reply of the KMS names no key");
+		r = s3c_say(why, why_size, -EPROTO, "the reply of the KMS names no key");
 	if (r == 0)
 		*ret_arn = steal_ptr(answer.blob.arn);
 	s3c_kms_answer_free(&answer);

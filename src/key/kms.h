@@ -46,6 +46,8 @@ struct s3c_kms_config {
 };
 /* Loads credentials; sends nothing to the KMS. A sentence. */
 int s3c_kms_new(const struct s3c_kms_config *config, struct s3c_err *err, struct s3c_kms **ret_kms);
+/* Loads the credentials again and logs what came of it. Any thread. */
+void s3c_kms_refresh(struct s3c_kms *kms);
 /* Ends calls that are under way (-ECANCELED); whoever made them has returned before. */
 void s3c_kms_free(struct s3c_kms *kms);
 

@@ -44,10 +44,30 @@ int64_t s3c_kms_ready_expire_locked(struct s3c_kms_keys *keys, int64_t now)
 	return ready ? ready->expires_ns : INT64_MAX;
 }
 
-static int make_ready(struct s3c_kms_keys *keys, struct s3c_op *op,
-		      struct s3c_kms_ready **ret_ready, char *why, size_t why_size)
+static const uint8_t *pool_volume(const struct s3c_kms_keys *keys)
+{
+	return keys->others ? NULL : keys->volume_id;
+}
+
+/* Are objects of that volume and format those that keys are fetched ahead for? */
+static bool is_pool(const struct s3c_kms_keys *keys, const uint8_t *volume_id, const char *alg)
+{
+	return keys->alg && strcmp(alg, keys->alg) == 0 && keys->others == !volume_id &&
+	       (!volume_id || memcmp(volume_id, keys->volume_id, S3C_VOLUME_ID_LEN) == 0);
+}
+
+/* Do several objects share a key? */
+static bool is_shared(const struct s3c_kms_keys *keys, const uint8_t *volume_id)
+{
+	return keys->reuse && volume_id;
+}
+
+static int make_ready(struct s3c_kms_keys *keys, struct s3c_op *op, const uint8_t *volume_id,
+		      const char *alg, struct s3c_kms_ready **ret_ready, char *why, size_t why_size)
 {
 	struct s3c_kms_ready *ready = calloc(1, sizeof(*ready));
+	bool shared = is_shared(keys, volume_id);
+	struct s3c_kms_bound bound = { .volume_id = volume_id, .alg = alg };
 	int r = 0;
 
 	if (!ready)
@@ -55,11 +75,11 @@ static int make_ready(struct s3c_kms_keys *keys, struct s3c_op *op,
 	ready->key = s3c_secret_alloc(S3C_KEY_LEN);
 	if (!ready->key)
 		r = -ENOMEM;
-	ready->left = keys->reuse ? keys->reuse : 1;
+	ready->left = shared ? keys->reuse : 1;
 	s3c_random(ready->file_id, sizeof(ready->file_id));
+	bound.file_id = shared ? NULL : ready->file_id;
 	if (r == 0)
-		r = s3c_kms_make(keys, op, keys->reuse ? NULL : ready->file_id, ready->key,
-				 &ready->wrap, why, why_size);
+		r = s3c_kms_make(keys, op, &bound, ready->key, &ready->wrap, why, why_size);
 	if (r < 0) {
 		s3c_kms_ready_free(ready);
 		return r;
@@ -84,7 +104,7 @@ static void fetch_ahead(struct s3c_job *base)
 	struct s3c_kms_keys *keys = job->keys;
 	struct s3c_kms_ready *ready;
 	char why[512] = "";
-	int r = make_ready(keys, &job->op, &ready, why, sizeof(why));
+	int r = make_ready(keys, &job->op, pool_volume(keys), keys->alg, &ready, why, sizeof(why));
 	bool say;
 
 	s3c_mutex_lock(&keys->lock);
@@ -141,7 +161,7 @@ static struct s3c_kms_ready *take_ready(struct s3c_kms_keys *keys, uint8_t *ret_
 			remove_locked(keys, ready);
 		else
 			ready = NULL;
-	} else if (keys->target && !keys->reuse) {
+	} else if (keys->target && !is_shared(keys, pool_volume(keys))) {
 		keys->target = S3C_MIN(2 * keys->target, AHEAD_MAX);
 	}
 	refill_locked(keys);
@@ -161,7 +181,7 @@ int s3c_kms_shared_key(struct s3c_kms_keys *keys, struct s3c_op *op,
 	s3c_kms_ready_free(ready);
 	if (found)
 		return 0;
-	r = make_ready(keys, op, &ready, why, why_size);
+	r = make_ready(keys, op, keys->volume_id, keys->alg, &ready, why, why_size);
 	if (r < 0)
 		return r;
 	memcpy(ret_key, ready->key, S3C_KEY_LEN);
@@ -195,24 +215,25 @@ static int draw_shared(struct s3c_kms_keys *keys, struct s3c_op *op, uint8_t *re
 	return r;
 }
 
-int s3c_kms_keys_draw(struct s3c_kms_keys *keys, struct s3c_op *op,
-		      uint8_t ret_file_id[static S3C_FILE_ID_LEN],
-		      uint8_t ret_key[static S3C_KEY_LEN], uint8_t ret_local[static S3C_WRAP_LEN],
+int s3c_kms_keys_draw(struct s3c_kms_keys *keys, struct s3c_op *op, const uint8_t *volume_id,
+		      const char *alg, uint8_t ret_file_id[static S3C_FILE_ID_LEN],
+		      uint8_t ret_key[static S3C_KEY_LEN], uint8_t *ret_local,
 		      struct s3c_kms_wrap **ret_wrap, char *why, size_t why_size)
 {
-	struct s3c_kms_ready *ready;
-	bool found;
+	struct s3c_kms_ready *ready = NULL;
+	bool found = false;
 	int r;
 
-	if (!keys->writes || !keys->alg)
+	if (!keys->writes || (is_shared(keys, volume_id) && !is_pool(keys, volume_id, alg)))
 		return -EINVAL;
-	if (keys->reuse)
+	if (is_shared(keys, volume_id))
 		return draw_shared(keys, op, ret_file_id, ret_key, ret_local, ret_wrap, why,
 				   why_size);
-	ready = take_ready(keys, ret_key, ret_wrap, &found);
+	if (is_pool(keys, volume_id, alg))
+		ready = take_ready(keys, ret_key, ret_wrap, &found);
 	if (!found) {
 		s3c_debug("a new file waits for a data key");
-		r = make_ready(keys, op, &ready, why, why_size);
+		r = make_ready(keys, op, volume_id, alg, &ready, why, why_size);
 		if (r < 0)
 			return r;
 		memcpy(ret_key, ready->key, S3C_KEY_LEN);
@@ -223,18 +244,22 @@ int s3c_kms_keys_draw(struct s3c_kms_keys *keys, struct s3c_op *op,
 	return 0;
 }
 
-int s3c_kms_keys_begin(struct s3c_kms_keys *keys, const uint8_t volume_id[static S3C_VOLUME_ID_LEN],
-		       const char *alg, struct s3c_err *err)
+int s3c_kms_keys_begin(struct s3c_kms_keys *keys, const uint8_t *volume_id, const char *alg,
+		       struct s3c_err *err)
 {
 	struct s3c_kms_ready *ready;
 	char why[512] = "";
 	int r;
 
-	memcpy(keys->volume_id, volume_id, sizeof(keys->volume_id));
+	if (volume_id)
+		memcpy(keys->volume_id, volume_id, sizeof(keys->volume_id));
+	else
+		keys->reuse = 0;
+	keys->others = !volume_id;
 	keys->alg = strdup(alg);
 	if (!keys->alg)
 		return -ENOMEM;
-	r = make_ready(keys, NULL, &ready, why, sizeof(why));
+	r = make_ready(keys, NULL, volume_id, alg, &ready, why, sizeof(why));
 	if (r < 0)
 		return s3c_err_set(err, r, "no data key can be had from the KMS: %s",
 				   why[0] ? why : strerror(-r));

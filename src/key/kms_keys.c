@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,20 +10,6 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "key/kms_private.h"
-
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (why && why_size) {
-		va_start(ap, fmt);
-		vsnprintf(why, why_size, fmt, ap);
-		va_end(ap);
-	}
-	return code;
-}
 
 /* Not an id, nor an alias: the service would answer with the same. */
 static bool is_key_arn(const char *text)
@@ -183,6 +168,11 @@ void s3c_kms_keys_free(struct s3c_kms_keys *keys)
 	free(keys);
 }
 
+size_t s3c_kms_keys_pairs_len(const struct s3c_kms_keys *keys)
+{
+	return keys->pairs ? strlen(keys->pairs) : 0;
+}
+
 bool s3c_kms_keys_writes(const struct s3c_kms_keys *keys)
 {
 	return keys->writes;
@@ -197,10 +187,10 @@ static int wrap_of(struct s3c_kms_keys *keys, bool reuse, const struct s3c_kms_b
 		   struct s3c_kms_wrap **ret_wrap, char *why, size_t why_size)
 {
 	if (blob->len > S3C_KMS_WRAP_MAX)
-		return say(why, why_size, -EMSGSIZE,
-			   "the KMS wraps keys to %zu bytes, and the metadata of an object has "
-			   "room for %u",
-			   blob->len, S3C_KMS_WRAP_MAX);
+		return s3c_say(why, why_size, -EMSGSIZE,
+			       "the KMS wraps keys to %zu bytes, and the metadata of an object has "
+			       "room for %u",
+			       blob->len, S3C_KMS_WRAP_MAX);
 	return s3c_kms_wrap_new(reuse, blob->arn, keys->pairs, blob->data, blob->len, ret_wrap);
 }
 
@@ -214,18 +204,19 @@ static void keep(struct s3c_kms_keys *keys, const struct s3c_kms_wrap *wrap, con
 		s3c_kms_kept_put(keys, digest, key);
 }
 
-int s3c_kms_make(struct s3c_kms_keys *keys, struct s3c_op *op, const uint8_t *file_id,
+int s3c_kms_make(struct s3c_kms_keys *keys, struct s3c_op *op, const struct s3c_kms_bound *bound,
 		 uint8_t *ret_key, struct s3c_kms_wrap **ret_wrap, char *why, size_t why_size)
 {
 	cleanup_kms_blob struct s3c_kms_blob blob = { 0 };
 	cleanup_free char *context = NULL;
-	int r = s3c_kms_context(keys->volume_id, file_id, keys->alg, keys->pairs, &context);
+	int r = s3c_kms_context(bound->volume_id, bound->volume_id ? bound->file_id : NULL,
+				bound->alg, keys->pairs, &context);
 
 	if (r == 0)
 		r = s3c_kms_generate(keys->kms, op, keys->named[0].given, context, ret_key, &blob,
 				     why, why_size);
 	if (r == 0)
-		r = wrap_of(keys, !file_id, &blob, ret_wrap, why, why_size);
+		r = wrap_of(keys, !bound->file_id, &blob, ret_wrap, why, why_size);
 	if (r == 0)
 		keep(keys, *ret_wrap, context, ret_key);
 	return r;
@@ -252,9 +243,9 @@ static int seal_shared(struct s3c_kms_keys *keys, struct s3c_op *op, const uint8
 	return r;
 }
 
-int s3c_kms_keys_seal(struct s3c_kms_keys *keys, struct s3c_op *op,
-		      const uint8_t volume_id[static S3C_VOLUME_ID_LEN], const uint8_t *file_id,
-		      const char *alg, const uint8_t key[static S3C_KEY_LEN], uint8_t *ret_local,
+int s3c_kms_keys_seal(struct s3c_kms_keys *keys, struct s3c_op *op, const uint8_t *volume_id,
+		      const uint8_t *file_id, const char *alg,
+		      const uint8_t key[static S3C_KEY_LEN], uint8_t *ret_local,
 		      struct s3c_kms_wrap **ret_wrap, char *why, size_t why_size)
 {
 	cleanup_kms_blob struct s3c_kms_blob blob = { 0 };
@@ -263,7 +254,7 @@ int s3c_kms_keys_seal(struct s3c_kms_keys *keys, struct s3c_op *op,
 
 	if (!keys->has_active)
 		return -EINVAL;
-	if (keys->reuse && ret_local && file_id)
+	if (keys->reuse && ret_local && file_id && volume_id)
 		return seal_shared(keys, op, file_id, alg, key, ret_local, ret_wrap, why, why_size);
 	r = s3c_kms_context(volume_id, file_id, alg, keys->pairs, &context);
 	if (r == 0)
@@ -298,16 +289,17 @@ bool s3c_kms_keys_may_open(struct s3c_kms_keys *keys, const char *arn)
 
 static int not_named(const char *arn, char *why, size_t why_size)
 {
-	return say(why, why_size, -EACCES,
-		   "is wrapped under the KMS key %.256s, which is neither kms_key_id nor one of "
-		   "kms_read_keys",
-		   arn);
+	return s3c_say(
+		why, why_size, -EACCES,
+		"is wrapped under the KMS key %.256s, which is neither kms_key_id nor one of "
+		"kms_read_keys",
+		arn);
 }
 
 int s3c_kms_keys_open(struct s3c_kms_keys *keys, struct s3c_op *op, const struct s3c_kms_wrap *wrap,
-		      const uint8_t *local, const uint8_t volume_id[static S3C_VOLUME_ID_LEN],
-		      const uint8_t *file_id, const char *alg, uint8_t ret_key[static S3C_KEY_LEN],
-		      char *why, size_t why_size)
+		      const uint8_t *local, const uint8_t *volume_id, const uint8_t *file_id,
+		      const char *alg, uint8_t ret_key[static S3C_KEY_LEN], char *why,
+		      size_t why_size)
 {
 	cleanup_secret uint8_t *key = s3c_secret_alloc(S3C_KEY_LEN);
 	struct s3c_master_key shared = { .secret = key, .secret_len = S3C_KEY_LEN };
@@ -333,8 +325,9 @@ int s3c_kms_keys_open(struct s3c_kms_keys *keys, struct s3c_op *op, const struct
 		r = local && file_id ? s3c_wrap_open(&shared, alg, file_id, local, ret_key)
 				     : -EINVAL;
 		if (r == -EBADMSG)
-			say(why, why_size, r,
-			    "its key does not open under the one that the KMS wrapped: altered");
+			s3c_say(why, why_size, r,
+				"its key does not open under the one that the KMS wrapped: "
+				"altered");
 	} else if (r == 0) {
 		memcpy(ret_key, key, S3C_KEY_LEN);
 	}
@@ -342,8 +335,7 @@ int s3c_kms_keys_open(struct s3c_kms_keys *keys, struct s3c_op *op, const struct
 }
 
 int s3c_kms_keys_reencrypt(struct s3c_kms_keys *keys, struct s3c_op *op,
-			   const struct s3c_kms_wrap *wrap,
-			   const uint8_t volume_id[static S3C_VOLUME_ID_LEN],
+			   const struct s3c_kms_wrap *wrap, const uint8_t *volume_id,
 			   const uint8_t *file_id, const char *alg, struct s3c_kms_wrap **ret_wrap,
 			   char *why, size_t why_size)
 {
@@ -355,7 +347,7 @@ int s3c_kms_keys_reencrypt(struct s3c_kms_keys *keys, struct s3c_op *op,
 
 	if (!keys->has_active)
 		return -EINVAL;
-	if (wrap->reuse || (keys->reuse && file_id))
+	if (wrap->reuse || (keys->reuse && file_id && volume_id))
 		return -EOPNOTSUPP;
 	if (!named)
 		return not_named(wrap->arn, why, why_size);
@@ -369,11 +361,11 @@ int s3c_kms_keys_reencrypt(struct s3c_kms_keys *keys, struct s3c_op *op,
 }
 
 bool s3c_kms_keys_is_current(const struct s3c_kms_keys *keys, const struct s3c_kms_wrap *wrap,
-			     bool volume)
+			     bool own)
 {
 	const char *arn = s3c_kms_keys_active(keys);
 
-	return arn && strcmp(arn, wrap->arn) == 0 && wrap->reuse == (keys->reuse && !volume) &&
+	return arn && strcmp(arn, wrap->arn) == 0 && wrap->reuse == (keys->reuse && !own) &&
 	       strcmp(wrap->pairs ? wrap->pairs : "", keys->pairs ? keys->pairs : "") == 0;
 }
 
@@ -409,9 +401,9 @@ static int foreign_context(const struct s3c_kms_keys *keys, const struct s3c_wra
 		cleanup_free char *text =
 			json_dumps(user, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII);
 
-		return say(why, why_size, -EACCES,
-			   "its encryption context %.200s is not that of kms_context=",
-			   text ? text : "");
+		return s3c_say(why, why_size, -EACCES,
+			       "its encryption context %.200s is not that of kms_context=",
+			       text ? text : "");
 	}
 	*ret_json = json_dumps(whole, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII);
 	return *ret_json ? 0 : -ENOMEM;
@@ -427,9 +419,9 @@ static int decrypt_foreign(void *arg, const struct s3c_wrapped_key *wrapped, uin
 
 	if (r < 0)
 		return r;
-	r = say(why, why_size, -EACCES,
-		"a KMS key wraps its data key, and none is given: "
-		"kms_key_id=, kms_read_keys=");
+	r = s3c_say(why, why_size, -EACCES,
+		    "a KMS key wraps its data key, and none is given: "
+		    "kms_key_id=, kms_read_keys=");
 	for (size_t i = 0; i < keys->named_count; i++) {
 		r = s3c_kms_decrypt(keys->kms, NULL, keys->named[i].given, NULL, context,
 				    wrapped->wrapped, wrapped->wrapped_len, ret_data_key, why,

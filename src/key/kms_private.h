@@ -54,8 +54,9 @@ struct s3c_kms_keys {
 	char *pairs;
 	unsigned reuse, cache_s;
 	struct s3c_kms_unwrap foreign;
-	/* Of begin. */
+	/* Of begin: what is fetched ahead is bound to. */
 	uint8_t volume_id[S3C_VOLUME_ID_LEN];
+	bool others; /* to no volume, for formats of other clients */
 	char *alg;
 	struct s3c_pool *pool;
 
@@ -74,9 +75,15 @@ struct s3c_kms_keys {
 	bool thread_runs;
 };
 
+/* What a new key is bound to; volume_id NULL: to alg alone. */
+struct s3c_kms_bound {
+	const uint8_t *volume_id;
+	const uint8_t *file_id; /* NULL: it wraps the keys of many */
+	const char *alg;
+};
+
 /* kms_keys.c */
-/* A new key from the KMS for one file, or for many (file_id NULL). */
-int s3c_kms_make(struct s3c_kms_keys *keys, struct s3c_op *op, const uint8_t *file_id,
+int s3c_kms_make(struct s3c_kms_keys *keys, struct s3c_op *op, const struct s3c_kms_bound *bound,
 		 uint8_t *ret_key, struct s3c_kms_wrap **ret_wrap, char *why, size_t why_size);
 
 /* kms_ahead.c */

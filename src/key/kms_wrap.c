@@ -13,6 +13,7 @@
 #define CONTEXT_VOLUME "s3cryptfs:volume"
 #define CONTEXT_FILE "s3cryptfs:file"
 #define CONTEXT_ALG "s3cryptfs:alg"
+#define CONTEXT_ALG_OTHERS "aws:x-amz-cek-alg"
 #define DUMP (JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII)
 
 int s3c_kms_wrap_new(bool reuse, const char *arn, const char *pairs, const uint8_t *data,
@@ -71,9 +72,10 @@ static json_t *make_context(const uint8_t *volume_id, const uint8_t *file_id, co
 	json_t *object = pairs ? json_loads(pairs, JSON_REJECT_DUPLICATES, NULL) : json_object();
 
 	if (!json_is_object(object) ||
-	    set_hex(object, CONTEXT_VOLUME, volume_id, S3C_VOLUME_ID_LEN) < 0 ||
+	    (volume_id && set_hex(object, CONTEXT_VOLUME, volume_id, S3C_VOLUME_ID_LEN) < 0) ||
 	    (file_id && set_hex(object, CONTEXT_FILE, file_id, S3C_FILE_ID_LEN) < 0) ||
-	    json_object_set_new(object, CONTEXT_ALG, json_string(alg)) < 0) {
+	    json_object_set_new(object, volume_id ? CONTEXT_ALG : CONTEXT_ALG_OTHERS,
+				json_string(alg)) < 0) {
 		json_decref(object);
 		return NULL;
 	}
@@ -91,8 +93,8 @@ static int dump(json_t *object, char **ret_json)
 	return 0;
 }
 
-int s3c_kms_context(const uint8_t volume_id[static S3C_VOLUME_ID_LEN], const uint8_t *file_id,
-		    const char *alg, const char *pairs, char **ret_json)
+int s3c_kms_context(const uint8_t *volume_id, const uint8_t *file_id, const char *alg,
+		    const char *pairs, char **ret_json)
 {
 	return dump(make_context(volume_id, file_id, alg, pairs), ret_json);
 }
@@ -130,15 +132,41 @@ static bool take_hex(json_t *object, const char *name, const uint8_t *data, size
 	return take(object, name, hex);
 }
 
+/* What is left of a context: the user's. */
+static int take_pairs(json_t *object, char **ret_pairs)
+{
+	char *pairs = NULL;
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(object, name, value)
+	{
+		if (!json_is_string(value))
+			return -EBADMSG;
+	}
+	if (json_object_size(object)) {
+		pairs = json_dumps(object, DUMP);
+		if (!pairs)
+			return -ENOMEM;
+	}
+	*ret_pairs = pairs;
+	return 0;
+}
+
+int s3c_kms_context_pairs(const char *text, const char *alg, char **ret_pairs)
+{
+	json_auto_t *object = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+	return take(object, CONTEXT_ALG_OTHERS, alg) ? take_pairs(object, ret_pairs) : -EBADMSG;
+}
+
 int s3c_kms_matdesc_parse(const char *text, const uint8_t volume_id[static S3C_VOLUME_ID_LEN],
 			  const uint8_t *file_id, const char *alg, char **ret_arn, char **ret_pairs)
 {
 	json_auto_t *object = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
 	const char *id = json_string_value(json_object_get(object, S3C_MATDESC_KEY_ID));
 	cleanup_free char *arn = NULL;
-	cleanup_free char *pairs = NULL;
-	const char *name;
-	json_t *value;
+	int r;
 
 	if (!id || !*id || strlen(id) > S3C_KMS_ID_MAX)
 		return -EBADMSG;
@@ -150,17 +178,8 @@ int s3c_kms_matdesc_parse(const char *text, const uint8_t volume_id[static S3C_V
 	    !take_hex(object, CONTEXT_FILE, file_id, S3C_FILE_ID_LEN) ||
 	    !take(object, CONTEXT_ALG, alg))
 		return -EBADMSG;
-	json_object_foreach(object, name, value)
-	{
-		if (!json_is_string(value))
-			return -EBADMSG;
-	}
-	if (json_object_size(object)) {
-		pairs = json_dumps(object, DUMP);
-		if (!pairs)
-			return -ENOMEM;
-	}
-	*ret_arn = steal_ptr(arn);
-	*ret_pairs = steal_ptr(pairs);
-	return 0;
+	r = take_pairs(object, ret_pairs);
+	if (r == 0)
+		*ret_arn = steal_ptr(arn);
+	return r;
 }

@@ -3,7 +3,6 @@
 #include "key/unwrap.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
+#include "base/err.h"
 #include "base/secret.h"
 
 #define KW_WRAPPED_LEN (S3C_KEY_LEN + 8)
@@ -48,20 +48,6 @@ bool s3c_unwrap_is_legacy(enum s3c_unwrap_alg alg)
 	return algs[alg].legacy;
 }
 
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (why && why_size) {
-		va_start(ap, fmt);
-		vsnprintf(why, why_size, fmt, ap);
-		va_end(ap);
-	}
-	return code;
-}
-
 /* Empties the thread's error queue, which libcurl's TLS would misread later. */
 static int not_opened(void)
 {
@@ -84,9 +70,10 @@ static bool gcm_open(EVP_CIPHER_CTX *ctx, const struct s3c_master_key *key,
 	uint8_t tag[S3C_TAG_LEN];
 	int n;
 
+	if (!cipher || wrapped->wrapped_len != S3C_WRAP_GCM_LEN)
+		return false;
 	memcpy(tag, ct + S3C_KEY_LEN, sizeof(tag));
-	return cipher && wrapped->wrapped_len == S3C_WRAP_GCM_LEN &&
-	       EVP_DecryptInit_ex(ctx, cipher, NULL, key->secret, wrapped->wrapped) == 1 &&
+	return EVP_DecryptInit_ex(ctx, cipher, NULL, key->secret, wrapped->wrapped) == 1 &&
 	       EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)wrapped->content_alg,
 				 (int)strlen(wrapped->content_alg)) == 1 &&
 	       EVP_DecryptUpdate(ctx, ret_key, &n, ct, S3C_KEY_LEN) == 1 && n == S3C_KEY_LEN &&
@@ -221,7 +208,7 @@ static int rsa_open(const struct s3c_master_key *key, const struct s3c_wrapped_k
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
-		return say(why, why_size, -EACCES, "the RSA key %s: %s", key->id, err.text);
+		return s3c_say(why, why_size, -EACCES, "the RSA key %s: %s", key->id, err.text);
 	bio = BIO_new_mem_buf(pem, (int)len);
 	if (bio)
 		pkey = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
@@ -229,9 +216,10 @@ static int rsa_open(const struct s3c_master_key *key, const struct s3c_wrapped_k
 	if (!pkey || EVP_PKEY_get_base_id(pkey) != EVP_PKEY_RSA) {
 		ERR_clear_error();
 		EVP_PKEY_free(pkey);
-		return say(why, why_size, -EACCES,
-			   "the RSA key %s: %s holds no RSA private key in PEM without passphrase",
-			   key->id, key->rsa_private_key);
+		return s3c_say(
+			why, why_size, -EACCES,
+			"the RSA key %s: %s holds no RSA private key in PEM without passphrase",
+			key->id, key->rsa_private_key);
 	}
 	if ((size_t)EVP_PKEY_get_size(pkey) != wrapped->wrapped_len)
 		r = -EBADMSG;
@@ -280,17 +268,18 @@ static int no_key(const struct s3c_wrapped_key *wrapped, char *why, size_t why_s
 	const char *id = key_id(wrapped);
 
 	if (id)
-		return say(why, why_size, -EACCES, "the keyring has no %s key %.64s", kind, id);
+		return s3c_say(why, why_size, -EACCES, "the keyring has no %s key %.64s", kind, id);
 	if (!wrapped->desc_count)
-		return say(why, why_size, -EACCES,
-			   "it has no material description, and the keyring has no %s key without "
-			   "desc pairs",
-			   kind);
-	return say(why, why_size, -EACCES,
-		   "the keyring has no %s key with the desc pairs of its material description "
-		   "(%.64s = %.64s%s)",
-		   kind, wrapped->desc[0].name, wrapped->desc[0].value,
-		   wrapped->desc_count > 1 ? ", .." : "");
+		return s3c_say(
+			why, why_size, -EACCES,
+			"it has no material description, and the keyring has no %s key without "
+			"desc pairs",
+			kind);
+	return s3c_say(why, why_size, -EACCES,
+		       "the keyring has no %s key with the desc pairs of its material description "
+		       "(%.64s = %.64s%s)",
+		       kind, wrapped->desc[0].name, wrapped->desc[0].value,
+		       wrapped->desc_count > 1 ? ", .." : "");
 }
 
 static int try_key(const struct s3c_master_key *key, const struct s3c_wrapped_key *wrapped,
@@ -311,14 +300,14 @@ static int try_keys(const struct s3c_wrapped_key *wrapped, const struct s3c_keyr
 	if (!count)
 		return no_key(wrapped, why, why_size);
 	if (count > 1 && algs[wrapped->alg].blind)
-		return say(why, why_size, -EACCES,
-			   "%zu keys of the keyring match its material description, and a key "
-			   "wrapped by %s does not tell the right one: tell them apart by desc "
-			   "pairs",
-			   count, algs[wrapped->alg].name);
-	say(why, why_size, 0,
-	    "its wrapped key does not open: it was altered, or the keyring has "
-	    "another key of that description");
+		return s3c_say(why, why_size, -EACCES,
+			       "%zu keys of the keyring match its material description, and a key "
+			       "wrapped by %s does not tell the right one: tell them apart by desc "
+			       "pairs",
+			       count, algs[wrapped->alg].name);
+	s3c_say(why, why_size, 0,
+		"its wrapped key does not open: it was altered, or the keyring has "
+		"another key of that description");
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < keyring->count; i++) {
 			const struct s3c_master_key *key = &keyring->keys[i];
@@ -343,12 +332,13 @@ static int try_kms(const struct s3c_wrapped_key *wrapped, const struct s3c_kms_u
 
 	if (wrapped->alg == S3C_UNWRAP_KMS_CONTEXT &&
 	    (!alg || strcmp(alg, wrapped->content_alg) != 0))
-		return say(why, why_size, -EBADMSG,
-			   "its encryption context is that of another content algorithm");
+		return s3c_say(why, why_size, -EBADMSG,
+			       "its encryption context is that of another content algorithm");
 	if (!kms || !kms->decrypt)
-		return say(why, why_size, -EACCES,
-			   "a KMS key wraps its data key, and none is named: give kms_key_id= or "
-			   "kms_read_keys=");
+		return s3c_say(
+			why, why_size, -EACCES,
+			"a KMS key wraps its data key, and none is named: give kms_key_id= or "
+			"kms_read_keys=");
 	return kms->decrypt(kms->arg, wrapped, ret_key, why, why_size);
 }
 
@@ -360,7 +350,7 @@ int s3c_unwrap_data_key(const struct s3c_wrapped_key *wrapped, const struct s3c_
 	int r;
 
 	if (!wrapped->wrapped_len || wrapped->wrapped_len > S3C_UNWRAP_MAX)
-		return say(why, why_size, -EBADMSG, "its wrapped key has an impossible length");
+		return s3c_say(why, why_size, -EBADMSG, "its wrapped key has an impossible length");
 	if (algs[wrapped->alg].kms)
 		r = try_kms(wrapped, kms, key, why, why_size);
 	else if (!keyring)

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "base/clock.h"
 #include "base/util.h"
@@ -31,6 +32,29 @@ static int set_time(struct s3c_meta *meta, const char *name, int64_t ns)
 	else
 		snprintf(text, sizeof(text), "%s%" PRIu64, ns < 0 ? "-" : "", sec);
 	return s3c_meta_set(meta, name, text);
+}
+
+void s3c_attrs_set(struct s3c_attrs *to, const struct s3c_attrs *from)
+{
+	struct s3c_xattrs *former = to->xattrs;
+
+	*to = *from;
+	to->xattrs = s3c_xattrs_ref(from->xattrs);
+	s3c_xattrs_put(former);
+}
+
+void s3c_attrs_clear(struct s3c_attrs *attrs)
+{
+	s3c_xattrs_put(attrs->xattrs);
+	attrs->xattrs = NULL;
+}
+
+static int set_device(struct s3c_meta *meta, dev_t rdev)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%u:%u", major(rdev), minor(rdev));
+	return s3c_meta_set(meta, "rdev", text);
 }
 
 int s3c_attrs_encode(const struct s3c_attrs *attrs, struct s3c_meta *meta)
@@ -63,7 +87,7 @@ int s3c_attrs_encode(const struct s3c_attrs *attrs, struct s3c_meta *meta)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return s3c_mode_is_device(attrs->mode) ? set_device(meta, attrs->rdev) : 0;
 }
 
 static bool get_number(const struct s3c_meta *meta, const char *name, uint64_t max,
@@ -111,6 +135,22 @@ static void get_time(const struct s3c_meta *meta, const char *name, int64_t *ns)
 		parse_time(text, ns);
 }
 
+static void get_device(const struct s3c_meta *meta, dev_t *rdev)
+{
+	const char *text = s3c_meta_get(meta, "rdev");
+	const char *colon = text ? strchr(text, ':') : NULL;
+	uint64_t numbers[2];
+	char first[16];
+
+	if (!colon || (size_t)(colon - text) >= sizeof(first))
+		return;
+	memcpy(first, text, (size_t)(colon - text));
+	first[colon - text] = '\0';
+	if (s3c_parse_u64(first, UINT32_MAX, &numbers[0]) == 0 &&
+	    s3c_parse_u64(colon + 1, UINT32_MAX, &numbers[1]) == 0)
+		*rdev = makedev((unsigned)numbers[0], (unsigned)numbers[1]);
+}
+
 void s3c_attrs_decode(const struct s3c_meta *meta, struct s3c_attrs *attrs)
 {
 	uint64_t value;
@@ -126,4 +166,5 @@ void s3c_attrs_decode(const struct s3c_meta *meta, struct s3c_attrs *attrs)
 	get_time(meta, "mtime", &attrs->mtime_ns);
 	get_time(meta, "atime", &attrs->atime_ns);
 	get_time(meta, "ctime", &attrs->ctime_ns);
+	get_device(meta, &attrs->rdev);
 }

@@ -5,12 +5,11 @@
  *
  *	u8 version, u8 layout, be16 flags, be32 epoch, file id(16), content id(16), op id(16),
  *	be64 generation, [salt(16): chunks], [commitment(32): chunks, trailer, s3ec],
- *	[u8 length, key id: s3ec], seal(32)
+ *	[u8 length, id of a master key or ARN: s3ec], seal(32)
  */
 #include "object/header.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,9 +17,10 @@
 
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/err.h"
 #include "base/secret.h"
 #include "object/chunks.h"
-#include "object/s3ec.h"
+#include "object/s3ec_keys.h"
 
 #define META_KEY "x-amz-key-v2"
 #define META_MATDESC "x-amz-matdesc"
@@ -31,13 +31,20 @@
 #define PACKED_VERSION 1
 #define FLAG_ATTRS_FINAL 0x0001u
 #define FLAGS_KNOWN FLAG_ATTRS_FINAL
+#define FLAGS_NLINK_SHIFT 4 /* the 12 upper bits: names of a body */
 
 #define FIXED_LEN 64u /* of the packed value, up to the generation */
-#define PACKED_MAX (FIXED_LEN + S3C_COMMITMENT_LEN + 1 + S3C_KEY_ID_MAX + S3C_SHA256_LEN)
+#define PACKED_MAX (FIXED_LEN + S3C_COMMITMENT_LEN + 1 + S3C_SEALED_ID_MAX + S3C_SHA256_LEN)
 #define SEAL_INPUT_MAX 16384u
 
 /* Layout numbers of the format; they are not those of enum s3c_layout. */
-enum { PACKED_NONE = 1, PACKED_CHUNKS = 2, PACKED_TRAILER = 3, PACKED_S3EC = 4 };
+enum {
+	PACKED_NONE = 1,
+	PACKED_CHUNKS = 2,
+	PACKED_TRAILER = 3,
+	PACKED_S3EC = 4,
+	PACKED_REFERENCE = 5
+};
 
 static const char seal_label[] = "s3cryptfs seal v1";
 static const char commit_label[] = "s3cryptfs commit";
@@ -55,20 +62,6 @@ static const char *const sealed_s3ec_items[] = {
 	"x-amz-w",   "x-amz-d",       "x-amz-i",
 	"x-amz-t",   "x-amz-m",
 };
-
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-static int say(char *why, size_t why_size, int code, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (why && why_size) {
-		va_start(ap, fmt);
-		vsnprintf(why, why_size, fmt, ap);
-		va_end(ap);
-	}
-	return code;
-}
 
 /* be32 length and bytes; absent (NULL) is ff ff ff ff. */
 static int append_field(struct s3c_buf *out, const void *data, size_t len)
@@ -96,10 +89,13 @@ int s3c_header_seal(const struct s3c_volume *volume, const struct s3c_meta *meta
 {
 	cleanup_buf struct s3c_buf in = { .max = SEAL_INPUT_MAX };
 	bool s3ec = ((const uint8_t *)packed)[1] == PACKED_S3EC;
+	/* The one that the packed value names. */
+	const uint8_t *seal_key =
+		s3c_volume_seal_key(volume, s3c_get_be32((const uint8_t *)packed + 4));
 	uint8_t size_be[8];
 	int r;
 
-	if (!volume->seal_key)
+	if (!seal_key)
 		return -EINVAL;
 	s3c_put_be64(size_be, size ? *size : 0);
 	r = append_text(&in, seal_label);
@@ -113,8 +109,7 @@ int s3c_header_seal(const struct s3c_volume *volume, const struct s3c_meta *meta
 		r = append_text(&in, s3c_meta_get(meta, sealed_items[i]));
 	for (size_t i = 0; s3ec && r == 0 && i < ARRAY_LEN(sealed_s3ec_items); i++)
 		r = append_text(&in, s3c_meta_get(meta, sealed_s3ec_items[i]));
-	return r < 0 ? r
-		     : s3c_hmac_sha256(volume->seal_key, S3C_KEY_LEN, in.data, in.len, ret_seal);
+	return r < 0 ? r : s3c_hmac_sha256(seal_key, S3C_KEY_LEN, in.data, in.len, ret_seal);
 }
 
 int s3c_header_commitment(const uint8_t data_key[static S3C_KEY_LEN],
@@ -131,17 +126,21 @@ int s3c_header_commitment(const uint8_t data_key[static S3C_KEY_LEN],
 
 void s3c_header_set(struct s3c_header *to, const struct s3c_header *from)
 {
+	struct s3c_xattrs *xattrs = to->attrs.xattrs;
 	struct s3c_kms_wrap *former = to->kms;
 
 	*to = *from;
 	to->kms = s3c_kms_wrap_ref(from->kms);
+	to->attrs.xattrs = s3c_xattrs_ref(from->attrs.xattrs);
 	s3c_kms_wrap_put(former);
+	s3c_xattrs_put(xattrs);
 }
 
 void s3c_header_clear(struct s3c_header *header)
 {
 	s3c_kms_wrap_put(header->kms);
 	header->kms = NULL;
+	s3c_attrs_clear(&header->attrs);
 }
 
 static bool kms_writes(const struct s3c_keyring *keyring)
@@ -150,14 +149,15 @@ static bool kms_writes(const struct s3c_keyring *keyring)
 }
 
 /* Draws file id and data key and wraps it, under whatever wraps new objects. */
-static int draw_key(const struct s3c_keyring *keyring, struct s3c_op *op, struct s3c_header *h,
-		    uint8_t *ret_data_key, char *why, size_t why_size)
+static int draw_key(const struct s3c_keyring *keyring, const struct s3c_volume *volume,
+		    struct s3c_op *op, struct s3c_header *h, uint8_t *ret_data_key, char *why,
+		    size_t why_size)
 {
 	const struct s3c_master_key *active = s3c_keyring_active(keyring);
 
 	if (kms_writes(keyring))
-		return s3c_kms_keys_draw(keyring->kms, op, h->file_id, ret_data_key, h->wrapped,
-					 &h->kms, why, why_size);
+		return s3c_kms_keys_draw(keyring->kms, op, volume->id, S3C_CEK_ALG, h->file_id,
+					 ret_data_key, h->wrapped, &h->kms, why, why_size);
 	if (!active)
 		return -EKEYREJECTED;
 	s3c_random(h->file_id, sizeof(h->file_id));
@@ -174,7 +174,7 @@ int s3c_header_new(const struct s3c_keyring *keyring, const struct s3c_volume *v
 	uint8_t data_key[S3C_KEY_LEN];
 	int r;
 
-	r = draw_key(keyring, op, &drawn, data_key, why, why_size);
+	r = draw_key(keyring, volume, op, &drawn, data_key, why, why_size);
 	if (r == 0)
 		r = s3c_header_commitment(data_key, drawn.file_id, drawn.commitment);
 	if (r == 0) {
@@ -198,7 +198,8 @@ bool s3c_header_is_current(const struct s3c_header *header, const struct s3c_key
 	const struct s3c_master_key *active = s3c_keyring_active(keyring);
 
 	if (kms_writes(keyring))
-		return header->kms && s3c_kms_keys_is_current(keyring->kms, header->kms, false);
+		return header->kms && s3c_kms_keys_is_current(keyring->kms, header->kms,
+							      header->layout == S3C_LAYOUT_S3EC);
 	return !header->kms && active && strcmp(header->key_id, active->id) == 0;
 }
 
@@ -258,6 +259,17 @@ int s3c_header_renew(struct s3c_header *header, const struct s3c_keyring *keyrin
 	return r;
 }
 
+static bool has_key(enum s3c_layout layout)
+{
+	return layout != S3C_LAYOUT_NONE && layout != S3C_LAYOUT_REFERENCE;
+}
+
+/* Only bodies of files with several names count them. */
+static bool is_body_key(const char *rel_key)
+{
+	return strncmp(rel_key, S3C_BODY_DIR, strlen(S3C_BODY_DIR)) == 0;
+}
+
 /* Everything before the seal; 0 for a layout that has no packed value. */
 static size_t pack(const struct s3c_header *header, uint8_t out[static PACKED_MAX])
 {
@@ -278,22 +290,29 @@ static size_t pack(const struct s3c_header *header, uint8_t out[static PACKED_MA
 	case S3C_LAYOUT_S3EC:
 		out[1] = PACKED_S3EC;
 		break;
+	case S3C_LAYOUT_REFERENCE:
+		out[1] = PACKED_REFERENCE;
+		break;
 	default:
 		return 0;
 	}
-	s3c_put_be16(out + 2, header->attrs_final ? FLAG_ATTRS_FINAL : 0);
+	s3c_put_be16(out + 2, (uint16_t)((header->attrs_final ? FLAG_ATTRS_FINAL : 0) |
+					 header->attrs.nlink << FLAGS_NLINK_SHIFT));
 	s3c_put_be32(out + 4, header->epoch);
 	memcpy(out + 8, header->file_id, S3C_FILE_ID_LEN);
 	memcpy(out + 24, header->content_id, S3C_CONTENT_ID_LEN);
 	memcpy(out + 40, header->op_id, S3C_OP_ID_LEN);
 	s3c_put_be64(out + 56, header->generation);
-	if (header->layout != S3C_LAYOUT_NONE)
+	if (has_key(header->layout))
 		p = (uint8_t *)mempcpy(p, header->commitment, S3C_COMMITMENT_LEN);
 	if (header->layout == S3C_LAYOUT_S3EC) {
-		size_t len = strlen(header->key_id);
+		const char *id = s3c_header_key_name(header);
+		size_t len = strlen(id);
 
+		if (!len || len > S3C_SEALED_ID_MAX)
+			return 0;
 		*p++ = (uint8_t)len;
-		p = (uint8_t *)mempcpy(p, header->key_id, len);
+		p = (uint8_t *)mempcpy(p, id, len);
 	}
 	return (size_t)(p - out);
 }
@@ -366,18 +385,21 @@ int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring 
 	size_t len = pack(header, packed);
 	int r;
 
-	if (!len)
+	if (!len || header->attrs.nlink > (is_body_key(rel_key) ? S3C_NLINK_MAX : 0))
 		return -EINVAL;
 	if (chunks &&
 	    (header->size > S3C_SEGMENT_SIZE || (header->size && s3c_salt_is_hole(header->salt))))
 		return -EINVAL;
-	if (s3ec && (!s3c_key_id_valid(header->key_id) ||
+	if (s3ec && ((!header->kms && !s3c_key_id_valid(header->key_id)) ||
 		     (!s3c_meta_get(meta, META_KEY) && !s3c_meta_get(meta, "x-amz-3"))))
 		return -EINVAL;
-	/* One volume object has one epoch in this version; another would not be found again. */
-	if (header->epoch != volume->epoch)
+	/* Of an epoch that the volume object does not have it would not be found again. */
+	if (!s3c_volume_seal_key(volume, header->epoch))
 		return -EINVAL;
 	r = s3c_attrs_encode(&header->attrs, meta);
+	if (r == 0)
+		r = s3c_xattrs_encode(header->attrs.xattrs, volume, header->epoch, header->file_id,
+				      meta);
 	if (r == 0 && (chunks || header->layout == S3C_LAYOUT_TRAILER))
 		r = encode_envelope(header, keyring, volume, meta);
 	if (r == 0)
@@ -391,21 +413,22 @@ int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring 
 
 /*
  * Takes the packed value apart. No item is believed yet, but for what tells how the seal is made:
- * version, layout, epoch, and the size that layout and stored size give.
+ * version, layout, epoch, and the size that layout and stored size give. ret_id: of LAYOUT_S3EC.
  */
 static int unpack(const char *text, const struct s3c_volume *volume, uint64_t stored_size,
 		  struct s3c_header *h, uint8_t packed[static PACKED_MAX], size_t *ret_len,
-		  unsigned *ret_flags, char *why, size_t why_size)
+		  unsigned *ret_flags, char ret_id[static S3C_SEALED_ID_MAX + 1], char *why,
+		  size_t why_size)
 {
 	size_t len, want = FIXED_LEN + S3C_SHA256_LEN;
 	const uint8_t *p = packed + FIXED_LEN;
-	size_t key_id_len = 0;
+	size_t id_len = 0;
 
 	if (s3c_base64_decode(text, strlen(text), packed, PACKED_MAX, &len) < 0 || len < want)
-		return say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
+		return s3c_say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
 	if (packed[0] != PACKED_VERSION)
-		return say(why, why_size, -EPROTO,
-			   "format version %u, which this program does not know", packed[0]);
+		return s3c_say(why, why_size, -EPROTO,
+			       "format version %u, which this program does not know", packed[0]);
 	switch (packed[1]) {
 	case PACKED_NONE:
 		h->layout = S3C_LAYOUT_NONE;
@@ -421,20 +444,23 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 	case PACKED_S3EC:
 		h->layout = S3C_LAYOUT_S3EC;
 		want += S3C_COMMITMENT_LEN + 1;
-		key_id_len = len >= want ? p[S3C_COMMITMENT_LEN] : 0;
-		want += key_id_len;
+		id_len = len >= want ? p[S3C_COMMITMENT_LEN] : 0;
+		want += id_len;
+		break;
+	case PACKED_REFERENCE:
+		h->layout = S3C_LAYOUT_REFERENCE;
 		break;
 	default:
-		return say(why, why_size, -EPROTO, "layout %u, which this program does not know",
-			   packed[1]);
+		return s3c_say(why, why_size, -EPROTO,
+			       "layout %u, which this program does not know", packed[1]);
 	}
-	if (len != want || key_id_len > S3C_KEY_ID_MAX)
-		return say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
+	if (len != want)
+		return s3c_say(why, why_size, -EBADMSG, "its item " S3C_META_PACKED " is damaged");
 	*ret_flags = s3c_get_be16(packed + 2);
 	h->epoch = s3c_get_be32(packed + 4);
-	if (h->epoch != volume->epoch)
-		return say(why, why_size, -EBADMSG,
-			   "sealed in epoch %u, which this volume does not have", h->epoch);
+	if (!s3c_volume_seal_key(volume, h->epoch))
+		return s3c_say(why, why_size, -ENOKEY,
+			       "sealed in epoch %u, which this volume does not have", h->epoch);
 	memcpy(h->file_id, packed + 8, S3C_FILE_ID_LEN);
 	memcpy(h->content_id, packed + 24, S3C_CONTENT_ID_LEN);
 	memcpy(h->op_id, packed + 40, S3C_OP_ID_LEN);
@@ -443,19 +469,34 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 		memcpy(h->salt, p, S3C_SALT_LEN);
 		p += S3C_SALT_LEN;
 	}
-	if (h->layout != S3C_LAYOUT_NONE)
+	if (has_key(h->layout))
 		memcpy(h->commitment, p, S3C_COMMITMENT_LEN);
-	memcpy(h->key_id, p + S3C_COMMITMENT_LEN + 1, key_id_len);
-	h->key_id[key_id_len] = '\0';
+	memcpy(ret_id, p + S3C_COMMITMENT_LEN + 1, id_len);
+	ret_id[id_len] = '\0';
 	if (h->layout == S3C_LAYOUT_S3EC)
 		h->size = stored_size - S3C_TAG_LEN;
 	if ((h->layout == S3C_LAYOUT_NONE && stored_size) ||
+	    (h->layout == S3C_LAYOUT_REFERENCE && stored_size != S3C_REFERENCE_LEN) ||
 	    (h->layout == S3C_LAYOUT_S3EC &&
 	     (stored_size < S3C_TAG_LEN || h->size > S3C_S3EC_SIZE_MAX)) ||
 	    (h->layout == S3C_LAYOUT_CHUNKS &&
 	     (!s3c_chunks_plain_len(stored_size, &h->size) || h->size > S3C_SEGMENT_SIZE)))
-		return say(why, why_size, -EBADMSG, "its size cannot be: truncated or extended");
+		return s3c_say(why, why_size, -EBADMSG,
+			       "its size cannot be: truncated or extended");
 	*ret_len = len - S3C_SHA256_LEN;
+	return 0;
+}
+
+int s3c_header_epoch(const struct s3c_meta *meta, uint32_t *ret_epoch)
+{
+	const char *text = s3c_meta_get(meta, S3C_META_PACKED);
+	uint8_t packed[PACKED_MAX];
+	size_t len;
+
+	if (!text || s3c_base64_decode(text, strlen(text), packed, PACKED_MAX, &len) < 0 ||
+	    len < FIXED_LEN)
+		return -EBADMSG;
+	*ret_epoch = s3c_get_be32(packed + 4);
 	return 0;
 }
 
@@ -483,12 +524,12 @@ static int decode_kms(const struct s3c_meta *meta, const struct s3c_volume *volu
 
 	if (!text || s3c_base64_decode(text, strlen(text), wrapped, sizeof(wrapped), &len) < 0 ||
 	    len <= local || len - local > S3C_KMS_WRAP_MAX)
-		return say(why, why_size, -EBADMSG, "its wrapped key is damaged");
+		return s3c_say(why, why_size, -EBADMSG, "its wrapped key is damaged");
 	r = s3c_kms_matdesc_parse(s3c_meta_get(meta, META_MATDESC), volume->id,
 				  reuse ? NULL : h->file_id, S3C_CEK_ALG, &arn, &pairs);
 	if (r == -EBADMSG)
-		return say(why, why_size, r,
-			   "its material description is not that of this volume and file");
+		return s3c_say(why, why_size, r,
+			       "its material description is not that of this volume and file");
 	if (r < 0)
 		return r;
 	memcpy(h->wrapped, wrapped, local);
@@ -504,9 +545,9 @@ static int decode_master(const struct s3c_meta *meta, struct s3c_header *h, char
 	if (!wrapped ||
 	    s3c_base64_decode(wrapped, strlen(wrapped), h->wrapped, sizeof(h->wrapped), &len) < 0 ||
 	    len != sizeof(h->wrapped))
-		return say(why, why_size, -EBADMSG, "its wrapped key is damaged");
+		return s3c_say(why, why_size, -EBADMSG, "its wrapped key is damaged");
 	if (decode_key_id(s3c_meta_get(meta, META_MATDESC), h->key_id) < 0)
-		return say(why, why_size, -EBADMSG, "its material description names no key");
+		return s3c_say(why, why_size, -EBADMSG, "its material description names no key");
 	return 0;
 }
 
@@ -520,9 +561,9 @@ static int decode_envelope(const struct s3c_meta *meta, const struct s3c_volume 
 	int r;
 
 	if (!cek_alg || strcmp(cek_alg, S3C_CEK_ALG) != 0)
-		return say(why, why_size, -EPROTO,
-			   "content algorithm %s, which this program does not know",
-			   cek_alg ? cek_alg : "(none)");
+		return s3c_say(why, why_size, -EPROTO,
+			       "content algorithm %s, which this program does not know",
+			       cek_alg ? cek_alg : "(none)");
 	if (wrap_alg && strcmp(wrap_alg, S3C_WRAP_ALG) == 0)
 		r = decode_master(meta, h, why, why_size);
 	else if (wrap_alg && strcmp(wrap_alg, S3C_KMS_WRAP_ALG) == 0)
@@ -530,11 +571,11 @@ static int decode_envelope(const struct s3c_meta *meta, const struct s3c_volume 
 	else if (wrap_alg && strcmp(wrap_alg, S3C_KMS_REUSE_ALG) == 0)
 		r = decode_kms(meta, volume, true, h, why, why_size);
 	else
-		return say(why, why_size, -EPROTO,
-			   "its key is wrapped by %s, which this program does not know",
-			   wrap_alg ? wrap_alg : "(nothing)");
+		return s3c_say(why, why_size, -EPROTO,
+			       "its key is wrapped by %s, which this program does not know",
+			       wrap_alg ? wrap_alg : "(nothing)");
 	if (r == 0 && h->layout == S3C_LAYOUT_CHUNKS && h->size && s3c_salt_is_hole(h->salt))
-		r = say(why, why_size, -EBADMSG, "its salt is zero");
+		r = s3c_say(why, why_size, -EBADMSG, "its salt is zero");
 	return r;
 }
 
@@ -545,16 +586,17 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 	const char *text = s3c_meta_get(meta, S3C_META_PACKED);
 	const char *cek_alg = s3c_meta_get(meta, META_CEK_ALG);
 	uint8_t packed[PACKED_MAX], seal[S3C_SHA256_LEN];
+	char id[S3C_SEALED_ID_MAX + 1];
 	struct s3c_header h = { 0 };
 	unsigned flags = 0;
 	size_t len = 0;
 	int r;
 
 	if (!text && cek_alg && strncmp(cek_alg, CEK_FAMILY, strlen(CEK_FAMILY)) == 0)
-		return say(why, why_size, -EBADMSG, "its seal was removed");
+		return s3c_say(why, why_size, -EBADMSG, "its seal was removed");
 	if (!text)
-		return say(why, why_size, -ENODATA, "not written by s3cryptfs");
-	r = unpack(text, volume, stored_size, &h, packed, &len, &flags, why, why_size);
+		return s3c_say(why, why_size, -ENODATA, "not written by s3cryptfs");
+	r = unpack(text, volume, stored_size, &h, packed, &len, &flags, id, why, why_size);
 	if (r < 0)
 		return r;
 	r = s3c_header_seal(volume, meta, packed, len, rel_key,
@@ -564,23 +606,34 @@ int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volu
 	if (r < 0 && r != -EMSGSIZE)
 		return r;
 	if (r < 0 || !s3c_equal_ct(seal, packed + len, sizeof(seal)))
-		return say(why, why_size, -EBADMSG,
-			   "its seal does not fit: altered, truncated, moved from another name, or "
-			   "of another volume");
+		return s3c_say(
+			why, why_size, -EBADMSG,
+			"its seal does not fit: altered, truncated, moved from another name, or "
+			"of another volume");
+	h.attrs.nlink = flags >> FLAGS_NLINK_SHIFT;
+	if (is_body_key(rel_key))
+		flags &= (1u << FLAGS_NLINK_SHIFT) - 1;
 	if (flags & ~FLAGS_KNOWN)
-		return say(why, why_size, -EPROTO, "flags %04x, which this program does not know",
-			   flags & ~FLAGS_KNOWN);
+		return s3c_say(why, why_size, -EPROTO,
+			       "flags %04x, which this program does not know",
+			       flags & ~FLAGS_KNOWN);
 	h.attrs_final = flags & FLAG_ATTRS_FINAL;
-	if (h.layout == S3C_LAYOUT_S3EC && !s3c_key_id_valid(h.key_id))
-		return say(why, why_size, -EBADMSG, "it names no key");
-	if (h.layout == S3C_LAYOUT_CHUNKS || h.layout == S3C_LAYOUT_TRAILER) {
+	if (h.layout == S3C_LAYOUT_S3EC)
+		r = s3c_s3ec_key_named(meta, stored_size, id, &h, why, why_size);
+	else if (has_key(h.layout))
 		r = decode_envelope(meta, volume, &h, why, why_size);
-		if (r < 0) {
-			s3c_header_clear(&h);
-			return r;
-		}
+	if (r < 0) {
+		s3c_header_clear(&h);
+		return r;
 	}
 	s3c_attrs_decode(meta, &h.attrs);
+	r = s3c_xattrs_decode(meta, volume, h.epoch, h.file_id, &h.attrs.xattrs);
+	if (r < 0) {
+		s3c_header_clear(&h);
+		return r == -ENOMEM ? r
+				    : s3c_say(why, why_size, -EBADMSG,
+					      "its extended attributes do not open");
+	}
 	*ret_header = h;
 	return 0;
 }
@@ -593,20 +646,22 @@ static int open_master(const struct s3c_header *header, const struct s3c_keyring
 	int r;
 
 	if (!key)
-		return say(why, why_size, -EACCES,
-			   "needs the master key %s, which the keyring does not have",
-			   header->key_id);
+		return s3c_say(why, why_size, -EACCES,
+			       "needs the master key %s, which the keyring does not have",
+			       header->key_id);
 	r = s3c_wrap_open(key, S3C_CEK_ALG, header->file_id, header->wrapped, ret_data_key);
 	if (r == -EINVAL)
-		return say(why, why_size, -EACCES,
-			   "needs the master key %s, which in the keyring is no key for encrypting "
-			   "(32 bytes, without 'use = sse-c')",
-			   header->key_id);
+		return s3c_say(
+			why, why_size, -EACCES,
+			"needs the master key %s, which in the keyring is no key for encrypting "
+			"(32 bytes, without 'use = sse-c')",
+			header->key_id);
 	if (r == -EBADMSG)
-		say(why, why_size, r,
-		    "its key does not open under the master key %s: altered, or the keyring has "
-		    "another secret under this id",
-		    header->key_id);
+		s3c_say(why, why_size, r,
+			"its key does not open under the master key %s: altered, or the keyring "
+			"has "
+			"another secret under this id",
+			header->key_id);
 	return r;
 }
 
@@ -625,13 +680,13 @@ int s3c_header_unwrap(const struct s3c_header *header, const struct s3c_keyring 
 		r = s3c_kms_keys_open(keyring->kms, op, header->kms, header->wrapped, volume->id,
 				      header->file_id, S3C_CEK_ALG, data_key, why, why_size);
 	else
-		return say(why, why_size, -EACCES,
-			   "needs the KMS key %.256s: mount with kms_key_id= or kms_read_keys=",
-			   header->kms->arn);
+		return s3c_say(why, why_size, -EACCES,
+			       "needs the KMS key %.256s: mount with kms_key_id= or kms_read_keys=",
+			       header->kms->arn);
 	if (r == 0)
 		r = s3c_header_commitment(data_key, header->file_id, commitment);
 	if (r == 0 && !s3c_equal_ct(commitment, header->commitment, sizeof(commitment)))
-		r = say(why, why_size, -EBADMSG, "its key does not fit its commitment");
+		r = s3c_say(why, why_size, -EBADMSG, "its key does not fit its commitment");
 	if (r == 0)
 		memcpy(ret_data_key, data_key, sizeof(data_key));
 	s3c_wipe(data_key, sizeof(data_key));
@@ -646,7 +701,7 @@ int s3c_header_rewrap(struct s3c_header *header, const struct s3c_master_key *ke
 
 	if (r < 0)
 		return r;
-	s3c_header_clear(header);
+	s3c_kms_wrap_put(steal_ptr(header->kms));
 	memcpy(header->wrapped, wrapped, sizeof(wrapped));
 	memcpy(header->key_id, key->id, sizeof(header->key_id));
 	return 0;

@@ -19,6 +19,7 @@
 #define S3C_CONTENT_ID_LEN 16       /* content version id: new with every new content */
 #define S3C_OP_ID_LEN 16
 #define S3C_COMMITMENT_LEN 32
+#define S3C_SEALED_ID_MAX 255u /* of the key that the packed value of LAYOUT_S3EC names */
 
 enum s3c_layout {
 	S3C_LAYOUT_PLAIN,   /* not ours: the body is the content */
@@ -27,12 +28,25 @@ enum s3c_layout {
 	S3C_LAYOUT_TRAILER, /* two segments or more: ends in a trailer */
 	S3C_LAYOUT_FOREIGN, /* not ours: another S3 encryption client encrypted it, object/s3ec.h */
 	S3C_LAYOUT_S3EC,    /* sealed, and the body and its envelope are as those clients write */
+	S3C_LAYOUT_REFERENCE,       /* sealed: a name of the body whose id file_id is */
+	S3C_LAYOUT_PLAIN_REFERENCE, /* the same, not sealed */
 };
+#define S3C_LAYOUT_LAST S3C_LAYOUT_PLAIN_REFERENCE
+/* All that a reference has in its body: a size that nothing else has that is sealed. */
+#define S3C_REFERENCE_BODY "link\n"
+#define S3C_REFERENCE_LEN (sizeof(S3C_REFERENCE_BODY) - 1)
+/* Where bodies are, relative to the volume; then 32 hex digits. */
+#define S3C_BODY_DIR ".s3cryptfs/links/"
 /* Is it ours, with a seal? */
 static inline bool s3c_layout_is_sealed(enum s3c_layout layout)
 {
 	return layout == S3C_LAYOUT_NONE || layout == S3C_LAYOUT_CHUNKS ||
-	       layout == S3C_LAYOUT_TRAILER || layout == S3C_LAYOUT_S3EC;
+	       layout == S3C_LAYOUT_TRAILER || layout == S3C_LAYOUT_S3EC ||
+	       layout == S3C_LAYOUT_REFERENCE;
+}
+static inline bool s3c_layout_is_reference(enum s3c_layout layout)
+{
+	return layout == S3C_LAYOUT_REFERENCE || layout == S3C_LAYOUT_PLAIN_REFERENCE;
 }
 /* Is the body one message with an envelope of other clients? */
 static inline bool s3c_layout_is_whole(enum s3c_layout layout)
@@ -45,7 +59,7 @@ struct s3c_header {
 	struct s3c_attrs attrs; /* with a trailer and !attrs_final, mtime is the footer's */
 	bool attrs_final;       /* set by metadata copies: attrs.mtime counts, not the footer's */
 	uint32_t epoch;
-	uint8_t file_id[S3C_FILE_ID_LEN];
+	uint8_t file_id[S3C_FILE_ID_LEN]; /* of a reference: of its body, as is content_id */
 	uint8_t content_id[S3C_CONTENT_ID_LEN];
 	uint8_t op_id[S3C_OP_ID_LEN];
 	uint64_t generation;
@@ -55,12 +69,13 @@ struct s3c_header {
 	   has it. */
 	uint8_t wrapped[S3C_WRAP_LEN];
 	char key_id[S3C_KEY_ID_MAX + 1]; /* master key that wrapped; "" where kms */
-	struct s3c_kms_wrap *kms;        /* by a KMS; with a reference; NULL: not */
-	uint64_t size;                   /* plaintext; with a trailer 0 until its footer was read */
+	/* By a KMS; with a reference; NULL: not. Of LAYOUT_S3EC what the envelope says of it. */
+	struct s3c_kms_wrap *kms;
+	uint64_t size; /* plaintext; with a trailer 0 until its footer was read */
 };
 
-/* A header owns what kms points to: copies are made by s3c_header_set, which lets go of what
- * *to had. Neither is needed for a copy that ends before its source does. */
+/* A header owns what kms and attrs.xattrs point to: copies are made by s3c_header_set, which lets
+ * go of what *to had. Neither is needed for a copy that ends before its source does. */
 void s3c_header_set(struct s3c_header *to, const struct s3c_header *from);
 void s3c_header_clear(struct s3c_header *header);
 #define cleanup_header __attribute__((cleanup(s3c_header_clear)))
@@ -89,22 +104,27 @@ static inline const char *s3c_header_key_name(const struct s3c_header *header)
 	return header->kms ? header->kms->arn : header->key_id;
 }
 /*
- * rel_key: the object's key relative to the volume's prefix. Adds to *meta, where xattr, rdev and
- * s3cryptfs-name, if they are set before, are sealed too, and, of LAYOUT_S3EC, the envelope, which
- * has to be. -EINVAL: a plain layout, a size over one segment in LAYOUT_CHUNKS, or an all-zero salt
- * for content there. A master key that is not in the
- * keyring any more leaves its id as the whole material description: its desc pairs are not known.
+ * rel_key: the object's key relative to the volume's prefix. Adds to *meta, where s3cryptfs-name,
+ * if it is set before, is sealed too, and, of LAYOUT_S3EC, the envelope, which
+ * has to be. -EINVAL: a plain layout, a size over one segment in LAYOUT_CHUNKS, an all-zero salt
+ * for content there, an ARN over S3C_SEALED_ID_MAX in LAYOUT_S3EC, or names counted
+ * (attrs.nlink) of what is no body. A master key that is not in
+ * the keyring any more leaves its id as the whole material description: its desc pairs are not
+ * known.
  */
 int s3c_header_encode(const struct s3c_header *header, const struct s3c_keyring *keyring,
 		      const struct s3c_volume *volume, const char *rel_key, struct s3c_meta *meta);
 /*
  * Checks the seal over metadata, key and (one segment) stored size. -EBADMSG: altered, moved, of
- * another volume; -ENODATA: no envelope of ours (a plain or foreign object); -EPROTO: version or
- * flag that this program does not know. why (may be NULL) gets words for the log.
+ * another volume; -ENOKEY: of an epoch that volume does not have (yet); -ENODATA: no envelope of
+ * ours (a plain or foreign object); -EPROTO: version or flag that this program does not know. why
+ * (may be NULL) gets words for the log.
  */
 int s3c_header_decode(const struct s3c_meta *meta, const struct s3c_volume *volume,
 		      const char *rel_key, uint64_t stored_size, struct s3c_header *ret_header,
 		      char *why, size_t why_size);
+/* The epoch that the packed value names; nothing is verified. -EBADMSG: there is no such value. */
+int s3c_header_epoch(const struct s3c_meta *meta, uint32_t *ret_epoch);
 /*
  * The data key: -EACCES when the keyring lacks the key that the header names (why names it),
  * -EBADMSG when it does not open or does not fit the commitment. One that a KMS wrapped may wait

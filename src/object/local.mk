@@ -15,9 +15,18 @@ libs3cryptfs_a_SOURCES += \
 	src/object/s3ec.h \
 	src/object/s3ec_body.c \
 	src/object/s3ec_body.h \
+	src/object/s3ec_keys.c \
+	src/object/s3ec_keys.h \
 	src/object/trailer.c \
 	src/object/trailer.h \
 	src/object/volume.c \
 	src/object/volume.h \
+	src/object/volume_body.c \
+	src/object/volume_edit.c \
+	src/object/volume_epochs.c \
 	src/object/volume_kms.c \
-	src/object/volume_kms.h
+	src/object/volume_kms.h \
+	src/object/volume_private.h \
+	src/object/volume_slots.c \
+	src/object/xattrs.c \
+	src/object/xattrs.h

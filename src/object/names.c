@@ -3,11 +3,15 @@
 #include "object/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/util.h"
+
 #define CIPHERTEXT_MAX (S3C_NAME_LEN_MAX + S3C_TAG_LEN)
 #define LONG_MARK '%'
+#define ESCAPE_MARK "%~"
 #define LONG_LEN (1 + S3C_BASE32_LEN(S3C_SHA256_LEN))
 
 bool s3c_name_possible(const char *name, size_t len)
@@ -115,4 +119,66 @@ int s3c_name_decrypt(const uint8_t key[static S3C_SIV_KEY_LEN], const char *pare
 	name[ct_len] = '\0';
 	memcpy(ret_name, name, ct_len + 1);
 	return 0;
+}
+
+static bool has_mark(const char *name)
+{
+	return strncmp(name, ESCAPE_MARK, strlen(ESCAPE_MARK)) == 0;
+}
+
+static bool fits_xml(const char *name)
+{
+	const unsigned char *p = (const unsigned char *)name;
+	size_t len;
+
+	for (; *p; p += len) {
+		len = s3c_xml_char(p);
+		if (!len)
+			return false;
+	}
+	return true;
+}
+
+void s3c_name_escape(const char *name, char ret_stored[static S3C_ESCAPED_MAX + 1])
+{
+	const unsigned char *p = (const unsigned char *)name;
+	char *to = ret_stored;
+
+	if (!has_mark(name) && fits_xml(name)) {
+		strcpy(ret_stored, name);
+		return;
+	}
+	to = stpcpy(to, ESCAPE_MARK);
+	while (*p) {
+		size_t len = *p == '%' ? 0 : s3c_xml_char(p);
+
+		if (len) {
+			to = mempcpy(to, p, len);
+			p += len;
+		} else {
+			to += sprintf(to, "%%%02X", *p++);
+		}
+	}
+	*to = '\0';
+}
+
+int s3c_name_unescape(const char *stored, size_t len, char ret_name[static S3C_NAME_LEN_MAX + 1])
+{
+	cleanup_buf struct s3c_buf name = { .max = S3C_NAME_LEN_MAX };
+	char again[S3C_ESCAPED_MAX + 1];
+	const size_t mark = strlen(ESCAPE_MARK);
+	bool escaped = len >= mark && strncmp(stored, ESCAPE_MARK, mark) == 0;
+
+	if (len > S3C_ESCAPED_MAX || memchr(stored, 0, len))
+		return -EBADMSG;
+	if (escaped ? s3c_uri_decode(&name, stored + mark, len - mark) < 0
+		    : s3c_buf_append(&name, stored, len) < 0)
+		return -EBADMSG;
+	if (!s3c_name_possible((const char *)name.data, name.len))
+		return -EBADMSG;
+	memcpy(ret_name, name.data, name.len);
+	ret_name[name.len] = '\0';
+	/* Each name is stored in one way: any other would be a second file of that name. */
+	s3c_name_escape(ret_name, again);
+	return strlen(again) == len && memcmp(again, stored, len) == 0 ? 0 : -EBADMSG;
 }

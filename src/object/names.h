@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * Encrypted names: what one component of a path is called in the store. Grammar in doc/format.md.
+ * What one component of a path is called in the store. Grammar in doc/format.md.
+ *
+ * Plain names are stored as they are but for those that S3's keys, which are UTF-8, and its XML
+ * cannot carry:
+ *
+ *	stored name = "%~" *( byte of a character of XML but '%' | '%' HEX HEX )
+ *
+ * and those that begin with "%~" themselves. Encrypted names:
  *
  *	ciphertext = AES-256-SIV(names key, aad = "/" | stored path of the parent, name)
  *	stored name = base32hex(ciphertext), when that has at most 200 bytes
@@ -27,6 +34,12 @@ struct s3c_stored_name {
 	char item[S3C_BASE64_LEN(S3C_NAME_LEN_MAX + S3C_TAG_LEN) + 1];
 };
 
+/* Bytes of an escaped name, without the NUL. */
+#define S3C_ESCAPED_MAX (2 + 3 * S3C_NAME_LEN_MAX)
+/* The plain name as it is stored. */
+void s3c_name_escape(const char *name, char ret_stored[static S3C_ESCAPED_MAX + 1]);
+/* And back. -EBADMSG: no name is stored like that. */
+int s3c_name_unescape(const char *stored, size_t len, char ret_name[static S3C_NAME_LEN_MAX + 1]);
 /* Could a directory entry have it? Not empty, "." or "..", no '/' or zero byte, not too long. */
 bool s3c_name_possible(const char *name, size_t len);
 /* -EINVAL: not a possible name. */

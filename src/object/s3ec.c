@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "base/encode.h"
+#include "base/err.h"
 #include "base/secret.h"
 #include "object/s3ec_body.h"
 
@@ -532,6 +533,16 @@ int s3c_s3ec_unwrap(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyri
 	return s3c_s3ec_unwrap_by(s3ec, keyring, NULL, kms, ret_data_key, why, why_size);
 }
 
+int s3c_s3ec_check_key(const struct s3c_s3ec *s3ec, const uint8_t data_key[static S3C_KEY_LEN],
+		       char *why, size_t why_size)
+{
+	int r = s3ec->suite == S3C_S3EC_COMMIT ? s3c_s3ec_check_commitment(s3ec, data_key) : 0;
+
+	return r == -EBADMSG
+		       ? s3c_say(why, why_size, r, "its key is not the one that it commits to")
+		       : r;
+}
+
 int s3c_s3ec_unwrap_by(const struct s3c_s3ec *s3ec, const struct s3c_keyring *keyring,
 		       const char *key_id, const struct s3c_kms_unwrap *kms,
 		       uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size)
@@ -548,11 +559,8 @@ int s3c_s3ec_unwrap_by(const struct s3c_s3ec *s3ec, const struct s3c_keyring *ke
 	uint8_t key[S3C_KEY_LEN];
 	int r = s3c_unwrap_data_key(&wrapped, keyring, kms, key, why, why_size);
 
-	if (r == 0 && s3ec->suite == S3C_S3EC_COMMIT) {
-		r = s3c_s3ec_check_commitment(s3ec, key);
-		if (r == -EBADMSG && why && why_size)
-			snprintf(why, why_size, "its key is not the one that it commits to");
-	}
+	if (r == 0)
+		r = s3c_s3ec_check_key(s3ec, key, why, why_size);
 	if (r == 0)
 		memcpy(ret_data_key, key, sizeof(key));
 	s3c_wipe(key, sizeof(key));
@@ -598,6 +606,11 @@ static int encode_v2(const struct s3c_s3ec_wrap *wrap, struct s3c_meta *meta)
 	return r < 0 ? r : put(meta, F_MATDESC, wrap->desc);
 }
 
+static const char *code_v3(enum s3c_unwrap_alg alg)
+{
+	return alg == S3C_UNWRAP_KMS_CONTEXT ? "12" : "02";
+}
+
 static int encode_v3(const uint8_t *data_key, const struct s3c_s3ec_wrap *wrap,
 		     struct s3c_meta *meta)
 {
@@ -609,7 +622,7 @@ static int encode_v3(const uint8_t *data_key, const struct s3c_s3ec_wrap *wrap,
 	r = s3c_s3ec_commit(data_key, id, commitment);
 	r = r < 0 ? r : put(meta, F_SUITE, ALG_COMMIT);
 	r = r < 0 ? r : put_base64(meta, F_KEY_V3, wrap->wrapped, wrap->wrapped_len);
-	r = r < 0 ? r : put(meta, F_WRAP_V3, kms ? "12" : "02");
+	r = r < 0 ? r : put(meta, F_WRAP_V3, code_v3(wrap->alg));
 	r = r < 0 ? r : put_base64(meta, F_COMMITMENT, commitment, sizeof(commitment));
 	r = r < 0 ? r : put_base64(meta, F_MESSAGE_ID, id, sizeof(id));
 	if (r == 0 && strcmp(wrap->desc, "{}") != 0)
@@ -631,9 +644,10 @@ int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap
 		    struct s3c_meta *meta)
 {
 	bool v3 = s3c_meta_get(old, names[F_KEY_V3]) != NULL;
+	bool kms = wrap->alg == S3C_UNWRAP_KMS_CONTEXT;
 	int r = 0;
 
-	if (wrap->alg != S3C_UNWRAP_AES_GCM)
+	if (wrap->alg != S3C_UNWRAP_AES_GCM && !kms)
 		return -EINVAL;
 	for (size_t i = 0; i < old->count && r == 0; i++) {
 		int f = field_of(old->items[i].name);
@@ -646,8 +660,8 @@ int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap
 		  : put_base64(meta, v3 ? F_KEY_V3 : F_KEY_V2, wrap->wrapped, wrap->wrapped_len);
 	r = r < 0 ? r
 		  : put(meta, v3 ? F_WRAP_V3 : F_WRAP_ALG,
-			v3 ? "02" : s3c_unwrap_alg_name(wrap->alg));
+			v3 ? code_v3(wrap->alg) : s3c_unwrap_alg_name(wrap->alg));
 	if (r == 0 && (!v3 || strcmp(wrap->desc, "{}") != 0))
-		r = put(meta, v3 ? F_MATDESC_V3 : F_MATDESC, wrap->desc);
+		r = put(meta, !v3 ? F_MATDESC : kms ? F_CONTEXT_V3 : F_MATDESC_V3, wrap->desc);
 	return r;
 }

@@ -76,6 +76,10 @@ int s3c_s3ec_unwrap_by(const struct s3c_s3ec *s3ec, const struct s3c_keyring *ke
 		       const char *key_id, const struct s3c_kms_unwrap *kms,
 		       uint8_t ret_data_key[static S3C_KEY_LEN], char *why, size_t why_size);
 
+/* -EBADMSG: V3 commits to another key than this one. */
+int s3c_s3ec_check_key(const struct s3c_s3ec *s3ec, const uint8_t data_key[static S3C_KEY_LEN],
+		       char *why, size_t why_size);
+
 /* Is it an item of an envelope? */
 bool s3c_s3ec_is_item(const char *name);
 /* What a wrap of the data key of V2 or V3 is bound to. */
@@ -95,7 +99,7 @@ int s3c_s3ec_encode(unsigned version, const uint8_t data_key[static S3C_KEY_LEN]
 		    const struct s3c_s3ec_wrap *wrap, struct s3c_meta *meta);
 
 /* The same content with its data key wrapped anew: an envelope of ours, without the items of its
-   wrap, to which those of wrap are added. */
+   wrap, to which those of wrap are added. -EINVAL: another wrap. */
 int s3c_s3ec_rewrap(const struct s3c_meta *old, const struct s3c_s3ec_wrap *wrap,
 		    struct s3c_meta *meta);
 

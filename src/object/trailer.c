@@ -67,21 +67,22 @@ static int table_mac(const uint8_t *data_key, const uint8_t *file_id, const void
 	return r;
 }
 
-static int footer_seal(const struct s3c_volume *volume, const uint8_t *file_id,
+static int footer_seal(const struct s3c_volume *volume, const struct s3c_header *header,
 		       const uint8_t packed[static FOOTER_LEN], uint8_t ret_mac[static MAC_LEN])
 {
+	const uint8_t *seal_key = s3c_volume_seal_key(volume, header->epoch);
 	const size_t label_len = sizeof(footer_label) - 1;
 	uint8_t in[3 * 4 + sizeof(footer_label) - 1 + S3C_FILE_ID_LEN + FOOTER_LEN], *p = in;
 
-	if (!volume->seal_key)
+	if (!seal_key)
 		return -EINVAL;
 	s3c_put_be32(p, (uint32_t)label_len);
 	p = (uint8_t *)mempcpy(p + 4, footer_label, label_len);
 	s3c_put_be32(p, S3C_FILE_ID_LEN);
-	p = (uint8_t *)mempcpy(p + 4, file_id, S3C_FILE_ID_LEN);
+	p = (uint8_t *)mempcpy(p + 4, header->file_id, S3C_FILE_ID_LEN);
 	s3c_put_be32(p, FOOTER_LEN);
 	memcpy(p + 4, packed, FOOTER_LEN);
-	return s3c_hmac_sha256(volume->seal_key, S3C_KEY_LEN, in, sizeof(in), ret_mac);
+	return s3c_hmac_sha256(seal_key, S3C_KEY_LEN, in, sizeof(in), ret_mac);
 }
 
 int s3c_trailer_encode(const struct s3c_footer *footer, const uint8_t *salts,
@@ -105,7 +106,7 @@ int s3c_trailer_encode(const struct s3c_footer *footer, const uint8_t *salts,
 	if (r == 0)
 		r = table_mac(data_key, header->file_id, out->data + start, out->len - start, mac);
 	if (r == 0)
-		r = footer_seal(volume, header->file_id, packed, mac + MAC_LEN);
+		r = footer_seal(volume, header, packed, mac + MAC_LEN);
 	if (r == 0)
 		r = s3c_buf_append(out, mac, sizeof(mac));
 	if (r < 0 && out->data) {
@@ -144,7 +145,7 @@ int s3c_footer_decode(const void *tail, size_t tail_len, uint64_t stored_size,
 	if (tail_len < s3c_footer_stored_len || stored_size < tail_len)
 		return bad(why, why_size, "too short for its footer: truncated");
 	p = (const uint8_t *)tail + tail_len - s3c_footer_stored_len;
-	r = footer_seal(volume, header->file_id, p, mac);
+	r = footer_seal(volume, header, p, mac);
 	if (r < 0)
 		return r;
 	if (!s3c_equal_ct(mac, p + FOOTER_LEN + MAC_LEN, sizeof(mac)))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * Slots of the volume object whose key a KMS wraps. Private to src/object/, for volume.c.
+ * Slots of the volume object whose key a KMS wraps. Private to src/object/.
  *
  *	slot = { "type": "kms", "key_id": ARN, "wrapped": base64, ["context": the user's pairs] }
  *

@@ -66,6 +66,7 @@ static int send_body(struct s3c_file_call *call, int fd, uint64_t offset, uint64
 		r = sink->data ? sink->data(sink->arg, buf, (size_t)n) : 0;
 		if (r < 0)
 			return r;
+		call->received += (uint64_t)n;
 		offset += (uint64_t)n;
 		length -= (uint64_t)n;
 	}
@@ -229,6 +230,7 @@ static const struct {
 	[S3C_STORE_COPY] = { "copy to", run_copy },
 	[S3C_STORE_DELETE] = { "delete", run_delete },
 	[S3C_STORE_DELETE_MANY] = { "delete many", run_delete_many },
+	[S3C_STORE_LIST_UPLOADS] = { "list uploads of", s3c_file_list_uploads },
 	[S3C_STORE_UPLOAD_CREATE] = { "create upload of", s3c_file_upload_create },
 	[S3C_STORE_UPLOAD_PART] = { "upload part of", s3c_file_upload_part },
 	[S3C_STORE_UPLOAD_PART_COPY] = { "copy to part of", s3c_file_upload_part },
@@ -277,6 +279,7 @@ static void run_call(struct s3c_job *job)
 	if (r < 0 && !reply.message[0])
 		snprintf(reply.message, sizeof(reply.message), "%s %s: %s", operations[rq->op].name,
 			 rq->key ? rq->key : "", error_words(r));
+	s3c_store_count(rq, r, call->begun_ns, call->received);
 	call->done(call->arg, &reply);
 	s3c_store_reply_free(&reply);
 	call_unref(call);
@@ -293,6 +296,7 @@ static int file_submit(struct s3c_store *store, const struct s3c_store_request *
 	call->job.run = run_call;
 	call->fs = fs;
 	call->rq = *request;
+	call->begun_ns = s3c_clock_monotonic_ns();
 	call->done = done;
 	call->arg = arg;
 	atomic_init(&call->refs, ret_call ? 2 : 1);

@@ -53,6 +53,8 @@ struct s3c_file_call {
 	struct s3c_job job;
 	struct s3c_file_store *fs;
 	struct s3c_store_request rq;
+	int64_t begun_ns;  /* monotonic */
+	uint64_t received; /* bytes that the sink was given */
 	s3c_store_done_fn done;
 	void *arg;
 	atomic_uint refs;
@@ -150,6 +152,7 @@ int s3c_file_publish(struct s3c_file_call *call, struct s3c_file_temp *temp,
 
 int s3c_file_list(struct s3c_file_call *call, struct s3c_store_reply *reply);
 
+int s3c_file_list_uploads(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_create(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_part(struct s3c_file_call *call, struct s3c_store_reply *reply);
 int s3c_file_upload_complete(struct s3c_file_call *call, struct s3c_store_reply *reply);

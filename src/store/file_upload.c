@@ -331,6 +331,91 @@ int s3c_file_upload_parts(struct s3c_file_call *call, struct s3c_store_reply *re
 	return 0;
 }
 
+/* The key that an upload is for, and when it was begun. 1: it is none (any more). */
+static int read_upload(struct s3c_file_store *fs, const char *id, struct s3c_upload_item *ret_item)
+{
+	cleanup_free char *path = s3c_asprintf("%s/meta", id);
+	cleanup_close int fd = -1;
+	char text[S3C_STORE_KEY_MAX + 1];
+	struct stat st;
+	ssize_t n;
+
+	if (!path)
+		return -ENOMEM;
+	fd = openat(fs->uploads_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 1 : s3c_file_errno(errno);
+	n = read(fd, text, sizeof(text));
+	if (n < 0 || fstat(fd, &st) < 0)
+		return -EIO;
+	for (ssize_t i = 0; i < n; i++)
+		if (text[i] == '\n') {
+			ret_item->key = strndup(text, (size_t)i);
+			ret_item->id = strdup(id);
+			ret_item->begun_ns =
+				st.st_mtim.tv_sec * S3C_NSEC_PER_SEC + st.st_mtim.tv_nsec;
+			return ret_item->key && ret_item->id ? 0 : -ENOMEM;
+		}
+	return 1;
+}
+
+static int add_upload(struct s3c_upload_list *list, struct s3c_upload_item *item)
+{
+	struct s3c_upload_item *more =
+		reallocarray(list->items, list->count + 1, sizeof(*list->items));
+
+	if (!more)
+		return -ENOMEM;
+	list->items = more;
+	list->items[list->count++] = *item;
+	*item = (struct s3c_upload_item){ 0 };
+	return 0;
+}
+
+static int compare_uploads(const void *a, const void *b)
+{
+	const struct s3c_upload_item *x = a, *y = b;
+	int order = strcmp(x->key, y->key);
+
+	return order ? order : strcmp(x->id, y->id);
+}
+
+/* All of them at once: they are as many as were broken off here. */
+int s3c_file_list_uploads(struct s3c_file_call *call, struct s3c_store_reply *reply)
+{
+	struct s3c_file_store *fs = call->fs;
+	const char *prefix = call->rq.prefix ? call->rq.prefix : "";
+	int fd = fs->uploads_fd < 0
+			 ? -1
+			 : openat(fs->uploads_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir) {
+		s3c_cleanup_close(&fd);
+		return fs->uploads_fd < 0 ? 0 : -EIO;
+	}
+	while (r == 0 && (entry = readdir(dir))) {
+		struct s3c_upload_item item = { 0 };
+
+		if (!is_token(entry->d_name))
+			continue;
+		r = read_upload(fs, entry->d_name, &item);
+		if (r == 0 && strncmp(item.key, prefix, strlen(prefix)) == 0)
+			r = add_upload(&reply->uploads, &item);
+		else if (r > 0)
+			r = 0;
+		free(item.key);
+		free(item.id);
+	}
+	closedir(dir);
+	if (reply->uploads.count)
+		qsort(reply->uploads.items, reply->uploads.count, sizeof(*reply->uploads.items),
+		      compare_uploads);
+	return r;
+}
+
 int s3c_file_upload_abort(struct s3c_file_call *call, struct s3c_store_reply *reply)
 {
 	struct s3c_file_store *fs = call->fs;

@@ -16,10 +16,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
+
 #define CONFLICT_REPEATS 4
 #define META_SLOTS 256
 #define PARALLEL_DEFAULT 32
-#define RETRIES_DEFAULT 8
 
 static void call_unref(struct s3c_s3_call *call)
 {
@@ -173,6 +174,7 @@ static void deliver(struct s3c_s3_call *call, const struct s3c_http_reply *http,
 	reply->result = result;
 	if (result < 0)
 		s3c_s3_describe(call, http, result, reply->message, sizeof(reply->message));
+	s3c_store_count(&call->rq, result, call->begun_ns, call->received);
 	call->done(call->arg, reply);
 	s3c_store_reply_free(reply);
 	call_unref(call);
@@ -324,6 +326,8 @@ static int finish(struct s3c_s3_call *call, const struct s3c_http_reply *http)
 		return finish_get(call);
 	case S3C_STORE_LIST:
 		return s3c_s3_read_list(call, http);
+	case S3C_STORE_LIST_UPLOADS:
+		return s3c_s3_read_uploads(call, http);
 	case S3C_STORE_UPLOAD_PARTS:
 		return s3c_s3_read_parts(call, http);
 	case S3C_STORE_DELETE_MANY:
@@ -521,6 +525,7 @@ static int s3_submit(struct s3c_store *store, const struct s3c_store_request *re
 		return -ENOMEM;
 	call->store = s3;
 	call->rq = *request;
+	call->begun_ns = s3c_clock_monotonic_ns();
 	call->done = done;
 	call->arg = arg;
 	s3c_mutex_init(&call->lock);
@@ -574,12 +579,20 @@ static void s3_free(struct s3c_store *store)
 	free(s3);
 }
 
+static void s3_refresh(struct s3c_store *store)
+{
+	struct s3c_s3_store *s3 = container_of(store, struct s3c_s3_store, base);
+
+	s3c_credentials_refresh(s3->credentials, "the store");
+}
+
 static const struct s3c_store_ops s3_ops = {
 	.name = "s3",
 	.submit = s3_submit,
 	.cancel = s3_cancel,
 	.call_put = s3_call_put,
 	.free = s3_free,
+	.refresh = s3_refresh,
 };
 
 /* Names of general-purpose buckets, and what other servers take besides. */
@@ -645,7 +658,7 @@ static int connect_service(struct s3c_s3_store *s3, const struct s3c_store_s3_co
 		.ca_file = config->ca_file,
 		.content_slots = config->parallel ? config->parallel : PARALLEL_DEFAULT,
 		.meta_slots = META_SLOTS,
-		.retries = config->retries ? config->retries : RETRIES_DEFAULT,
+		.retries = config->retries,
 		.user_agent = "s3cryptfs",
 	};
 	struct s3c_http_service_config service = {

@@ -74,9 +74,10 @@ static bool is_about_customer_key(const struct s3c_s3_call *call, const struct s
 		"customer provided key",  "MD5 hash of the key",
 		"encryption key",         "SSE-C",
 	};
+	bool keyed = call->rq.ssec || call->rq.maybe_ssec;
 
 	/* Ceph, for an empty object: a HEAD has no range. */
-	if (call->rq.op == S3C_STORE_HEAD && call->rq.ssec && http->status == 416)
+	if (call->rq.op == S3C_STORE_HEAD && keyed && http->status == 416)
 		return true;
 	if (!reads_object(call->rq.op) || (http->status != 400 && http->status != 403) ||
 	    is_of_kms(http->error_code))
@@ -85,7 +86,8 @@ static bool is_about_customer_key(const struct s3c_s3_call *call, const struct s
 		if (strstr(http->error_message, words[i]))
 			return true;
 	/* The answer to a HEAD has no words at all; a right that is missing looks the same. */
-	if (call->rq.ssec && !http->error_code[0] && !http->error_message[0])
+	if ((call->rq.ssec || (call->rq.maybe_ssec && http->status == 400)) &&
+	    !http->error_code[0] && !http->error_message[0])
 		return true;
 	/* Ceph leaves the words away. */
 	return !http->error_message[0] &&
@@ -179,6 +181,7 @@ const char *s3c_s3_op_name(enum s3c_store_opcode op)
 		[S3C_STORE_COPY] = "COPY to",
 		[S3C_STORE_DELETE] = "DELETE",
 		[S3C_STORE_DELETE_MANY] = "DELETE of many",
+		[S3C_STORE_LIST_UPLOADS] = "list uploads of",
 		[S3C_STORE_UPLOAD_CREATE] = "create upload of",
 		[S3C_STORE_UPLOAD_PART] = "upload part of",
 		[S3C_STORE_UPLOAD_PART_COPY] = "copy to part of",
@@ -194,7 +197,7 @@ static const char *subject(const struct s3c_s3_call *call)
 {
 	const struct s3c_store_request *rq = &call->rq;
 
-	if (rq->op == S3C_STORE_LIST)
+	if (rq->op == S3C_STORE_LIST || rq->op == S3C_STORE_LIST_UPLOADS)
 		return rq->prefix ? rq->prefix : "";
 	if (rq->op != S3C_STORE_DELETE_MANY)
 		return rq->key;

@@ -65,6 +65,7 @@ enum s3c_s3_step {
 struct s3c_s3_call {
 	struct s3c_s3_store *store;
 	struct s3c_store_request rq; /* strings borrowed from the caller */
+	int64_t begun_ns;            /* monotonic */
 	s3c_store_done_fn done;
 	void *arg;
 	atomic_uint refs;
@@ -128,6 +129,7 @@ int s3c_s3_read_stat(const struct s3c_ssec *ssec, const struct s3c_http_headers 
 int s3c_s3_parse_range(const char *text, uint64_t *ret_first, uint64_t *ret_last,
 		       uint64_t *ret_total);
 int s3c_s3_read_list(struct s3c_s3_call *call, const struct s3c_http_reply *http);
+int s3c_s3_read_uploads(struct s3c_s3_call *call, const struct s3c_http_reply *http);
 int s3c_s3_read_parts(struct s3c_s3_call *call, const struct s3c_http_reply *http);
 int s3c_s3_read_deleted(struct s3c_s3_call *call, const struct s3c_http_reply *http);
 int s3c_s3_read_upload_id(struct s3c_s3_call *call, const struct s3c_http_reply *http);

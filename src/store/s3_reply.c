@@ -323,23 +323,23 @@ static int list_close(void *arg, const char *path, const char *text, size_t len)
 }
 
 /* S3 writes a blank as '+', and '+' as %2B. */
-static int decode_key(struct s3c_list_entry *entry)
+static int decode_key(char **text)
 {
 	cleanup_buf struct s3c_buf key = { .max = 16 * S3C_STORE_KEY_MAX };
 	char *copy;
 
-	for (char *p = entry->key; *p; p++)
+	for (char *p = *text; *p; p++)
 		if (*p == '+')
 			*p = ' ';
-	if (s3c_uri_decode(&key, entry->key, strlen(entry->key)) < 0)
+	if (s3c_uri_decode(&key, *text, strlen(*text)) < 0)
 		return -EPROTO;
 	if (!key.len || strlen(key.data) != key.len)
 		return -EPROTO;
 	copy = s3c_buf_steal(&key);
 	if (!copy)
 		return -ENOMEM;
-	free(entry->key);
-	entry->key = copy;
+	free(*text);
+	*text = copy;
 	return 0;
 }
 
@@ -361,7 +361,7 @@ static int check_entries(struct list_state *state)
 		int r = entry->key ? 0 : -EPROTO;
 
 		if (r == 0 && state->url_encoded)
-			r = decode_key(entry);
+			r = decode_key(&entry->key);
 		if (r < 0)
 			return r;
 		if (strncmp(entry->key, prefix, strlen(prefix)) != 0)
@@ -395,6 +395,130 @@ int s3c_s3_read_list(struct s3c_s3_call *call, const struct s3c_http_reply *http
 		r = check_entries(&state);
 	if (r < 0)
 		s3c_list_free(&call->reply.list);
+	return r;
+}
+
+struct uploads_state {
+	struct s3c_s3_call *call;
+	struct s3c_upload_list *list;
+	size_t alloc;
+	char *next_key, *next_id;
+	bool url_encoded, truncated, found;
+};
+
+static int uploads_open(void *arg, const char *path)
+{
+	struct uploads_state *state = arg;
+	struct s3c_upload_list *list = state->list;
+
+	if (strcmp(path, "ListMultipartUploadsResult") == 0)
+		state->found = true;
+	if (strcmp(path, "ListMultipartUploadsResult/Upload") != 0)
+		return 0;
+	if (list->count >= LIST_MAX)
+		return -EPROTO;
+	if (list->count == state->alloc) {
+		size_t alloc = state->alloc ? state->alloc * 2 : 64;
+		struct s3c_upload_item *items = reallocarray(list->items, alloc, sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		list->items = items;
+		state->alloc = alloc;
+	}
+	list->items[list->count++] = (struct s3c_upload_item){ 0 };
+	return 0;
+}
+
+static int set_text(char **field, const char *text, size_t len)
+{
+	if (*field || strlen(text) != len)
+		return -EPROTO;
+	*field = strdup(text);
+	return *field ? 0 : -ENOMEM;
+}
+
+static int uploads_close(void *arg, const char *path, const char *text, size_t len)
+{
+	struct uploads_state *state = arg;
+	struct s3c_upload_list *list = state->list;
+	struct s3c_upload_item *item = list->count ? &list->items[list->count - 1] : NULL;
+	const char *name = path + strlen("ListMultipartUploadsResult/");
+
+	if (strncmp(path, "ListMultipartUploadsResult/", strlen("ListMultipartUploadsResult/")) !=
+	    0)
+		return 0;
+	if (strcmp(name, "EncodingType") == 0)
+		state->url_encoded = strcmp(text, "url") == 0;
+	else if (strcmp(name, "IsTruncated") == 0)
+		state->truncated = strcmp(text, "true") == 0;
+	if (strcmp(name, "NextKeyMarker") == 0 && len)
+		return set_text(&state->next_key, text, len);
+	if (strcmp(name, "NextUploadIdMarker") == 0 && len)
+		return set_text(&state->next_id, text, len);
+	if (!item)
+		return 0;
+	if (strcmp(name, "Upload/Key") == 0)
+		return set_text(&item->key, text, len);
+	if (strcmp(name, "Upload/UploadId") == 0)
+		return set_text(&item->id, text, len);
+	if (strcmp(name, "Upload/Initiated") == 0)
+		return s3c_s3_parse_time(text, &item->begun_ns);
+	return 0;
+}
+
+/* Some servers list those of other prefixes too: they are left out. */
+static int check_uploads(struct uploads_state *state)
+{
+	const char *prefix = state->call->rq.prefix ? state->call->rq.prefix : "";
+	struct s3c_upload_list *list = state->list;
+	size_t kept = 0;
+	int r = state->found ? 0 : -EPROTO;
+
+	for (size_t i = 0; r == 0 && i < list->count; i++) {
+		struct s3c_upload_item *item = &list->items[i];
+
+		if (!item->key || !item->id || !item->id[0])
+			r = -EPROTO;
+		if (r == 0 && state->url_encoded)
+			r = decode_key(&item->key);
+	}
+	if (r == 0 && state->next_key && state->url_encoded)
+		r = decode_key(&state->next_key);
+	if (r < 0 || (state->truncated && !state->next_key))
+		return r < 0 ? r : -EPROTO;
+	for (size_t i = 0; i < list->count; i++) {
+		struct s3c_upload_item item = list->items[i];
+
+		if (strncmp(item.key, prefix, strlen(prefix)) == 0) {
+			list->items[kept++] = item;
+		} else {
+			free(item.key);
+			free(item.id);
+		}
+	}
+	list->count = kept;
+	if (state->truncated)
+		list->next_token = s3c_asprintf("%s\n%s", state->next_id ? state->next_id : "",
+						state->next_key);
+	return !state->truncated || list->next_token ? 0 : -ENOMEM;
+}
+
+int s3c_s3_read_uploads(struct s3c_s3_call *call, const struct s3c_http_reply *http)
+{
+	struct uploads_state state = { .call = call, .list = &call->reply.uploads };
+	const struct s3c_xml_handler handler = { uploads_open, uploads_close, &state };
+	int r = parse(http, &handler);
+
+	if (r == 0)
+		r = check_uploads(&state);
+	if (r == 0 && state.truncated && call->rq.token &&
+	    strcmp(call->rq.token, call->reply.uploads.next_token) == 0)
+		r = -EPROTO; /* it would be asked for ever */
+	free(state.next_key);
+	free(state.next_id);
+	if (r < 0)
+		s3c_upload_list_free(&call->reply.uploads);
 	return r;
 }
 
@@ -504,6 +628,7 @@ struct deleted_state {
 	char message[160];
 	size_t first; /* index of the first that failed; SIZE_MAX: none */
 	int result;
+	bool found;
 };
 
 static size_t index_of(const struct s3c_s3_call *call, const char *key)
@@ -518,6 +643,7 @@ static int deleted_open(void *arg, const char *path)
 {
 	struct deleted_state *state = arg;
 
+	state->found |= strcmp(path, "DeleteResult") == 0;
 	if (strcmp(path, "DeleteResult/Error") == 0) {
 		free(state->key);
 		state->key = NULL;
@@ -557,12 +683,12 @@ int s3c_s3_read_deleted(struct s3c_s3_call *call, const struct s3c_http_reply *h
 {
 	struct deleted_state state = { .call = call, .first = SIZE_MAX };
 	const struct s3c_xml_handler handler = { deleted_open, deleted_close, &state };
-	int r = 0;
+	int r = parse(http, &handler);
 
-	/* Quiet: a reply without any body has nothing to complain about. */
-	if (http->body.len)
-		r = parse(http, &handler);
 	free(state.key);
+	/* Whatever else came with 200, an error or nothing, does not say that anything is gone. */
+	if (r == 0 && !state.found)
+		r = -EPROTO;
 	if (r == 0 && state.first != SIZE_MAX) {
 		call->reply.failed_index = state.first;
 		r = state.result ? state.result : -EIO;

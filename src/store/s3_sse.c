@@ -108,6 +108,15 @@ static bool same_key(const char *a, const char *b)
 	return strcmp(plain_id(a), plain_id(b)) == 0;
 }
 
+bool s3c_sse_is(enum s3c_sse sse, const char *key_id, const struct s3c_stat *st)
+{
+	if (sse == S3C_SSE_NONE)
+		return !st->sse[0] || strcmp(st->sse, words[S3C_SSE_S3]) == 0;
+	if (strcmp(st->sse, words[sse]) != 0)
+		return false;
+	return !uses_kms(sse) || !key_id || is_alias(key_id) || same_key(key_id, st->sse_key);
+}
+
 /*
  * The key of the reply against the one that was asked for. An alias (and the account's own key) has
  * no name that could be compared: the key of the first reply is the one that is wanted from then

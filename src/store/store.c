@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 
 static struct s3c_meta_item *meta_find(const struct s3c_meta *meta, const char *name)
 {
@@ -107,11 +109,23 @@ void s3c_part_list_free(struct s3c_part_list *list)
 	*list = (struct s3c_part_list){ 0 };
 }
 
+void s3c_upload_list_free(struct s3c_upload_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		free(list->items[i].key);
+		free(list->items[i].id);
+	}
+	free(list->items);
+	free(list->next_token);
+	*list = (struct s3c_upload_list){ 0 };
+}
+
 void s3c_store_reply_free(struct s3c_store_reply *reply)
 {
 	s3c_stat_free(&reply->stat);
 	s3c_list_free(&reply->list);
 	s3c_part_list_free(&reply->parts);
+	s3c_upload_list_free(&reply->uploads);
 	free(reply->upload_id);
 	reply->upload_id = NULL;
 }
@@ -220,6 +234,8 @@ static int check_request(const struct s3c_store_request *rq)
 
 	if (rq->op == S3C_STORE_LIST)
 		return rq->max_keys > 1000 ? -EINVAL : 0;
+	if (rq->op == S3C_STORE_LIST_UPLOADS)
+		return 0;
 	if (rq->op == S3C_STORE_DELETE_MANY) {
 		if (!rq->key_count || rq->key_count > 1000)
 			return -EINVAL;
@@ -250,6 +266,20 @@ static int check_request(const struct s3c_store_request *rq)
 	return r < 0 ? r : check_meta(rq->meta);
 }
 
+void s3c_store_count(const struct s3c_store_request *request, int result, int64_t begun_ns,
+		     uint64_t received)
+{
+	bool body = request->op == S3C_STORE_PUT || request->op == S3C_STORE_UPLOAD_PART;
+	uint64_t sent = 0;
+
+	for (unsigned i = 0; body && i < request->body_count; i++)
+		sent += request->body[i].iov_len;
+	s3c_count(S3C_COUNT_STORE_REQUESTS, request->op, s3c_label_result(result), 1);
+	s3c_time(S3C_TIME_STORE_REQUESTS, request->op, s3c_clock_monotonic_ns() - begun_ns);
+	s3c_count(S3C_COUNT_STORE_SENT, 0, 0, sent);
+	s3c_count(S3C_COUNT_STORE_RECEIVED, 0, 0, received);
+}
+
 int s3c_store_submit(struct s3c_store *store, const struct s3c_store_request *request,
 		     s3c_store_done_fn done, void *arg, struct s3c_store_call **ret_call)
 {
@@ -267,6 +297,12 @@ void s3c_store_call_put(struct s3c_store *store, struct s3c_store_call *call)
 {
 	if (call)
 		store->ops->call_put(store, call);
+}
+
+void s3c_store_refresh(struct s3c_store *store)
+{
+	if (store->ops->refresh)
+		store->ops->refresh(store);
 }
 
 void s3c_store_free(struct s3c_store *store)
@@ -293,6 +329,7 @@ static void perform_done(void *arg, struct s3c_store_reply *reply)
 	reply->stat.props = (struct s3c_meta){ 0 };
 	reply->list = (struct s3c_list){ 0 };
 	reply->parts = (struct s3c_part_list){ 0 };
+	reply->uploads = (struct s3c_upload_list){ 0 };
 	reply->upload_id = NULL;
 	w->done = true;
 	s3c_waitq_wake_all(&w->woken);
@@ -305,6 +342,7 @@ static bool changes_objects(enum s3c_store_opcode op)
 	case S3C_STORE_GET:
 	case S3C_STORE_HEAD:
 	case S3C_STORE_LIST:
+	case S3C_STORE_LIST_UPLOADS:
 	case S3C_STORE_UPLOAD_PARTS:
 	case S3C_STORE_UPLOAD_ABORT: /* what it has of us goes */
 		return false;

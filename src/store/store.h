@@ -69,6 +69,11 @@ struct s3c_ssec {
 enum s3c_sse { S3C_SSE_NONE, S3C_SSE_S3, S3C_SSE_KMS, S3C_SSE_DSSE };
 /* Its value of x-amz-server-side-encryption: "AES256", "aws:kms", "aws:kms:dsse"; none: "". */
 const char *s3c_sse_word(enum s3c_sse sse);
+struct s3c_stat;
+/* Is an object, as a HEAD told, encrypted by the store as asked for? key_id: of a KMS, as in struct
+   s3c_store_s3_config; an alias, or NULL, is any. S3C_SSE_NONE: S3's own key, its default, is too.
+ */
+bool s3c_sse_is(enum s3c_sse sse, const char *key_id, const struct s3c_stat *st);
 
 /* What identifies one version of an object; see "version token" in doc/. */
 struct s3c_version {
@@ -123,6 +128,7 @@ enum s3c_store_opcode {
 	S3C_STORE_COPY,
 	S3C_STORE_DELETE,
 	S3C_STORE_DELETE_MANY,
+	S3C_STORE_LIST_UPLOADS,
 	S3C_STORE_UPLOAD_CREATE,
 	S3C_STORE_UPLOAD_PART,
 	S3C_STORE_UPLOAD_PART_COPY,
@@ -170,6 +176,19 @@ struct s3c_list {
 };
 void s3c_list_free(struct s3c_list *list);
 
+/* Multipart uploads that were begun and neither completed nor aborted. */
+struct s3c_upload_item {
+	char *key;
+	char *id;         /* for the requests of an upload */
+	int64_t begun_ns; /* realtime; 0 unknown */
+};
+struct s3c_upload_list {
+	struct s3c_upload_item *items;
+	size_t count;
+	char *next_token; /* NULL: complete */
+};
+void s3c_upload_list_free(struct s3c_upload_list *list);
+
 enum s3c_checksum {
 	S3C_CHECKSUM_AUTO,
 	S3C_CHECKSUM_CRC32C,
@@ -185,8 +204,12 @@ struct s3c_store_request {
 	enum s3c_store_opcode op;
 	int64_t deadline_ns; /* monotonic; 0: none */
 	bool content;        /* takes a content slot (bodies of files) instead of a metadata slot */
-	const char *key;     /* all but LIST and DELETE_MANY */
+	const char *key;     /* all but LIST, LIST_UPLOADS and DELETE_MANY */
 	const struct s3c_ssec *ssec; /* key of the object (target); NULL: none */
+	/* HEAD, GET: no other key is tried where several may be (engine/ssec_store.h). */
+	bool exact_key;
+	/* HEAD: without a key the object may be under one, which the refusal does not tell. */
+	bool maybe_ssec;
 
 	/* GET: [offset, offset+length), length at least 1; UINT64_MAX: to the end; or the last
 	   suffix bytes.
@@ -211,7 +234,7 @@ struct s3c_store_request {
 	const struct s3c_ssec *source_ssec;
 	const char *source_if_match; /* ETag; NULL: none */
 
-	/* LIST */
+	/* LIST; of these, LIST_UPLOADS takes prefix and token */
 	const char *prefix;
 	bool delimiter;          /* stop at '/' after the prefix */
 	const char *start_after; /* NULL: from the start */
@@ -239,9 +262,13 @@ struct s3c_store_reply {
 	char *upload_id;            /* UPLOAD_CREATE */
 	struct s3c_store_part part; /* UPLOAD_PART, UPLOAD_PART_COPY */
 	struct s3c_part_list parts; /* UPLOAD_PARTS: at most 1000 */
-	bool checksum_confirmed;    /* PUT: a checksum was sent and the reply repeated it */
-	size_t failed_index;        /* DELETE_MANY: first key that failed when result is not 0 */
-	char message[512];          /* for the log: code, words, request id; "" on success */
+	struct s3c_upload_list uploads; /* LIST_UPLOADS */
+	bool checksum_confirmed;        /* PUT: a checksum was sent and the reply repeated it */
+	/* GET, HEAD: which of several customer keys it was, where one of them was looked for
+	   (engine/ssec_store.h) */
+	unsigned ssec_index;
+	size_t failed_index; /* DELETE_MANY: first key that failed when result is not 0 */
+	char message[512];   /* for the log: code, words, request id; "" on success */
 };
 /* Frees what a callback (or the blocking form's caller) did not take with steal_ptr. */
 void s3c_store_reply_free(struct s3c_store_reply *reply);
@@ -257,6 +284,7 @@ struct s3c_store_ops {
 	void (*cancel)(struct s3c_store *store, struct s3c_store_call *call);
 	void (*call_put)(struct s3c_store *store, struct s3c_store_call *call);
 	void (*free)(struct s3c_store *store);
+	void (*refresh)(struct s3c_store *store); /* NULL: there is nothing to read again */
 };
 struct s3c_store {
 	const struct s3c_store_ops *ops;
@@ -270,6 +298,13 @@ struct s3c_store {
 };
 
 /*
+ * For implementations that ask outside: counts a request that has ended (base/metrics.h), begun at
+ * that monotonic time; received: bytes of its body that came.
+ */
+void s3c_store_count(const struct s3c_store_request *request, int result, int64_t begun_ns,
+		     uint64_t received);
+
+/*
  * The callback comes exactly once unless an error is returned. ret_call may be NULL. Refused at
  * once, before anything is sent: -EINVAL (missing or contradicting fields, metadata that is not
  * printable ASCII), -ENAMETOOLONG (key), -E2BIG (more metadata than S3C_STORE_META_MAX).
@@ -278,6 +313,9 @@ int s3c_store_submit(struct s3c_store *store, const struct s3c_store_request *re
 		     s3c_store_done_fn done, void *arg, struct s3c_store_call **ret_call);
 void s3c_store_cancel(struct s3c_store *store, struct s3c_store_call *call);
 void s3c_store_call_put(struct s3c_store *store, struct s3c_store_call *call);
+/* Reads credentials again and logs what came of it; may wait for those who give them. Any thread.
+ */
+void s3c_store_refresh(struct s3c_store *store);
 /* Cancels what is under way, waits for the callbacks, frees. NULL is legal. */
 void s3c_store_free(struct s3c_store *store);
 
@@ -320,7 +358,7 @@ struct s3c_store_s3_config {
 	const char *sse_context; /* KMS modes: the encryption context, a JSON object; NULL: none */
 	bool sse_bucket_key;     /* S3C_SSE_KMS */
 	unsigned parallel;       /* content transfers at once */
-	unsigned retries;
+	unsigned retries;        /* repeats of one request; UINT_MAX: its deadline decides */
 };
 int s3c_store_s3_new(const struct s3c_store_s3_config *config, struct s3c_err *err,
 		     struct s3c_store **ret_store);

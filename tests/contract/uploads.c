@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/crypto.h"
 
 #define PART_BYTES S3C_STORE_PART_MIN
@@ -233,6 +234,61 @@ static void test_list_parts(void **state)
 	expect(&rq, -ENXIO, NULL);
 }
 
+/* How many uploads of that key and id are listed below prefix. */
+static size_t count_listed(const char *prefix, const char *key, const char *id)
+{
+	struct s3c_store_request rq = { .op = S3C_STORE_LIST_UPLOADS, .prefix = prefix };
+	cleanup_free char *token = NULL;
+	size_t found = 0;
+
+	do {
+		struct s3c_store_reply reply;
+
+		rq.token = token;
+		expect(&rq, 0, &reply);
+		for (size_t i = 0; i < reply.uploads.count; i++) {
+			const struct s3c_upload_item *item = &reply.uploads.items[i];
+			const char *raw = strchr(id, ':') ? strchr(id, ':') + 1 : id;
+
+			assert_int_equal(strncmp(item->key, prefix, strlen(prefix)), 0);
+			if (strcmp(item->key, key) != 0 || strcmp(item->id, raw) != 0)
+				continue;
+			found++;
+			/* Clocks of servers are this machine's, within reason. */
+			assert_true(item->begun_ns >
+				    s3c_clock_realtime_ns() - 3600 * S3C_NSEC_PER_SEC);
+			assert_true(item->begun_ns <
+				    s3c_clock_realtime_ns() + 3600 * S3C_NSEC_PER_SEC);
+		}
+		free(token);
+		token = steal_ptr(reply.uploads.next_token);
+		s3c_store_reply_free(&reply);
+	} while (token);
+	return found;
+}
+
+static void test_list_uploads(void **state)
+{
+	cleanup_free char *key = strdup(key_of("upload/begun + & <"));
+	cleanup_free char *id = start_upload(key);
+	cleanup_free char *other = start_upload(key);
+	struct s3c_store_request rq = request(S3C_STORE_UPLOAD_ABORT, key);
+	cleanup_free char *prefix = strdup(key_of("upload/begun"));
+	cleanup_free char *apart = strdup(key_of("upload/elsewhere"));
+
+	(void)state;
+	assert_int_equal(count_listed(prefix, key, id), 1);
+	assert_int_equal(count_listed(prefix, key, other), 1);
+	assert_int_equal(count_listed(apart, key, id), 0);
+	rq.upload_id = id;
+	expect(&rq, 0, NULL);
+	assert_int_equal(count_listed(prefix, key, id), 0);
+	/* Aborted by the id that was listed, which has no prefix of ours. */
+	rq.upload_id = strchr(other, ':') ? strchr(other, ':') + 1 : other;
+	expect(&rq, 0, NULL);
+	assert_int_equal(count_listed(prefix, key, other), 0);
+}
+
 /* More than one answer holds. */
 static void test_list_many_parts(void **state)
 {
@@ -323,12 +379,9 @@ static void test_complete_conditions(void **state)
 }
 
 const struct CMUnitTest upload_tests[] = {
-	cmocka_unit_test(test_upload),
-	cmocka_unit_test(test_part_copy),
-	cmocka_unit_test(test_abort),
-	cmocka_unit_test(test_list_parts),
-	cmocka_unit_test(test_list_many_parts),
-	cmocka_unit_test(test_bad_parts),
-	cmocka_unit_test(test_complete_conditions),
+	cmocka_unit_test(test_upload),       cmocka_unit_test(test_part_copy),
+	cmocka_unit_test(test_abort),        cmocka_unit_test(test_list_parts),
+	cmocka_unit_test(test_list_uploads), cmocka_unit_test(test_list_many_parts),
+	cmocka_unit_test(test_bad_parts),    cmocka_unit_test(test_complete_conditions),
 };
 const size_t upload_test_count = ARRAY_LEN(upload_tests);

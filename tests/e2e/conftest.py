@@ -90,6 +90,10 @@ def _server(make):
     server.stop()
 
 
+def _proxy(run_folder, name, server, **how):
+    return _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-" + name), server.upstream, **how))
+
+
 @pytest.fixture(scope="session")
 def rgw(run_folder):
     yield from _server(lambda: radosgw.Radosgw(os.path.join(run_folder, "radosgw")))
@@ -101,29 +105,29 @@ def versity(run_folder):
 
 
 @pytest.fixture(scope="session")
-def rgw_proxy(run_folder, rgw):
-    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-rgw"), rgw.upstream))
-
-
-@pytest.fixture(scope="session")
-def versity_proxy(run_folder, versity):
-    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-versity"), versity.upstream))
-
-
-@pytest.fixture(scope="session")
 def moto(run_folder):
     yield from _server(lambda: moto_server.Moto(os.path.join(run_folder, "moto")))
 
 
 @pytest.fixture(scope="session")
+def rgw_proxy(run_folder, rgw):
+    yield from _proxy(run_folder, "rgw", rgw)
+
+
+@pytest.fixture(scope="session")
+def versity_proxy(run_folder, versity):
+    yield from _proxy(run_folder, "versity", versity)
+
+
+@pytest.fixture(scope="session")
 def moto_proxy(run_folder, moto):
-    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-moto"), moto.upstream))
+    yield from _proxy(run_folder, "moto", moto)
 
 
 @pytest.fixture(scope="session")
 def kms_proxy(run_folder, moto, moto_proxy):
     """Before the KMS alone. Mounts name one ca_file: this is the certificate of the store's proxy."""
-    yield from _server(lambda: proxy.Proxy(os.path.join(run_folder, "proxy-kms"), moto.upstream, tls=moto_proxy.tls))
+    yield from _proxy(run_folder, "kms", moto, tls=moto_proxy.tls)
 
 
 @pytest.fixture
@@ -131,49 +135,44 @@ def keyring(tmp_path):
     return Keyring(str(tmp_path / "keyring"))
 
 
-def _store(server, front):
+def _quiet(front):
     front.fault("off")
     front.latency(0)
+
+
+def _store(server, front):
+    """A new bucket, reached through the counting proxy over TLS."""
+    _quiet(front)
     store = Store(server, front)
     front.reset()
-    return store
+    yield store
+    _quiet(front)
+    store.delete_all()
 
 
 @pytest.fixture
 def rgw_store(rgw, rgw_proxy):
-    """A new bucket on radosgw, reached through the counting proxy over TLS."""
-    store = _store(rgw, rgw_proxy)
-    yield store
-    rgw_proxy.fault("off")
-    store.delete_all()
+    yield from _store(rgw, rgw_proxy)
 
 
 @pytest.fixture
 def versity_store(versity, versity_proxy):
-    store = _store(versity, versity_proxy)
-    yield store
-    versity_proxy.fault("off")
-    store.delete_all()
+    yield from _store(versity, versity_proxy)
 
 
 @pytest.fixture
 def moto_store(moto, moto_proxy):
-    """A new bucket on moto, which answers as AWS does in the SSE modes (but encrypts nothing), behind the proxy."""
-    store = _store(moto, moto_proxy)
-    yield store
-    moto_proxy.fault("off")
-    store.delete_all()
+    """On moto, which answers as AWS does in the SSE modes (but encrypts nothing)."""
+    yield from _store(moto, moto_proxy)
 
 
 @pytest.fixture
 def kms(moto, kms_proxy):
     """moto's KMS behind a proxy of its own: kms.new_key() -> ARN, kms.options(key) for a mount, kms.proxy.counts()."""
-    kms_proxy.fault("off")
-    kms_proxy.latency(0)
+    _quiet(kms_proxy)
     kms_proxy.reset()
     yield Kms(moto, kms_proxy)
-    kms_proxy.fault("off")
-    kms_proxy.latency(0)
+    _quiet(kms_proxy)
 
 
 @pytest.fixture

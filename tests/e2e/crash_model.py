@@ -11,13 +11,15 @@ and the last two are "maybe": done wholly or not at all. Threads have trees of t
 is judged by itself. The last operation of a thread only can be in flight; what has failed is left
 alone by the workload from then on.
 
-Names (create, mkdir, rmdir, unlink, rename) and attributes (chmod, utimens): what is acknowledged is
+Names (create, mkdir, rmdir, unlink, rename, link) and attributes (chmod, utimens): what is acknowledged is
 there; a maybe gives the state before it or the state after it. With two exceptions:
   * Semantics.journal is False (commit=close: what the store does not have yet exists in memory alone):
     a file that was created and never committed may be missing; when it had been renamed over another
     file, that one may be there instead. Attributes of a file with uncommitted changes go with its commit.
   * Semantics.rename_atomic is False: a maybe rename may leave both names, of a folder for each
     object below it by itself; nothing may be under neither name.
+
+Names that link has made are names of one file: they have one number and one content.
 
 Contents: each write, truncate and O_TRUNC makes a version, a committed version is the one at an
 acknowledged close or fsync of the file, or a truncate by path. After a crash the file is, byte for byte,
@@ -29,6 +31,8 @@ one of these:
   * versions = "writes": any later version, also without a commit. Versions differ by whole write calls:
     a mixture of two, or half of a write, is never right. The same after a commit that failed and
     whose content is kept and sent again later, whenever that is.
+  * of a file that link has given a second name any later version as well: it is stored under both
+    when it is time, which brings an open file into the store;
   * versions = "last" (a live mount, no crash): the present one, and with or without a maybe.
 The bytes that a write asked for and that its return did not acknowledge (an error, or a smaller count) are
 not judged, nor is the size between that.
@@ -174,6 +178,7 @@ class Found:
     mtime: int = 0
     size: int = 0
     data: bytes = b""
+    ino: int = 0
 
     def digest(self):
         return self.kind, self.mode, self.mtime if self.kind == "f" else 0, self.size, hashlib.sha256(self.data).hexdigest()
@@ -196,7 +201,7 @@ def scan(root):
                 elif stat.S_ISREG(st.st_mode):
                     with open(at, "rb") as f:
                         data = f.read()
-                    found[key] = Found("f", stat.S_IMODE(st.st_mode), st.st_mtime_ns, st.st_size, data)
+                    found[key] = Found("f", stat.S_IMODE(st.st_mode), st.st_mtime_ns, st.st_size, data, st.st_ino)
                 else:
                     found[key] = Found("neither file nor folder")
             except OSError as e:
@@ -215,11 +220,12 @@ class Node:
     """A file or folder of the model."""
 
     def __init__(self, kind, ident, path, mode, created):
-        self.kind, self.ident, self.path, self.created = kind, ident, path, created
+        self.kind, self.ident, self.paths, self.created = kind, ident, {path}, created
         self.changes = []  # versions: i is after the first i changes
         self.good = 0  # the present version, as far as operations are acknowledged
         self.low = 0  # the last one committed
         self.points = set()  # versions that a maybe commit may have brought in
+        self.linked = False  # it has or had a second name
         self.loose = False  # a commit has failed: what is there is sent whenever
         self.modes, self.mode_low = [mode], 0
         self.times, self.time_low = [None], 0  # None: any
@@ -244,7 +250,7 @@ class Node:
     def allowed(self, sem):
         if sem.versions == "last":
             return set(range(self.good, len(self.changes) + 1))
-        if sem.versions == "writes" or self.loose:
+        if sem.versions == "writes" or self.loose or self.linked:
             return set(range(self.low, len(self.changes) + 1))
         return {v for v in self.points if v >= self.low} | ({self.low} if self.created else set())
 
@@ -320,12 +326,12 @@ class Model:
         self.commit(op, node)
 
     def commit(self, op, node):
-        if node.path is None:
+        if not node.paths:
             return  # without a name it has no place in the store; what it was there may still show
         if op.state == "ok":
             node.commit()
-            if node.path in self.entries:  # and not in a clause
-                self.entries[node.path] = [node]
+            for path in node.paths & self.entries.keys():  # and not in a clause
+                self.entries[path] = [node]
             return
         node.attempt()
         node.loose |= op.state == "failed"
@@ -343,7 +349,14 @@ class Model:
         node = self.present(path)
         self.change(op, {path: [None]})
         if op.state == "ok":
-            node.path = None
+            node.paths.discard(path)
+
+    def do_link(self, op, old, new):
+        node = self.present(old)
+        node.linked = True
+        self.change(op, {new: [node] + ([] if node.created else self.at(new))})
+        if op.state == "ok":
+            node.paths.add(new)
 
     def do_rename(self, op, old, new):
         if self.present(old).kind == "d":
@@ -358,9 +371,10 @@ class Model:
         both = {old: self.at(old), new: after[new]}
         self.change(op, after)
         if op.state == "ok":
-            node.path = new
             if target and target is not node:
-                target.path = None
+                target.paths.discard(new)
+            node.paths.discard(old)
+            node.paths.add(new)
         elif not self.sem.rename_atomic:
             self.clauses[-1].append(both)
 
@@ -376,7 +390,8 @@ class Model:
             for path, to in moves.items():
                 self.entries[to] = before[path]
                 if before[path][0]:
-                    before[path][0].path = to
+                    before[path][0].paths.discard(path)
+                    before[path][0].paths.add(to)
             return
         if self.sem.rename_atomic:
             self.change(op, dict({path: [None] for path in moves}, **{to: before[path] for path, to in moves.items()}))
@@ -459,7 +474,7 @@ class Checker:
             dirty, model = set(), Model(self.sem)
             for op in ops:
                 # What has no name any more is nothing to be kept, nor is its close.
-                named = op.kind != "close" or model.open[op.args[0]].path is not None
+                named = op.kind != "close" or bool(model.open[op.args[0]].paths)
                 model.apply(op)
                 if op.kind in ("write", "ftruncate", "create"):
                     dirty.add(op.args[1 if op.kind == "create" else 0])
@@ -489,8 +504,20 @@ class Checker:
                 out.append("neither way of a maybe: " + " / ".join("; ".join(w) for w in ways))
         for path, choices in sorted(model.entries.items()):
             out += self.way({path: choices}, found)
+            out += self.one_file(path, choices, model, found)
         out += ["%s: unexpected" % path for path in sorted(found) if path not in known and path not in model.entries]
         return out
+
+    @staticmethod
+    def one_file(path, choices, model, found):
+        """Of the names of a file that are certain: is path one of the same file as the first?"""
+        node = choices[0]
+        if len(choices) > 1 or not node or node.kind != "f":
+            return []
+        first = found.get(min(p for p in node.paths | {path} if model.entries.get(p) == [node]))
+        if not first or path not in found or (first.ino, first.data) == (found[path].ino, found[path].data):
+            return []
+        return ["%s: another file than its other names" % path]
 
     def way(self, way, found):
         """What speaks against one way."""

@@ -48,11 +48,17 @@ def shim_count(path):
         return struct.unpack("=Q", f.read(8))[0]
 
 
+# Hard links among the operations.
+LINKS = os.environ.get("S3CRYPTFS_CRASH_LINKS") != "0"
+
+
 class Workload:
     """crash_workload in the background. options: those of its command line."""
 
     def __init__(self, program, root, log, **options):
         self.root, self.log = root, log
+        if LINKS:
+            options.setdefault("k", 3)
         words = [w for k, v in options.items() for w in ("-" + k, str(v))]
         self.process = subprocess.Popen([program, *words, root, log], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.words = words

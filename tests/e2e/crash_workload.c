@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * usage: crash_workload [-s SEED] [-t THREADS] [-n OPERATIONS] [-l MIB] [-w WEIGHT] [-b MIB] ROOT
- * LOG
+ * usage: crash_workload [-s SEED] [-t THREADS] [-n OPERATIONS] [-l MIB] [-w WEIGHT] [-b MIB]
+ * [-k WEIGHT] ROOT LOG
  *
  * Changes files below ROOT at random until it is killed, the filesystem goes away, or OPERATIONS
  * are done by each thread; at SIGTERM threads end what they do, and close their files. Before each
@@ -11,7 +11,8 @@
  * the crash: it knows each operation of this file, and computes each byte that was written.
  *
  *   -l: large files have up to MIB (40); -w: how often they are chosen, beside about 100 for all
- *   operations (2); -b: a thread keeps at most MIB altogether (96)
+ *   operations (2); -b: a thread keeps at most MIB altogether (96); -k: how often hard links are
+ *   made (0)
  *
  * Lines of LOG, one write(2) each, so that their order is the order of events:
  *   S SEED THREADS
@@ -21,7 +22,9 @@
  *
  * Threads work in folders of their own (ROOT/tN), so that what a thread sees is what it did. Names
  * come from a small set: they are used again, by files and folders, and renames hit existing files.
- * What an operation that failed has touched is left alone from then on.
+ * What an operation that failed has touched is left alone from then on. Second names of files have
+ * a place of their own, tN/linkINDEX; as git does, links are also made to rename: link, then
+ * unlink.
  *
  * The byte at OFFSET of a file, written by operation SEQ of THREAD: table[(shift(SEED, THREAD, SEQ)
  * + OFFSET) % TABLE_LEN]; the table is the same in all runs. A write(2) is shorter than 1 MiB by a
@@ -64,6 +67,7 @@ struct node {
 	int fd; /* -1: closed */
 	bool append;
 	bool tainted; /* something failed here: its state is not known */
+	bool linked;  /* it has a second name, tN/linkINDEX */
 };
 
 struct worker {
@@ -83,7 +87,7 @@ static volatile sig_atomic_t stopping;
 static int log_fd;
 static uint64_t seed = 1, operations;
 static int64_t large_max = 40LL << 20, bytes_max = 96LL << 20;
-static unsigned thread_count = 1, large_weight = 2;
+static unsigned thread_count = 1, large_weight = 2, link_weight;
 
 static uint64_t mix(uint64_t *state)
 {
@@ -182,6 +186,11 @@ static const char *full(const char *path, struct full *ret)
 {
 	snprintf(ret->text, sizeof(ret->text), "%s/%s", root, path);
 	return ret->text;
+}
+
+static void path_of_link(const struct worker *w, int index, char path[static THREAD_PATH_MAX])
+{
+	snprintf(path, THREAD_PATH_MAX, "t%u/link%d", w->index, index);
 }
 
 static int child(const struct worker *w, int parent, int name)
@@ -312,6 +321,21 @@ static bool room_for_node(const struct worker *w)
 	return false;
 }
 
+/* The second name goes. false: it is not known whether. */
+static bool drop_link(struct worker *w, int index)
+{
+	char path[THREAD_PATH_MAX];
+	struct full at;
+
+	if (!w->nodes[index].linked)
+		return true;
+	path_of_link(w, index, path);
+	INTEND(w, "unlink %s", path);
+	w->nodes[index].linked = false;
+	w->nodes[index].tainted = !done(w, unlink(full(path, &at)));
+	return !w->nodes[index].tainted;
+}
+
 /* The name goes; an open file lives on without one. */
 static void lose_name(struct worker *w, int index)
 {
@@ -397,6 +421,18 @@ static void remove_folder(struct worker *w)
 		w->nodes[index].tainted = true;
 }
 
+/* The second name becomes the first again. */
+static void take_back(struct worker *w, int index, const char *path)
+{
+	char second[THREAD_PATH_MAX];
+	struct full at, then;
+
+	path_of_link(w, index, second);
+	INTEND(w, "rename %s %s", second, path);
+	w->nodes[index].linked = false;
+	w->nodes[index].tainted = !done(w, rename(full(second, &at), full(path, &then)));
+}
+
 static void remove_file(struct worker *w)
 {
 	int index = pick(w, A_FILE);
@@ -407,10 +443,12 @@ static void remove_file(struct worker *w)
 		return;
 	path_of(w, index, path);
 	INTEND(w, "unlink %s", path);
-	if (done(w, unlink(full(path, &at))))
-		lose_name(w, index);
-	else
+	if (!done(w, unlink(full(path, &at))))
 		w->nodes[index].tainted = true;
+	else if (w->nodes[index].linked)
+		take_back(w, index, path);
+	else
+		lose_name(w, index);
 }
 
 /* One write, at the end of files opened to append. */
@@ -579,6 +617,8 @@ static void rename_one(struct worker *w, int index)
 	    (old >= 0 && (w->nodes[old].kind != REGULAR || w->nodes[old].tainted)) ||
 	    !room_for_node(w))
 		return;
+	if (old >= 0 && !drop_link(w, old))
+		return;
 	path_of(w, index, from);
 	path_at(w, parent, name, to);
 	INTEND(w, "rename %s %s", from, to);
@@ -594,6 +634,55 @@ static void rename_one(struct worker *w, int index)
 	}
 	if (old >= 0)
 		lose_name(w, old);
+	n->parent = parent;
+	n->name = name;
+}
+
+static void link_file(struct worker *w)
+{
+	int index = pick(w, A_FILE);
+	char from[THREAD_PATH_MAX], to[THREAD_PATH_MAX];
+	struct full at, then;
+
+	if (index < 0)
+		return;
+	if (w->nodes[index].linked) {
+		drop_link(w, index);
+		return;
+	}
+	path_of(w, index, from);
+	path_of_link(w, index, to);
+	INTEND(w, "link %s %s", from, to);
+	w->nodes[index].linked = true;
+	if (!done(w, link(full(from, &at), full(to, &then))))
+		w->nodes[index].tainted = true;
+}
+
+/* link and unlink: what git does with each object. */
+static void relink_file(struct worker *w)
+{
+	int parent = pick(w, A_FOLDER), name = (int)below(w, NAMES), index = pick(w, A_FILE);
+	char from[THREAD_PATH_MAX], to[THREAD_PATH_MAX];
+	struct full at, then;
+	struct node *n;
+
+	if (index < 0 || child(w, parent, name) >= 0 || !room_for_node(w))
+		return;
+	n = &w->nodes[index];
+	path_of(w, index, from);
+	path_at(w, parent, name, to);
+	INTEND(w, "link %s %s", from, to);
+	if (!done(w, link(full(from, &at), full(to, &then)))) {
+		w->nodes[take_node(w, REGULAR, parent, name)].tainted = true;
+		n->tainted = true;
+		return;
+	}
+	INTEND(w, "unlink %s", from);
+	if (!done(w, unlink(full(from, &at)))) {
+		w->nodes[take_node(w, REGULAR, parent, name)].tainted = true;
+		n->tainted = true;
+		return;
+	}
 	n->parent = parent;
 	n->name = name;
 }
@@ -677,6 +766,8 @@ static void one_operation(struct worker *w)
 		{ 5, remove_file },
 		{ 7, rename_file },
 		{ 2, rename_folder },
+		{ link_weight, link_file },
+		{ link_weight, relink_file },
 		{ 4, make_folder },
 		{ 3, remove_folder },
 		{ 4, change_mode },
@@ -728,7 +819,7 @@ static void stop(int signal_number)
 static int usage(void)
 {
 	fprintf(stderr, "usage: crash_workload [-s SEED] [-t THREADS] [-n OPERATIONS] [-l MIB] [-w "
-			"WEIGHT] [-b MIB] "
+			"WEIGHT] [-b MIB] [-k WEIGHT] "
 			"ROOT LOG\n");
 	return 2;
 }
@@ -738,7 +829,7 @@ int main(int argc, char **argv)
 	static struct worker workers[THREADS_MAX];
 	int option;
 
-	while ((option = getopt(argc, argv, "s:t:n:l:w:b:")) != -1) {
+	while ((option = getopt(argc, argv, "s:t:n:l:w:b:k:")) != -1) {
 		uint64_t value = option == '?' ? 0 : strtoull(optarg, NULL, 10);
 
 		switch (option) {
@@ -756,6 +847,9 @@ int main(int argc, char **argv)
 			break;
 		case 'w':
 			large_weight = (unsigned)value;
+			break;
+		case 'k':
+			link_weight = (unsigned)value;
 			break;
 		case 'b':
 			bytes_max = (int64_t)value << 20;

@@ -39,12 +39,15 @@ WRAP_ALG = "s3cryptfs/HKDF-AES-GCM"
 KMS_ALG, KMS_REUSE_ALG = "s3cryptfs/kms", "s3cryptfs/kms-reuse"
 VOLUME_ALG = "s3cryptfs/volume-key/v1"
 NAME_ALG = "s3cryptfs/name-key/v1"
+LOCAL_ALG = "s3cryptfs/local-key/v1"
+FORMER_ALG = "s3cryptfs/former-volume-key/v1"
 ENVELOPE = ("x-amz-key-v2", "x-amz-matdesc", "x-amz-wrap-alg", "x-amz-cek-alg")
 ATTRIBUTES = ("mode", "uid", "gid", "mtime", "atime", "ctime")
-RESERVED = ("xattr", "rdev", "s3cryptfs-name")
+OTHER_ITEMS = ("xattr", "rdev", "s3cryptfs-name")
 S3EC_ITEMS = ("x-amz-iv", "x-amz-tag-len", "x-amz-unencrypted-content-length", "x-amz-key", "x-amz-3", "x-amz-c",
               "x-amz-w", "x-amz-d", "x-amz-i", "x-amz-t", "x-amz-m")
-NONE, CHUNKS, TRAILER, S3EC = 1, 2, 3, 4
+NONE, CHUNKS, TRAILER, S3EC, REFERENCE = 1, 2, 3, 4, 5
+BODIES = ".s3cryptfs/links/"
 HOLE = bytes(16)
 
 
@@ -170,9 +173,8 @@ class Volume:
             self._open_cse(v, body, last, secrets, kms)
 
     def _open_cse(self, v, body, last, secrets, kms):
-        need(v.get("epoch") == 1, "epoch of the volume")
-        epoch = next((e for e in v["epochs"] if e["epoch"] == v["epoch"]), None)
-        need(epoch, "the newest epoch is missing")
+        epoch, older = v["epochs"][0], v["epochs"][1:]
+        need(type(v.get("epoch")) is int and 1 <= v["epoch"] < 1 << 32 and epoch["epoch"] == v["epoch"], "epoch of the volume")
         slot = next((s for s in epoch["slots"] if s.get("type") == "master-key" and s["key_id"] in secrets), None)
         if slot is None and kms:
             slot = next((s for s in epoch["slots"] if s.get("type") == "kms"), None)
@@ -191,9 +193,30 @@ class Volume:
         self.names = v.get("names")
         need(self.names in ("plain", "encrypted"), "names of the volume")
         self.epoch = epoch["epoch"]
-        self.seal_key = hkdf(self.key, b"", b"s3cryptfs seal" + tail)
+        self.seal_keys = {self.epoch: hkdf(self.key, b"", b"s3cryptfs seal" + tail)}
+        self.volume_keys = {self.epoch: self.key}
+        self._open_older(older)
+        if "local_key" in v:
+            self.local_key = unwrap(self.key, unbase64(v["local_key"], "local key"), LOCAL_ALG, self.id, "local key")
+        else:
+            need(self.epoch == 1, "no local key")
+            self.local_key = mac(self.id, self.key)
         self.name_key = unwrap(self.key, unbase64(v["name_key"], "name key"), NAME_ALG, self.id, "name key")
         self.names_key = hkdf(self.name_key, b"", b"s3cryptfs names", 64)
+
+    def _open_older(self, older):
+        """The volume keys of older epochs, newest first, which the newest wraps."""
+        last = self.epoch
+        for item in older:
+            number = item["epoch"]
+            need(type(number) is int and 1 <= number < last, "order of the epochs")
+            need("slots" not in item, "slots of an older epoch")
+            last = number
+            key = unwrap(self.key, unbase64(item["wrapped"], "older epoch"), FORMER_ALG, self.id, "volume key")
+            tail = self.id + struct.pack(">I", number)
+            need(same(hkdf(key, b"", b"s3cryptfs check" + tail), unhex(item["check"], 32, "key check")), "key check of an older epoch")
+            self.volume_keys[number] = key
+            self.seal_keys[number] = hkdf(key, b"", b"s3cryptfs seal" + tail)
 
     def _open_ssec(self, v, last, secrets):
         need(last < 0, "an sse-c volume has no MAC line")
@@ -332,11 +355,11 @@ class Object:
         packed = self.packed = unbase64(meta["s3cryptfs"], "item s3cryptfs")
         self._take_packed(packed)
         self._check_seal(packed)
-        need(self.flags & ~1 == 0, "unknown flags %#x" % self.flags)
-        for name in ("xattr", "rdev"):
-            need(name not in meta, "reserved item " + name)
+        self.is_body = re.fullmatch(re.escape(BODIES) + "[0-9a-f]{32}", relative_key) is not None
+        self.names = self.flags >> 4 if self.is_body else 0
+        need((self.flags & 0xf if self.is_body else self.flags) & ~1 == 0, "unknown flags %#x" % self.flags)
         self._check_name()
-        if self.layout == NONE:
+        if self.layout in (NONE, REFERENCE):
             for name in ENVELOPE:
                 need(name not in meta, "%s of an object without content" % name)
         elif self.layout != S3EC:
@@ -344,12 +367,13 @@ class Object:
             need(meta.get("x-amz-wrap-alg") in (WRAP_ALG, KMS_ALG, KMS_REUSE_ALG), "wrap algorithm")
         self.attrs = parse_attributes(meta)
         self._check_type()
+        self.xattrs = self._open_xattrs(meta.get("xattr"))
         self.salts = []
         if self.layout == TRAILER:
             self._take_footer()
         if self.layout == S3EC:
-            self._take_s3ec(secrets)
-        elif self.layout != NONE:
+            self._take_s3ec(secrets, kms)
+        elif self.layout not in (NONE, REFERENCE):
             self._take_data_key(secrets, kms)
         if self.layout == CHUNKS and self.size:
             need(self.salt != HOLE, "an all-zero salt in layout chunks")
@@ -357,14 +381,34 @@ class Object:
         if self.layout == TRAILER:
             self._take_table()
 
+    def _open_xattrs(self, item):
+        """Section 10: {name: value}, both bytes."""
+        found, names = {}, []
+        if item is None:
+            return found
+        data = unbase64(item, "item xattr")
+        try:
+            text = AESGCM(hkdf(self.volume.volume_keys[self.epoch], b"", b"s3cryptfs xattr" + data[:32])).decrypt(bytes(12), data[32:], self.file_id)
+        except InvalidTag:
+            raise Bad("item xattr")
+        need(text, "an empty item xattr")
+        while text:
+            name, text = text[1:1 + text[0]], text[1 + text[0]:]
+            size = struct.unpack(">H", text[:2])[0]
+            need(name and b"\0" not in name and len(text) >= 2 + size, "text of xattr")
+            found[name], text = text[2:2 + size], text[2 + size:]
+            names.append(name)
+        need(names == sorted(set(names)), "order of xattr")
+        return found
+
     def _take_packed(self, packed):
         need(len(packed) >= 96 and packed[0] == 1, "version of the packed value")
         self.layout = packed[1]
-        need(self.layout in (NONE, CHUNKS, TRAILER, S3EC), "layout %d" % self.layout)
+        need(self.layout in (NONE, CHUNKS, TRAILER, S3EC, REFERENCE), "layout %d" % self.layout)
         if self.layout == S3EC:
             need(len(packed) > 129 and len(packed) == 129 + packed[96], "length of the packed value")
         else:
-            need(len(packed) == {NONE: 96, CHUNKS: 144, TRAILER: 128}[self.layout], "length of the packed value")
+            need(len(packed) == {NONE: 96, CHUNKS: 144, TRAILER: 128, REFERENCE: 96}[self.layout], "length of the packed value")
         self.flags, self.epoch = struct.unpack(">HI", packed[2:8])
         self.file_id, self.content_id, self.operation_id = packed[8:24], packed[24:40], packed[40:56]
         self.generation = struct.unpack(">Q", packed[56:64])[0]
@@ -372,11 +416,12 @@ class Object:
         self.salt = self.commitment = None
         if self.layout == CHUNKS:
             self.salt, at = packed[64:80], 80
-        if self.layout != NONE:
+        if self.layout not in (NONE, REFERENCE):
             self.commitment = packed[at:at + 32]
         if self.layout == S3EC:
             self.master_id = packed[97:-32].decode()
-        need(self.epoch == self.volume.epoch, "epoch %d" % self.epoch)
+        need(self.epoch in self.volume.seal_keys, "epoch %d" % self.epoch)
+        self.seal_key = self.volume.seal_keys[self.epoch]
 
     def _check_seal(self, packed):
         """Section 7."""
@@ -392,11 +437,14 @@ class Object:
             size = struct.pack(">Q", self.size)
         elif self.layout == NONE:
             need(len(self.body) == 0, "a body without content")
+        elif self.layout == REFERENCE:
+            need(bytes(self.body) == b"link\n", "body of a reference")
+            need(self.file_id == self.content_id, "ids of a reference")
         seal_input = field("s3cryptfs seal v1") + field(self.key) + field(size) + field(packed[:-32])
-        for name in ENVELOPE + ATTRIBUTES + RESERVED + (S3EC_ITEMS if self.layout == S3EC else ()):
+        for name in ENVELOPE + ATTRIBUTES + OTHER_ITEMS + (S3EC_ITEMS if self.layout == S3EC else ()):
             seal_input += field(self.meta.get(name))
         self.seal_input = seal_input
-        need(same(mac(self.volume.seal_key, seal_input), packed[-32:]), "seal")
+        need(same(mac(self.seal_key, seal_input), packed[-32:]), "seal")
 
     def _check_name(self):
         """Sections 4 and 13: who has the item s3cryptfs-name. self.name: bytes, where names are encrypted."""
@@ -407,6 +455,12 @@ class Object:
         if self.volume.names == "encrypted" and self.key != ".s3cryptfs/root" and self.key:
             self.name = decrypt_name(self.volume, parent + "/" if parent else "", stored, item)
 
+    @property
+    def body_key(self):
+        """Section 18: of a reference, the relative key of the object that has the content."""
+        need(self.layout == REFERENCE, "no reference")
+        return BODIES + self.file_id.hex()
+
     def _check_type(self):
         """Section 4: what has content."""
         kind = self.attrs["mode"] & 0o170000
@@ -414,7 +468,8 @@ class Object:
             need(kind != 0o100000 and kind != 0o120000, "a file or symlink without content")
             need((kind == 0o040000) == self.key.endswith("/") or self.key == "", "a directory's key ends with a slash")
         else:
-            need(kind in (0o100000, 0o120000), "content of type %o" % kind)
+            need(kind in (0o100000, 0o120000) or self.layout == REFERENCE and kind not in (0, 0o040000),
+                 "content of type %o" % kind)
             need(not self.key.endswith("/"), "a directory with content")
 
     def _take_data_key(self, secrets, kms):
@@ -432,13 +487,20 @@ class Object:
             self.data_key = self._ask_kms(desc, key_id, wrapped, kms)
         need(same(hkdf(self.data_key, b"", b"s3cryptfs commit" + self.file_id), self.commitment), "commitment")
 
-    def _take_s3ec(self, secrets):
+    def _take_s3ec(self, secrets, kms):
         """Section 17: the envelope of another client, whose plaintext is one message."""
-        need(self.master_id in secrets, "no master key %r" % self.master_id)
-        desc = json.loads(self.meta.get("x-amz-matdesc") or self.meta.get("x-amz-m") or "{}")
+        if self.meta.get("x-amz-wrap-alg") == "kms+context" or self.meta.get("x-amz-w") == "12":
+            need(kms, "no KMS for %r" % self.master_id)
+            master = s3ec_client.KmsKey(self.master_id, kms)
+            desc = json.loads(self.meta.get("x-amz-matdesc") or self.meta["x-amz-t"])
+            desc.pop("aws:x-amz-cek-alg")
+        else:
+            need(self.master_id in secrets, "no master key %r" % self.master_id)
+            master = secrets[self.master_id]
+            desc = json.loads(self.meta.get("x-amz-matdesc") or self.meta.get("x-amz-m") or "{}")
         try:
-            *self.content, self.data_key = s3ec_client.open_envelope(self.meta, secrets[self.master_id], desc)
-            self.whole = s3ec_client.decrypt(self.meta, self.body, secrets[self.master_id], desc)
+            *self.content, self.data_key = s3ec_client.open_envelope(self.meta, master, desc)
+            self.whole = s3ec_client.decrypt(self.meta, self.body, master, desc)
         except s3ec_client.Refused as e:
             raise Bad(str(e)) from None
         need(same(hkdf(self.data_key, b"", b"s3cryptfs commit" + self.file_id), self.commitment), "commitment")
@@ -461,7 +523,7 @@ class Object:
         need(len(self.body) >= 2 * 16 + FOOTER, "too short for a trailer")
         end = bytes(self.body[len(self.body) - FOOTER:])
         self.footer, self.table_mac, seal = end[:40], end[40:72], end[72:]
-        need(same(mac(self.volume.seal_key, field("s3cryptfs footer v1") + field(self.file_id) + field(self.footer)), seal),
+        need(same(mac(self.seal_key, field("s3cryptfs footer v1") + field(self.file_id) + field(self.footer)), seal),
              "footer seal")
         self.size, mtime = struct.unpack(">Qq", self.footer[:16])
         self.segment_count = struct.unpack(">Q", self.footer[32:])[0]

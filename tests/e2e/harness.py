@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 
 import decoder
+import s3ec_client
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("S3CRYPTFS_BUILD", os.path.join(TOP, "build"))
@@ -127,6 +128,11 @@ class Decoding:
         meta, body = self.meta_of(key), self.body_of(key)
         secrets, _, ask = self._keys(keyring)
         return decoder.Object(self.volume(keyring, prefix), secrets, key[len(prefix):], meta, body, ask)
+
+    def follow(self, keyring, key, prefix=""):
+        """Likewise; of one of several names of a file the object that has its content."""
+        found = self.decode(keyring, key, prefix)
+        return self.decode(keyring, prefix + found.body_key, prefix) if found.layout == decoder.REFERENCE else found
 
     def decode_all(self, keyring, prefix=""):
         """Verifies each object wholly: {relative key: decoder.Object}. No two may share what has to be unique."""
@@ -291,6 +297,13 @@ class Kms:
         got = self.client.decrypt(KeyId=arn, CiphertextBlob=wrapped, EncryptionContext=context)
         assert got["KeyId"] == arn
         return got["Plaintext"]
+
+    def key(self, arn):
+        """For the other client."""
+        def generate(arn, context):
+            made = self.client.generate_data_key(KeyId=arn, KeySpec="AES_256", EncryptionContext=context)
+            return made["Plaintext"], made["CiphertextBlob"]
+        return s3ec_client.KmsKey(arn, self.decrypt, generate)
 
     def options(self, key, **more):
         """Mount options for this key through the proxy; the certificate is that of the proxy before moto's store."""

@@ -5,26 +5,25 @@ Crashes: the daemon killed, the power of its disk cut, the store away, disks ful
 there afterwards; crash_model.py says what that means.
 
 Environment: S3CRYPTFS_CRASH_RUNS: runs of each campaign, instead of what the test says;
-S3CRYPTFS_CRASH_SEED: repeats the workloads of a campaign (the moments of the kills stay random).
+S3CRYPTFS_CRASH_SEED: repeats the workloads of a campaign (the moments of the kills stay random);
+S3CRYPTFS_CRASH_LINKS=0: no hard links among the operations.
 """
 import errno
 import functools
-import hashlib
 import os
 import random
 import signal
 import sqlite3
 import subprocess
-import sys
-import threading
 import time
 
 import pytest
 
 import crash_model
+from beside import Database, Git, LargeCopies, SmallFiles, outage
 from crash_tools import (SANITIZED, Campaign, LoopDisk, Tmpfs, Workload, build_shim, build_workload, random_time, shim_count,
                          shim_env, unavailable)
-from harness import PROGRAM, Site, read_file, run, sha256_file, wait_for, write_file
+from harness import PROGRAM, Site, read_file, run, wait_for
 
 NEEDS_LOOP = unavailable("mkfs.ext4", "losetup", "/dev/loop-control")
 NEEDS_ROOT = unavailable()
@@ -88,7 +87,7 @@ def finished(program, folder, **options):
     """A workload that ran to its end in a local folder: its log and the folder."""
     root = folder / "tree"
     root.mkdir()
-    Workload(program, str(root), str(folder / "log"), **options).end()
+    Workload(program, str(root), str(folder / "log"), **dict({"k": 3}, **options)).end()
     return crash_model.Log(str(folder / "log")), root
 
 
@@ -392,126 +391,6 @@ def test_the_shim_kills_at_the_call(shim, tmp_path, when):
     assert os.path.getsize(tmp_path / "journal.db") == {"before": 400, "half": 450, "after": 500}[when]
 
 
-class Beside:
-    """A program at work on the mount: step() again and again on a thread of its own, errors noted."""
-
-    def __init__(self, path):
-        self.path, self.acknowledged, self.errors, self.slowest, self.stopped = path, [], [], 0.0, False
-        self.prepare()
-        self.thread = threading.Thread(target=self.work)
-        self.thread.start()
-
-    def prepare(self):
-        os.mkdir(self.path)
-
-    def work(self):
-        n = 0
-        while not self.stopped:
-            begin = time.monotonic()
-            try:
-                self.acknowledged.append(self.step(n))
-            except (OSError, sqlite3.Error, subprocess.CalledProcessError) as e:
-                self.errors.append(e)
-                time.sleep(0.1)
-            self.slowest = max(self.slowest, time.monotonic() - begin)
-            n += 1
-
-    def stop(self):
-        self.stopped = True
-        self.thread.join(150)
-        assert not self.thread.is_alive(), "%s hangs" % type(self).__name__
-
-
-class LargeCopies(Beside):
-    mib = 64
-
-    def step(self, n):
-        data, digest = random.Random(n).randbytes(1 << 20), hashlib.sha256()
-        with open("%s/%d" % (self.path, n), "wb", buffering=0) as f:
-            for _ in range(self.mib):
-                f.write(data)
-                digest.update(data)
-        return n, digest.hexdigest()
-
-    def check(self, path):
-        for n, digest in self.acknowledged:
-            assert sha256_file("%s/%d" % (path, n)) == digest
-
-
-class SmallFiles(Beside):
-    def step(self, n):
-        write_file("%s/%d" % (self.path, n), b"%08d" % n * 512)
-        return n
-
-    def check(self, path):
-        for n in self.acknowledged:
-            assert read_file("%s/%d" % (path, n)) == b"%08d" % n * 512, n
-
-
-class Database(Beside):
-    def prepare(self):
-        super().prepare()
-        with sqlite3.connect(self.path + "/db") as db:
-            db.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, text TEXT)")
-        db.close()
-
-    def step(self, n):
-        db = sqlite3.connect(self.path + "/db", timeout=60)
-        try:
-            with db:
-                db.execute("INSERT INTO t VALUES (?, ?)", (n, "row %d" % n * 20))
-        finally:
-            db.close()
-        return n
-
-    def check(self, path):
-        db = sqlite3.connect(path + "/db")
-        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        rows = dict(db.execute("SELECT n, text FROM t"))
-        db.close()
-        lost = [n for n in self.acknowledged if rows.get(n) != "row %d" % n * 20]
-        assert not lost, "acknowledged rows are lost: %s of %d" % (lost, len(self.acknowledged))
-
-
-class Git(Beside):
-    ENV = dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null", GIT_AUTHOR_NAME="a", GIT_AUTHOR_EMAIL="a@b",
-               GIT_COMMITTER_NAME="a", GIT_COMMITTER_EMAIL="a@b")
-
-    def git(self, *args, path=None):
-        return subprocess.run(["git", "-c", "gc.auto=0", "-c", "safe.directory=*", "-C", path or self.path, *args], check=True,
-                              env=self.ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300).stdout.decode().strip()
-
-    def prepare(self):
-        super().prepare()
-        self.git("init", "-q")
-
-    def step(self, n):
-        # What a git that failed may have left, as its message tells to.
-        for name in ("index.lock", "HEAD.lock", "refs/heads/master.lock", "refs/heads/main.lock"):
-            if os.path.exists(os.path.join(self.path, ".git", name)):
-                os.unlink(os.path.join(self.path, ".git", name))
-        write_file(os.path.join(self.path, "f%d" % (n % 10)), b"%d\n" % n * 100)
-        self.git("add", ".")
-        self.git("commit", "-q", "-m", str(n))
-        return self.git("rev-parse", "HEAD")
-
-    def check(self, path):
-        known = set(self.git("rev-list", "HEAD", path=path).split())
-        lost = [c for c in self.acknowledged if c not in known]
-        assert not lost, "acknowledged commits are lost"
-        self.git("fsck", "--full", path=path)
-
-
-def outage(proxy, seconds):
-    """Half of it nothing is answered, half of it connections are closed."""
-    os.killpg(proxy.process.pid, signal.SIGSTOP)
-    time.sleep(seconds / 2)
-    os.killpg(proxy.process.pid, signal.SIGCONT)
-    proxy.fault("reset")
-    time.sleep(seconds / 2)
-    proxy.fault("off")
-
-
 def test_outage(rgw_store, mount, workload, mode, request, seed, tmp_path):
     """
     The store away in the middle of large copies and small files, git, sqlite and the workload at work.
@@ -522,13 +401,14 @@ def test_outage(rgw_store, mount, workload, mode, request, seed, tmp_path):
     long = request.config.getoption("--long")
     seconds = 60 if long else 5
     # In commit=close errors are wanted: few repeats.
-    site = Site(mount, rgw_store, **(options or {"timeout": 10, "retries": 2}))
-    LargeCopies.mib = 1024 if long else 48
+    site = Site(mount, rgw_store, **(options or {"timeout": 20 if long else 10, "retries": 2}))
+    LargeCopies.mib, LargeCopies.pause, SmallFiles.pause = (1024, 20, 0.01) if long else (48, 0, 0)
     os.mkdir(site / "w")
     beside = [kind(site / kind.__name__) for kind in (LargeCopies, SmallFiles, Database, Git)]
     w = Workload(workload, site / "w", str(tmp_path / "log"), s=seed, t=2, l=20).begun()
     try:
         wait_for(lambda: all(b.acknowledged for b in beside), 120, "everybody at work")
+        wait_for(lambda: beside[0].at_work, 60, "a large copy")
         before = [b.slowest for b in beside]
         outage(rgw_store.proxy, seconds)
         counts = [len(b.acknowledged) for b in beside]

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import decoder
-from harness import MARKER, Site, blob, fails, read_file, run, wait_for, write_file
+from harness import CTL, MARKER, Site, blob, fails, read_file, run, wait_for, write_file
 
 CHUNK, SEGMENT, STRIDE = decoder.CHUNK, decoder.SEGMENT, decoder.STRIDE
 
@@ -145,7 +145,7 @@ def test_bits_of_metadata(site):
         for at in range(0, len(value), step):
             changes.append(("%s at %d" % (item, at), {item: value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1:]}))
         changes.append(("longer " + item, {item: value + "0"}))
-    changes += [("added " + item, {item: "1"}) for item in decoder.RESERVED]
+    changes += [("added " + item, {item: "1"}) for item in decoder.OTHER_ITEMS]
     packed = base64.b64decode(meta["s3cryptfs"])
     for bit in list(range(0, 64)) + list(range(64, 8 * len(packed), 11)):
         changes.append(("bit %d of the packed value" % bit, bit))
@@ -586,6 +586,30 @@ LOST = {
     "partcopy": {"method": "PUT", "match": "partNumber.*copy"}, "delete": {"method": "DELETE"},
     "delete-many": {"method": "POST", "match": "delete"},
 }
+
+
+@pytest.mark.parametrize("mode", ["close", "writeback"])
+def test_deletions_that_were_none(rgw_store, mount, mode):
+    """DeleteObjects answered by 200 with an error: nothing is gone, and what was removed or renamed does not come back."""
+    m = mount(rgw_store.source, **rgw_store.options(ttl=1, writeback=mode == "writeback" or None))
+    for n in range(30):
+        write_file(m / ("f%d" % n), b"%d" % n)
+    run(CTL, "sync", m.path)
+    rgw_store.proxy.reset()
+    rgw_store.proxy.fault("error200", p=100, method="POST")
+    for n in range(30):
+        os.rename(m / ("f%d" % n), m / ("g%d" % n))
+    for n in range(10):
+        os.unlink(m / ("g%d" % n))
+    wait_for(lambda: rgw_store.proxy.counts().get("fault", 0) >= 1, what="a list that is refused")
+    left = sorted("g%d" % n for n in range(10, 30))
+    time.sleep(1.5)
+    assert sorted(os.listdir(m.path)) == left
+    rgw_store.proxy.fault("off")
+    run(CTL, "sync", m.path)
+    write_file(m / "f3", b"again")
+    m.umount()
+    assert sorted(rgw_store.keys()) == sorted([*left, "f3"])
 
 
 @pytest.mark.parametrize("what", list(LOST))

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The s3cryptfs authors
 """
 The Amazon S3 Encryption Client for Java, on moto, in both directions: it reads what a mount writes
-with format=s3ec-v2 and s3ec-v3, and a mount with accept=s3ec reads what it writes.
+with format=s3ec-v2 and s3ec-v3, and a mount with accept=s3ec reads what it writes; under AES, RSA and KMS keys.
 
 It runs where java, javac and mvn are. The client is had by Maven once, into a cache folder; that
 takes about a minute, and so is done with --long only.
@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from harness import Site, blob, fails, read_file, run, write_file
+from harness import CTL, Site, blob, fails, read_file, run, write_file
 
 pytest.importorskip("servers.moto", reason="the server that it needs, moto, is not among the tests' servers")
 
@@ -185,6 +185,86 @@ def test_java_reads(version, java, moto_store, mount, keyring, tmp_path):
     java.do("get", "good", moto_store.bucket, "f0", target)
     assert read_file(target) == b"theirs and ours"
     site.umount()
+
+
+CONTEXT = {"team": "storage", "place": "here"}
+WORDS = [w for pair in CONTEXT.items() for w in ("desc", *pair)]
+PAIRS = ";".join("%s=%s" % pair for pair in CONTEXT.items())
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_java_writes_kms(version, java, moto_store, mount, kms, tmp_path):
+    """Objects of a KMS keyring, with an encryption context; of another context or key they are refused."""
+    arn, other = kms.new_key(), kms.new_key()
+    java.do("client", "kms", version, "kms", arn, *WORDS)
+    java.do("client", "parts", version, "kms", arn, "multipart", *WORDS)
+    java.do("client", "other-key", version, "kms", other, *WORDS)
+    java.do("client", "other-context", version, "kms", arn, "desc", "team", "sales")
+    files, source = {}, str(tmp_path / "source")
+    for client, size in [("kms", n) for n in SIZES] + [("parts", LARGE), ("other-key", 5), ("other-context", 5)]:
+        name = "%s-%d" % (client, size)
+        files[name] = blob(size, name)
+        write_file(source, files[name])
+        java.do("put", client, moto_store.bucket, name, source)
+        meta = moto_store.meta_of(name)
+        assert meta["x-amz-wrap-alg" if version == 2 else "x-amz-w"] == ("kms+context" if version == 2 else "12")
+    options = moto_store.options(enc="cse-kms", accept="s3ec", ro=True, **kms.options(arn, keyring=None, kms_context=PAIRS))
+    m = mount(moto_store.source, **options)
+    assert sorted(os.listdir(m.path)) == sorted(files)
+    for name in ("other-key-5", "other-context-5"):
+        files.pop(name)
+        with fails(errno.EACCES, errno.EIO):
+            read_file(m / name)
+    for name, content in files.items():
+        check_reads(m / name, content)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_java_reads_kms(version, java, moto_store, mount, kms, tmp_path):
+    """What a mount with enc=cse-kms writes, also after a change, a rename and a rekey to another KMS key."""
+    arn, second = kms.new_key(), kms.new_key()
+    java.do("client", "good", version, "kms", arn, *WORDS)
+    java.do("client", "second", version, "kms", second, *WORDS)
+    java.do("client", "bad-context", version, "kms", arn, "desc", "team", "sales")
+    options = dict(enc="cse-kms", format="s3ec-v%d" % version, **kms.options(arn, keyring=None, kms_context=PAIRS))
+    site = Site(mount, moto_store, **options)
+    files = {"f%d" % n: bytearray(blob(n, n)) for n in SIZES + [LARGE]}
+    for name, content in files.items():
+        write_file(site / name, content)
+    with open(site / ("f%d" % LARGE), "r+b") as f:
+        f.seek(9 * MIB)
+        f.write(b"changed")
+    files["f%d" % LARGE][9 * MIB:9 * MIB + 7] = b"changed"
+    os.rename(site / "f1", site / "renamed")
+    files["renamed"] = files.pop("f1")
+    os.chmod(site / "renamed", 0o600)
+    target = str(tmp_path / "target")
+
+    def check(client):
+        for name, content in files.items():
+            if os.path.exists(target):
+                os.unlink(target)
+            java.do("get", client, moto_store.bucket, name, target)
+            assert read_file(target) == content, name
+        os.unlink(target)
+
+    check("good")
+    for client in ("second", "bad-context"):
+        assert "error" in java.ask("get", client, moto_store.bucket, "renamed", target)
+    site.umount()
+    rekey = dict(options, kms_key_id=second, kms_read_keys=arn, **moto_store.options())
+    env = dict(os.environ, **rekey.pop("env"))
+    words = ",".join("%s=%s" % pair for pair in rekey.items() if pair[1] is not None)
+    run(CTL, "rekey", "-o", words, moto_store.source, env=env)
+    check("second")
+    # And there and back: its version of a file, continued by us.
+    write_file(target, b"theirs")
+    java.do("put", "second", moto_store.bucket, "renamed", target)
+    site.remount(accept="sealed:s3ec", kms_key_id=second)
+    with open(site / "renamed", "ab") as f:
+        f.write(b" and ours")
+    files["renamed"] = b"theirs and ours"
+    check("second")
 
 
 def test_java_refuses_the_other_format(java, moto_store, mount, keyring, tmp_path):

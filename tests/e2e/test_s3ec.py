@@ -474,4 +474,4 @@ def test_crash_with_a_changed_foreign_file(rgw_store, mount, theirs, tmp_path):
 
 def test_options(rgw_store, mount):
     status, text = mount(rgw_store.source, wait=False, **rgw_store.options(enc="none", accept="plain:s3ec")).fail()
-    assert status != 0 and "need a keyring" in text
+    assert status != 0 and "enc=cse-key with a keyring, or enc=cse-kms" in text

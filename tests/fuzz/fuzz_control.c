@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "cli/control_wire.h"
 
 #define LINE_MAX_BYTES 4096u
@@ -20,10 +21,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check_object(const json_t *object)
 {
 	char *path = NULL;
+	enum s3c_log_level level;
 	json_t *again;
 	int r;
 
 	assert(json_is_object(object));
+	r = s3c_log_level_parse(json_string_value(json_object_get(object, "level")), &level);
+	assert(r == -EINVAL || (r == 0 && level <= S3C_LOG_DEBUG));
 	r = s3c_control_get_path(object, &path);
 	assert(r == 0 || r == -ENOENT || r == -EINVAL || r == -ENOMEM);
 	if (r < 0)

@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t seal_key[32] = { 1, 2, 3 };
 
-static void reseal(struct s3c_meta *meta, const struct s3c_volume *volume, uint64_t stored)
+static void reseal(struct s3c_meta *meta, const struct s3c_volume *volume, const char *rel_key,
+		   uint64_t stored)
 {
 	const char *text = s3c_meta_get(meta, "s3cryptfs");
 	char again[S3C_BASE64_LEN(512) + 1];
@@ -27,10 +28,10 @@ static void reseal(struct s3c_meta *meta, const struct s3c_volume *volume, uint6
 	size_t len;
 
 	if (!text || s3c_base64_decode(text, strlen(text), packed, sizeof(packed), &len) < 0 ||
-	    len < 64 + 32 || !s3c_chunks_plain_len(stored, &plain))
+	    len < 64 + 32 || (packed[1] != 5 && !s3c_chunks_plain_len(stored, &plain)))
 		return;
 	sealed = packed[1] == 2 ? &plain : packed[1] == 4 ? &whole : NULL;
-	if (s3c_header_seal(volume, meta, packed, len - 32, "key", sealed, packed + len - 32) < 0)
+	if (s3c_header_seal(volume, meta, packed, len - 32, rel_key, sealed, packed + len - 32) < 0)
 		return;
 	s3c_base64_encode(packed, len, again);
 	s3c_meta_set(meta, "s3cryptfs", again);
@@ -38,13 +39,14 @@ static void reseal(struct s3c_meta *meta, const struct s3c_volume *volume, uint6
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .epoch = 1, .seal_key = seal_key };
+	struct s3c_epoch epoch = { .number = 1, .seal_key = seal_key };
+	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .epoch = 1, .newest = &epoch };
 	struct s3c_header header = { 0 };
 	struct s3c_meta meta = { 0 };
 	struct s3c_keyring ring = { 0 };
 	uint8_t key[S3C_KEY_LEN];
 	cleanup_free char *text = NULL;
-	const char *p, *end;
+	const char *p, *end, *rel_key;
 	char why[128];
 	uint64_t stored;
 	unsigned choices;
@@ -67,12 +69,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		s3c_meta_set(&meta, p, value);
 		p = value + strlen(value) + 1;
 	}
-	stored = choices & 2 ? 21 : choices & 4 ? UINT64_MAX : 0;
+	stored = choices & 2 ? 21 : choices & 4 ? UINT64_MAX : choices & 8 ? S3C_REFERENCE_LEN : 0;
+	rel_key = choices & 16 ? S3C_BODY_DIR "00112233445566778899aabbccddeeff" : "key";
 	if (choices & 1)
-		reseal(&meta, &volume, stored);
-	r = s3c_header_decode(&meta, &volume, "key", stored, &header, why, sizeof(why));
-	assert(r == 0 || r == -EBADMSG || r == -EPROTO || r == -ENODATA || r == -ENOMEM);
-	if (r == 0 && header.layout != S3C_LAYOUT_NONE) {
+		reseal(&meta, &volume, rel_key, stored);
+	r = s3c_header_decode(&meta, &volume, rel_key, stored, &header, why, sizeof(why));
+	/* -ENOKEY: of an epoch that the volume does not have. */
+	assert(r == 0 || r == -EBADMSG || r == -EPROTO || r == -ENODATA || r == -ENOMEM ||
+	       r == -ENOKEY);
+	assert(r != 0 || header.attrs.nlink <= (choices & 16 ? S3C_NLINK_MAX : 0));
+	if (r == 0 && header.layout != S3C_LAYOUT_NONE && !s3c_layout_is_reference(header.layout)) {
 		bool s3ec = header.layout == S3C_LAYOUT_S3EC;
 
 		assert(header.kms ? header.kms->len : s3c_key_id_valid(header.key_id));

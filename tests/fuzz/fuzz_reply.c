@@ -21,8 +21,9 @@ static void check_result(int r)
 	assert(r == 0 || r == -EPROTO || r == -ENOMEM || r == -EIO || r == -EACCES ||
 	       r == -EAGAIN || r == -ENOENT || r == -ESTALE || r == -EEXIST || r == -ENXIO ||
 	       r == -EFBIG || r == -ENOSPC || r == -EOPNOTSUPP || r == -EINVAL || r == -ENOKEY ||
-	       r == -EKEYREJECTED || r == -ERANGE || r == -ETIMEDOUT || r == -ENAMETOOLONG ||
-	       r == -E2BIG || r == -EDQUOT || r == -EPERM || r == -EBADMSG);
+	       r == -EKEYREJECTED || r == -EKEYEXPIRED || r == -EKEYREVOKED || r == -ENODEV ||
+	       r == -ERANGE || r == -ETIMEDOUT || r == -ENAMETOOLONG || r == -E2BIG ||
+	       r == -EDQUOT || r == -EPERM || r == -EBADMSG);
 }
 
 static void check_list(const struct s3c_s3_call *call)
@@ -65,6 +66,13 @@ static void fuzz_body(char choice, char *text, size_t len)
 		call.rq.op = S3C_STORE_UPLOAD_CREATE;
 		r = s3c_s3_read_upload_id(&call, &http);
 		assert(r < 0 || call.reply.upload_id);
+		break;
+	case '9':
+		call.rq.op = S3C_STORE_LIST_UPLOADS;
+		r = s3c_s3_read_uploads(&call, &http);
+		for (size_t i = 0; i < call.reply.uploads.count; i++)
+			assert(strncmp(call.reply.uploads.items[i].key, "p/", 2) == 0 &&
+			       call.reply.uploads.items[i].id[0]);
 		break;
 	default:
 		call.rq.op = S3C_STORE_COPY;
@@ -146,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(text);
 	memcpy(text, data + 1, size - 1);
 	text[size - 1] = '\0';
-	if (data[0] <= '4')
+	if (data[0] <= '4' || data[0] == '9')
 		fuzz_body((char)data[0], text, size - 1);
 	else if (data[0] == '5')
 		fuzz_error(text, size - 1);

@@ -46,7 +46,8 @@ static void mac_table(const struct s3c_header *header, const uint8_t *table, siz
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .epoch = 1, .seal_key = seal_key };
+	struct s3c_epoch epoch = { .number = 1, .seal_key = seal_key };
+	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .epoch = 1, .newest = &epoch };
 	struct s3c_header header = { .layout = S3C_LAYOUT_TRAILER, .epoch = 1 };
 	struct s3c_footer footer;
 	cleanup_free uint8_t *tail = NULL;

@@ -41,9 +41,11 @@ def make_certificate(folder):
     return cert, key
 
 
-def wait_port(port, seconds=60, process=None):
+def wait_port(port, seconds=60, process=None, meanwhile=lambda: None):
+    """Until something listens there. `meanwhile` is called at each look."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
+        meanwhile()
         if process is not None and process.poll() is not None:
             raise RuntimeError("server ended with %s: %s" % (process.returncode, process.args))
         try:

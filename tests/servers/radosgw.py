@@ -71,7 +71,7 @@ class Radosgw:
                 return
             except (RuntimeError, subprocess.SubprocessError) as e:
                 failure = e
-        raise failure
+        raise RuntimeError("%s; the logs end with\n%s" % (failure, self._last_words()))
 
     def _cluster(self, folder, memory):
         self.folder, self.processes = folder, []
@@ -109,14 +109,31 @@ class Radosgw:
             osd = str(uuid.uuid4())
             self._run("ceph", "osd", "new", osd)
             self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
-            self._daemon("osd", "ceph-osd", "-f", "-i", "0")
+            self._start_osd()
             rgw = self._daemon("rgw", "radosgw", "-f", "-n", "client.rgw")
-            base.wait_port(self.https_port, process=rgw)
+            base.wait_port(self.https_port, process=rgw, meanwhile=self._osd_again)
             self._run("radosgw-admin", "user", "create", "--uid=t", "--display-name=t",
                       "--access-key=" + self.access_key, "--secret-key=" + self.secret_key)
         except Exception:
             self.stop()
             raise
+
+    def _start_osd(self):
+        self.osd = self._daemon("osd", "ceph-osd", "-f", "-i", "0")
+
+    def _osd_again(self):
+        """An OSD whose first command is faster than the monitor's map ends with "wrong fsid", one start in four."""
+        if self.osd.poll() is not None:
+            self.processes.remove(self.osd)
+            self._start_osd()
+
+    def _last_words(self):
+        """The end of each log, for a failure on a machine that nobody can look at."""
+        words = []
+        for name in sorted(os.listdir(os.path.join(self.folder, "log"))):
+            with open(os.path.join(self.folder, "log", name), errors="replace") as log:
+                words += ["%s: %s" % (name, line.rstrip()) for line in log.readlines()[-5:]]
+        return "\n".join(words)
 
     def stop(self):
         for process in reversed(self.processes):

@@ -237,9 +237,22 @@ static inline void fx_end(struct fx *fx)
 /* Requests since the last call, as "GET 1 LIST 1"; "" for none. */
 static inline const char *fx_requests(struct fx *fx)
 {
-	static const char *const names[] = { "GET",      "HEAD",  "PUT",    "LIST", "COPY",
-					     "DELETE",   "MANY",  "CREATE", "PART", "PARTCOPY",
-					     "COMPLETE", "PARTS", "ABORT" };
+	static const char *const names[S3C_STORE_UPLOAD_ABORT + 1] = {
+		[S3C_STORE_GET] = "GET",
+		[S3C_STORE_HEAD] = "HEAD",
+		[S3C_STORE_PUT] = "PUT",
+		[S3C_STORE_LIST] = "LIST",
+		[S3C_STORE_COPY] = "COPY",
+		[S3C_STORE_DELETE] = "DELETE",
+		[S3C_STORE_DELETE_MANY] = "MANY",
+		[S3C_STORE_LIST_UPLOADS] = "UPLOADS",
+		[S3C_STORE_UPLOAD_CREATE] = "CREATE",
+		[S3C_STORE_UPLOAD_PART] = "PART",
+		[S3C_STORE_UPLOAD_PART_COPY] = "PARTCOPY",
+		[S3C_STORE_UPLOAD_COMPLETE] = "COMPLETE",
+		[S3C_STORE_UPLOAD_PARTS] = "PARTS",
+		[S3C_STORE_UPLOAD_ABORT] = "ABORT",
+	};
 	static char text[256];
 	size_t len = 0;
 

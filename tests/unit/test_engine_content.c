@@ -618,6 +618,63 @@ static void test_spill(void **state)
 	fx_end(&fx);
 }
 
+/* Small files on pages that had others' bytes, most of them in the spill file. */
+static void test_small_pages(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .memory = 16 * MIB };
+	cleanup_free uint8_t *data = pattern(SEG, 8);
+	struct s3c_object *objects[200], *large;
+	struct s3c_engine_stats stats;
+	char name[16];
+	struct fx fx;
+
+	(void)state;
+	fx_open(&fx, &o);
+	fx_start(&fx, &o);
+	for (unsigned round = 0; round < 2; round++) {
+		snprintf(name, sizeof(name), "large%u", round);
+		large = create(&fx, name);
+		write_all(large, 0, data, SEG, MIB);
+		assert_int_equal(s3c_object_commit(large, NULL), 0);
+		s3c_object_close(large);
+		for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+			snprintf(name, sizeof(name), "%u-%u", round, i);
+			objects[i] = create(&fx, name);
+			/* In two pieces, the second before the first for every other one. */
+			for (unsigned n = 0; n < 2; n++) {
+				size_t at = (n ^ (i & 1)) ? 300 + i * 97 % 60000 : i % 7;
+
+				write_all(objects[i], at, data + at, 200, 200);
+			}
+		}
+		check(&fx);
+		s3c_engine_stats(fx.engine, &stats);
+		assert_true(stats.spilled_bytes > 4 * MIB);
+		for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+			cleanup_free uint8_t *wanted = calloc(1, CHUNK);
+
+			assert_non_null(wanted);
+			for (unsigned n = 0; n < 2; n++) {
+				size_t at = n ? 300 + i * 97 % 60000 : i % 7;
+
+				memcpy(wanted + at, data + at, 200);
+			}
+			assert_int_equal(s3c_object_truncate(objects[i], NULL, CHUNK), 0);
+			content_equal(&fx, objects[i], wanted, CHUNK, CHUNK);
+			/* From the spill file into memory, and changed there. */
+			memset(wanted + 62000, 9, 100);
+			write_all(objects[i], 62000, wanted + 62000, 100, 100);
+			content_equal(&fx, objects[i], wanted, CHUNK, CHUNK);
+		}
+		check(&fx);
+		for (unsigned i = 0; i < ARRAY_LEN(objects); i++) {
+			assert_int_equal(s3c_object_commit(objects[i], NULL), 0);
+			s3c_object_close(objects[i]);
+		}
+	}
+	fx_end(&fx);
+}
+
 static void fault(struct fx *fx, enum s3c_store_opcode op, enum s3c_fault_kind kind, int result,
 		  uint64_t offset, unsigned after, unsigned times)
 {
@@ -1187,6 +1244,23 @@ static size_t near_boundary(size_t max)
 	return S3C_MIN(at, max);
 }
 
+/* Nothing but zeros where it says that there is a hole. */
+static void seek_true(struct s3c_object *object, const uint8_t *shadow, size_t size, size_t at)
+{
+	uint64_t data = size, hole;
+	int r = s3c_object_seek(object, NULL, at, true, &data);
+
+	assert_int_equal(s3c_object_seek(object, NULL, at, false, &hole), at < size ? 0 : -ENXIO);
+	if (at >= size)
+		return;
+	assert_true(r == 0 || r == -ENXIO);
+	assert_in_range(hole, at, size);
+	assert_in_range(data, at, size);
+	assert_true(data == at || hole == at);
+	for (; at < data; at++)
+		assert_int_equal(shadow[at], 0);
+}
+
 static void fuzz(unsigned ops, size_t max, struct fx_options o)
 {
 	uint64_t seed = getenv("S3C_TEST_SEED") ? strtoull(getenv("S3C_TEST_SEED"), NULL, 0)
@@ -1226,6 +1300,14 @@ static void fuzz(unsigned ops, size_t max, struct fx_options o)
 				memcpy(shadow + at, data, len);
 			}
 			size = S3C_MAX(size, end);
+		} else if (what < 470) {
+			/* Up to whole segments, which a commit makes holes of. */
+			len = rng() % 3 ? len : near_boundary(2 * SEG);
+			assert_int_equal(s3c_object_zero(object, NULL, at, len), 0);
+			if (at < size)
+				memset(shadow + at, 0, S3C_MIN(len, size - at));
+		} else if (what < 475) {
+			seek_true(object, shadow, size, at);
 		} else if (what < 500) {
 			assert_int_equal(s3c_object_truncate(object, NULL, at), 0);
 			if (at < size)
@@ -1869,6 +1951,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_stream_attrs),
 		cmocka_unit_test(test_stream_room),
 		cmocka_unit_test(test_spill),
+		cmocka_unit_test(test_small_pages),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_corruption),
 		cmocka_unit_test(test_waiting),

@@ -14,6 +14,9 @@
 static void die_after_close(struct fx *fx, struct fx_options *o)
 {
 	(void)o;
+	/* However slow this machine is, none of it is in the store. */
+	fault(fx, S3C_STORE_PUT, S3C_FAULT_STALL, 0);
+	fault(fx, S3C_STORE_UPLOAD_CREATE, S3C_FAULT_STALL, 0);
 	create_close(fx, "small", 100 * KIB + 5, 1);
 	create_close(fx, "empty", 0, 2);
 	create_close(fx, "large", SEG + 70 * KIB, 3);
@@ -51,6 +54,51 @@ static void test_close(void **state)
 	assert_int_equal(fx.recovery.objects, 0);
 	path_equal(&fx, "small", small, 100 * KIB + 5);
 	path_equal(&fx, "large", large, SEG + 70 * KIB);
+	fx_end(&fx);
+}
+
+/* What a release need not see to: the present view on the disk, and nothing less. */
+static void test_settled(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .writeback = true };
+	struct s3c_object *object;
+	struct s3c_op op;
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	begin(&fx, &o);
+	assert_int_equal(s3c_object_create(fx.engine, NULL, "f", &made_attrs, &object), 0);
+	assert_false(s3c_object_settled(object));
+	assert_int_equal(s3c_object_write(object, NULL, 0, "abc", 3, false), 0);
+	assert_false(s3c_object_settled(object));
+	/* The journal has it, but not on the disk. */
+	assert_int_equal(s3c_object_persist(object, S3C_TX_LAZY), 0);
+	assert_false(s3c_object_settled(object));
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_FSYNC), 0);
+	assert_int_equal(s3c_object_write(object, NULL, 3, "d", 1, false), 0);
+	assert_false(s3c_object_settled(object));
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
+	assert_true(s3c_object_settled(object));
+	assert_int_equal(s3c_object_truncate(object, NULL, 2), 0);
+	assert_false(s3c_object_settled(object));
+	s3c_op_init(&op, INT64_MAX);
+	assert_int_equal(s3c_object_commit(object, &op), 0);
+	s3c_op_destroy(&op);
+	assert_true(s3c_object_settled(object));
+	s3c_object_close(object);
+	fx_stop(&fx);
+	/* Without writeback the store alone settles. */
+	o.writeback = false;
+	begin(&fx, &o);
+	assert_int_equal(s3c_object_open(fx.engine, NULL, "f", &object), 0);
+	assert_true(s3c_object_settled(object));
+	assert_int_equal(s3c_object_write(object, NULL, 0, "x", 1, false), 0);
+	assert_false(s3c_object_settled(object));
+	assert_int_equal(s3c_object_commit(object, NULL), 0);
+	assert_true(s3c_object_settled(object));
+	s3c_object_close(object);
 	fx_end(&fx);
 }
 
@@ -521,12 +569,19 @@ static void test_larger_than_memory(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_close),         cmocka_unit_test(test_change),
-		cmocka_unit_test(test_failed_close),  cmocka_unit_test(test_lost_reply),
-		cmocka_unit_test(test_conflict),      cmocka_unit_test(test_stale_chunks),
-		cmocka_unit_test(test_refused),       cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_later_view),    cmocka_unit_test(test_outage),
-		cmocka_unit_test(test_replace_large), cmocka_unit_test(test_larger_than_memory),
+		cmocka_unit_test(test_close),
+		cmocka_unit_test(test_settled),
+		cmocka_unit_test(test_change),
+		cmocka_unit_test(test_failed_close),
+		cmocka_unit_test(test_lost_reply),
+		cmocka_unit_test(test_conflict),
+		cmocka_unit_test(test_stale_chunks),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_orphans),
+		cmocka_unit_test(test_later_view),
+		cmocka_unit_test(test_outage),
+		cmocka_unit_test(test_replace_large),
+		cmocka_unit_test(test_larger_than_memory),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);

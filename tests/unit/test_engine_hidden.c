@@ -3,8 +3,10 @@
 /* names=encrypted in the engine: keys, what is below a volume, and renames that are cut off
  * anywhere. */
 #include "killed_fixture.h"
+#include "through_store.h"
 
 #include "engine/names.h"
+#include "engine/pending.h"
 
 #include <pthread.h>
 
@@ -251,13 +253,121 @@ static void test_rename_cut(void **state)
 	assert_true(resumed > 8);
 }
 
+/*
+ * A store that looks at what DELETE_MANY takes: a directory with a long name only when nothing is
+ * below it any more. Before the first LIST after a copy it changes a file, as another machine
+ * would.
+ */
+static struct watch {
+	struct fx *fx;
+	struct s3c_store *inner;
+	const char *change;
+	bool copied;
+	int lists, long_markers; /* lists: after the first copy */
+} watch;
+
+static void check_gone_below(const char *key)
+{
+	struct s3c_store_request rq = { .op = S3C_STORE_LIST, .prefix = key };
+	struct s3c_store_reply reply;
+
+	assert_int_equal(s3c_store_perform(watch.inner, &rq, NULL, &reply), 0);
+	for (size_t i = 0; i < reply.list.count; i++)
+		if (strcmp(reply.list.entries[i].key, key) != 0)
+			fail_msg("%s is deleted before %s", key, reply.list.entries[i].key);
+	s3c_store_reply_free(&reply);
+	watch.long_markers++;
+}
+
+static int watch_submit(struct s3c_store *store, const struct s3c_store_request *request,
+			s3c_store_done_fn done, void *arg, struct s3c_store_call **ret_call)
+{
+	watch.copied = watch.copied || request->op == S3C_STORE_COPY;
+	if (request->op == S3C_STORE_LIST && watch.copied && !watch.lists++ && watch.change) {
+		cleanup_free char *key = key_of(watch.fx, watch.change, false);
+
+		hand_seal(watch.fx, key, S_IFREG | 0600, "changed", 7);
+	}
+	for (size_t i = 0; request->op == S3C_STORE_DELETE_MANY && i < request->key_count; i++) {
+		const char *key = request->keys[i];
+
+		if (key[strlen(key) - 1] == '/' && s3c_key_is_long(key))
+			check_gone_below(key);
+	}
+	return s3c_store_submit(through_inner(store), request, done, arg, ret_call);
+}
+
+static struct s3c_store *watch_new(struct s3c_store *inner)
+{
+	watch.inner = inner;
+	return through_new(inner, watch_submit);
+}
+
+/* Who lists the old tree meanwhile, or after a crash, can tell the path of all that is left. */
+static void test_markers_last(void **state)
+{
+	struct fx_options o = hidden;
+	struct fx fx;
+
+	(void)state;
+	o.wrap = watch_new;
+	for (int changes = 0; changes < 2; changes++) {
+		watch = (struct watch){ .fx = &fx };
+		fx_new(&fx, &o);
+		make_tree(&fx, &o);
+		watch.copied = false;
+		watch.lists = 0;
+		watch.change = changes ? tree[2] : NULL;
+		assert_int_equal(s3c_engine_rename(fx.engine, NULL, "old", "new", false), 0);
+		assert_int_equal(watch.long_markers, 2);
+		assert_int_equal(watch.lists, 2 + changes); /* a round more */
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_string_equal(list(&fx, ""), "new/");
+		for (size_t i = 0; i < ARRAY_LEN(tree); i++) {
+			cleanup_free char *path = s3c_asprintf("new%s", tree[i] + 3);
+
+			expect_text(&fx, path, changes && i == 2 ? "changed" : tree[i]);
+		}
+		fx_end(&fx);
+	}
+}
+
+/* What stays for good, in a rename that is taken up again, keeps the directories above it. */
+static void test_markers_stay(void **state)
+{
+	static const char *const kept[] = { "old/" LONG_A, "old/" LONG_A "/" LONG_B };
+	struct fx_options o = hidden;
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	fx_new(&fx, &o);
+	make_tree(&fx, &o);
+	write_text(&fx, "new/" LONG_A "/" LONG_B "/c", "of another machine");
+	assert_int_equal(s3c_rename_tree_resume(fx.engine, "old", "new", s3c_clock_realtime_ns()),
+			 0);
+	fx_stop(&fx);
+	fx_new(&fx, &o);
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		cleanup_free char *key = key_of(&fx, kept[i], true);
+
+		assert_true(hand_exists(&fx, key));
+	}
+	assert_string_equal(list(&fx, "old/" LONG_A), LONG_B "/");
+	assert_string_equal(list(&fx, "old/" LONG_A "/" LONG_B), "c");
+	expect_text(&fx, tree[2], tree[2]);
+	expect_text(&fx, "new/" LONG_A "/" LONG_B "/c", "of another machine");
+	expect_text(&fx, "new/" LONG_A "/b", tree[1]);
+	fx_end(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_name_unknown),
-		cmocka_unit_test(test_below),
-		cmocka_unit_test(test_rename_cut),
+		cmocka_unit_test(test_keys),         cmocka_unit_test(test_name_unknown),
+		cmocka_unit_test(test_below),        cmocka_unit_test(test_rename_cut),
+		cmocka_unit_test(test_markers_last), cmocka_unit_test(test_markers_stay),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

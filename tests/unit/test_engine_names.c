@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 #include "engine_fixture.h"
+#include "through_store.h"
 
 #include <stdatomic.h>
 
@@ -732,6 +733,57 @@ static void test_stale_look(void **state)
 	fx_end(&fx);
 }
 
+/* A store that shows an object without its metadata while it is copied onto itself. */
+static struct {
+	struct fx *fx;
+	unsigned looks, bare; /* at p/f; from the first on so many see it bare */
+} copied;
+
+static int copied_submit(struct s3c_store *store, const struct s3c_store_request *rq,
+			 s3c_store_done_fn done, void *arg, struct s3c_store_call **ret_call)
+{
+	if (copied.bare && (rq->op == S3C_STORE_HEAD || rq->op == S3C_STORE_GET) &&
+	    strcmp(rq->key, "p/f") == 0) {
+		if (copied.looks++ == 0)
+			hand_put(copied.fx, "p/f", NULL, "hello", 5);
+		if (copied.looks == copied.bare + 1)
+			hand_file(copied.fx, "p/f", "hello");
+	}
+	return s3c_store_submit(through_inner(store), rq, done, arg, ret_call);
+}
+
+static struct s3c_store *copied_new(struct s3c_store *inner)
+{
+	copied.bare = copied.looks = 0;
+	return through_new(inner, copied_submit);
+}
+
+static void test_copied_onto_itself(void **state)
+{
+	struct fx_options o = sealed_options;
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	o.wrap = copied_new;
+	copied.fx = &fx;
+	fx_new(&fx, &o);
+	hand_file(&fx, "p/f", "hello");
+	assert_int_equal(look(&fx, "f", &info), 0);
+	copied.bare = 1;
+	assert_int_equal(s3c_engine_revalidate(fx.engine, NULL, "f", &info), 0);
+	assert_int_equal(info.size, 5);
+	assert_int_equal(copied.looks, 2);
+	/* Bare for good: refused, and not looked at again and again. */
+	copied.looks = 0;
+	copied.bare = 100;
+	assert_int_equal(s3c_engine_revalidate(fx.engine, NULL, "f", &info), -EIO);
+	assert_int_equal(copied.looks, 2);
+	assert_int_equal(s3c_engine_revalidate(fx.engine, NULL, "f", &info), -EIO);
+	assert_int_equal(copied.looks, 3);
+	fx_end(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -755,6 +807,7 @@ int main(void)
 		cmocka_unit_test(test_stale_look),
 		cmocka_unit_test(test_symlink),
 		cmocka_unit_test(test_churn),
+		cmocka_unit_test(test_copied_onto_itself),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

@@ -5,6 +5,7 @@
  * are child processes which end by SIGKILL.
  */
 #include "killed_fixture.h"
+#include "through_store.h"
 
 #include <sys/mman.h>
 #include <time.h>
@@ -817,54 +818,17 @@ static void test_journal_full(void **state)
 static enum s3c_store_opcode deadly = S3C_STORE_UPLOAD_ABORT;
 static unsigned deadly_after;
 
-struct dying_store {
-	struct s3c_store base;
-	struct s3c_store *inner;
-};
-
 static int dying_submit(struct s3c_store *store, const struct s3c_store_request *request,
 			s3c_store_done_fn done, void *arg, struct s3c_store_call **ret_call)
 {
-	struct s3c_store *inner = container_of(store, struct dying_store, base)->inner;
-
 	if (request->op == deadly && deadly_after-- == 0)
 		kill(getpid(), SIGKILL);
-	return inner->ops->submit(inner, request, done, arg, ret_call);
-}
-
-static void dying_cancel(struct s3c_store *store, struct s3c_store_call *call)
-{
-	struct s3c_store *inner = container_of(store, struct dying_store, base)->inner;
-
-	inner->ops->cancel(inner, call);
-}
-
-static void dying_call_put(struct s3c_store *store, struct s3c_store_call *call)
-{
-	struct s3c_store *inner = container_of(store, struct dying_store, base)->inner;
-
-	inner->ops->call_put(inner, call);
-}
-
-static void dying_free(struct s3c_store *store)
-{
-	struct dying_store *dying = container_of(store, struct dying_store, base);
-
-	s3c_store_free(dying->inner);
-	free(dying);
+	return s3c_store_submit(through_inner(store), request, done, arg, ret_call);
 }
 
 static struct s3c_store *dying_wrap(struct s3c_store *inner)
 {
-	static const struct s3c_store_ops ops = { "dying", dying_submit, dying_cancel,
-						  dying_call_put, dying_free };
-	struct dying_store *dying = calloc(1, sizeof(*dying));
-
-	assert_non_null(dying);
-	dying->base = *inner;
-	dying->base.ops = &ops;
-	dying->inner = inner;
-	return &dying->base;
+	return through_new(inner, dying_submit);
 }
 
 static void rename_tree(struct fx *fx, struct fx_options *o)

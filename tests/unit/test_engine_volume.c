@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 #include "engine_fixture.h"
+#include "through_store.h"
 
 /*
  * A store that knows customer keys: it locks what is written with a key (with a hash of it in the
  * metadata), and opens it for that key alone. It encrypts nothing.
  */
 #define LOCK "test-lock"
-
-struct locker {
-	struct s3c_store base;
-	struct s3c_store *inner;
-};
 
 struct locker_call {
 	struct s3c_store_request rq;
@@ -67,12 +63,12 @@ static void locker_done(void *arg, struct s3c_store_reply *reply)
 	free(call);
 }
 
-static int check_source(struct locker *locker, const struct s3c_store_request *rq)
+static int check_source(struct s3c_store *inner, const struct s3c_store_request *rq)
 {
 	struct s3c_store_request look = { .op = S3C_STORE_HEAD, .key = rq->source_key };
 	struct s3c_store_reply reply;
 	char lock[2 * S3C_SHA256_LEN + 1];
-	int r = s3c_store_perform(locker->inner, &look, NULL, &reply);
+	int r = s3c_store_perform(inner, &look, NULL, &reply);
 
 	lock_of(rq->source_ssec, lock);
 	if (r == 0)
@@ -84,7 +80,6 @@ static int check_source(struct locker *locker, const struct s3c_store_request *r
 static int locker_submit(struct s3c_store *store, const struct s3c_store_request *request,
 			 s3c_store_done_fn done, void *arg, struct s3c_store_call **ret_call)
 {
-	struct locker *locker = container_of(store, struct locker, base);
 	struct locker_call *call = calloc(1, sizeof(*call));
 	struct s3c_store_request rq = *request;
 	int r = 0;
@@ -97,7 +92,7 @@ static int locker_submit(struct s3c_store *store, const struct s3c_store_request
 	lock_of(request->ssec, call->lock);
 	rq.ssec = rq.source_ssec = NULL;
 	if (rq.op == S3C_STORE_COPY || rq.op == S3C_STORE_UPLOAD_PART_COPY)
-		r = check_source(locker, request);
+		r = check_source(through_inner(store), request);
 	if (rq.meta) {
 		assert_int_equal(s3c_meta_copy(rq.meta, &call->meta), 0);
 		rq.meta = &call->meta;
@@ -109,7 +104,7 @@ static int locker_submit(struct s3c_store *store, const struct s3c_store_request
 	if (rq.op == S3C_STORE_GET)
 		rq.sink = (struct s3c_store_sink){ locker_begin, locker_data, call };
 	if (r == 0)
-		r = s3c_store_submit(locker->inner, &rq, locker_done, call, ret_call);
+		r = s3c_store_submit(through_inner(store), &rq, locker_done, call, ret_call);
 	if (r < 0) {
 		s3c_meta_free(&call->meta);
 		free(call);
@@ -117,40 +112,9 @@ static int locker_submit(struct s3c_store *store, const struct s3c_store_request
 	return r;
 }
 
-static void locker_cancel(struct s3c_store *store, struct s3c_store_call *call)
-{
-	s3c_store_cancel(container_of(store, struct locker, base)->inner, call);
-}
-
-static void locker_call_put(struct s3c_store *store, struct s3c_store_call *call)
-{
-	s3c_store_call_put(container_of(store, struct locker, base)->inner, call);
-}
-
-static void locker_free(struct s3c_store *store)
-{
-	struct locker *locker = container_of(store, struct locker, base);
-
-	s3c_store_free(locker->inner);
-	free(locker);
-}
-
 static struct s3c_store *locker_new(struct s3c_store *inner)
 {
-	static const struct s3c_store_ops ops = {
-		.name = "locker",
-		.submit = locker_submit,
-		.cancel = locker_cancel,
-		.call_put = locker_call_put,
-		.free = locker_free,
-	};
-	struct locker *locker = calloc(1, sizeof(*locker));
-
-	assert_non_null(locker);
-	locker->base = *inner;
-	locker->base.ops = &ops;
-	locker->inner = inner;
-	return &locker->base;
+	return through_new(inner, locker_submit);
 }
 
 static void test_ssec(void **state)

@@ -54,7 +54,8 @@ static void test_volume(void **state)
 	cleanup_free char *block = example_block(ex->doc, "volume");
 	cleanup_free char *keys = example_block(ex->doc, "keyring");
 	cleanup_free char *body = example_block(ex->doc, "volume-body");
-	struct s3c_master_key volume_master = { .secret_len = 32, .secret = ex->volume->keys };
+	struct s3c_master_key volume_master = { .secret_len = 32,
+						.secret = ex->volume->newest->keys };
 	uint8_t want[32], got[32], wrapped[S3C_WRAP_LEN];
 	const char *name_key = strstr(body, "\"name_key\": \"");
 	size_t len;
@@ -67,9 +68,9 @@ static void test_volume(void **state)
 	example_fixed(block, "id", want, 16);
 	assert_memory_equal(ex->volume->id, want, 16);
 	example_fixed(block, "volume-key", want, 32);
-	assert_memory_equal(ex->volume->keys, want, 32);
+	assert_memory_equal(ex->volume->newest->keys, want, 32);
 	example_fixed(block, "seal-key", want, 32);
-	assert_memory_equal(ex->volume->seal_key, want, 32);
+	assert_memory_equal(s3c_volume_seal_key(ex->volume, 1), want, 32);
 	example_fixed(keys, "secret-hex", want, 32);
 	assert_memory_equal(s3c_keyring_active(ex->keyring)->secret, want, 32);
 

@@ -160,7 +160,7 @@ static void test_packed_bits(void **state)
 			if (bit < 16)
 				assert_true(r == -EPROTO || r == -EBADMSG);
 			else
-				assert_int_equal(r, -EBADMSG);
+				assert_int_equal(r, bit >= 32 && bit < 64 ? -ENOKEY : -EBADMSG);
 			flip_bit(packed, bit);
 		}
 		for (size_t cut = 0; cut < len; cut++) {
@@ -256,9 +256,9 @@ static void test_moved(void **state)
 		assert_int_equal(s3c_header_decode(&m.meta, &m.volume, keys[i], 116, &got, NULL, 0),
 				 -EBADMSG);
 	assert_int_equal(s3c_header_decode(&m.meta, &other, rel_key, 116, &got, NULL, 0), -EBADMSG);
-	other = m.volume;
-	other.epoch = 2;
-	assert_int_equal(s3c_header_decode(&m.meta, &other, rel_key, 116, &got, NULL, 0), -EBADMSG);
+	/* The epoch that it names is one that this volume does not have. */
+	other.newest->number = 2;
+	assert_int_equal(s3c_header_decode(&m.meta, &other, rel_key, 116, &got, NULL, 0), -ENOKEY);
 
 	/* Two objects of one name: no mix of their items decodes. */
 	make(&n, S3C_LAYOUT_CHUNKS, 100);
@@ -508,8 +508,8 @@ static void test_metadata_size(void **state)
 	ring = keyring_of(text);
 	assert_int_equal(s3c_header_new(ring, &volume, NULL, &h, key, NULL, 0), 0);
 	s3c_salt_draw(h.salt);
-	h.attrs = (struct s3c_attrs){ true,      0177777,   UINT32_MAX, UINT32_MAX,
-				      INT64_MIN, INT64_MIN, INT64_MIN };
+	h.attrs = (struct s3c_attrs){ true,      0177777,   UINT32_MAX, UINT32_MAX, INT64_MIN,
+				      INT64_MIN, INT64_MIN, 0,          NULL,       0 };
 	assert_int_equal(s3c_header_encode(&h, ring, &volume, rel_key, &meta), 0);
 	for (size_t i = 0; i < meta.count; i++) {
 		total += strlen("x-amz-meta-") + strlen(meta.items[i].name) +
@@ -596,6 +596,72 @@ static void test_generation(void **state)
 	assert_int_equal(s3c_generation_next(UINT64_MAX), UINT64_MAX);
 }
 
+/* Names of a file that has several. */
+static void test_reference(void **state)
+{
+	struct s3c_header got;
+	struct made m;
+
+	(void)state;
+	make(&m, S3C_LAYOUT_REFERENCE, 0);
+	assert_null(s3c_meta_get(&m.meta, "x-amz-key-v2"));
+	assert_int_equal(decode(&m, S3C_REFERENCE_LEN, &got), 0);
+	assert_int_equal(got.layout, S3C_LAYOUT_REFERENCE);
+	assert_memory_equal(got.file_id, m.header.file_id, 16);
+	assert_int_equal(got.size, 0);
+	for (uint64_t size = 0; size < 100; size++)
+		if (size != S3C_REFERENCE_LEN)
+			assert_int_equal(decode(&m, size, &got), -EBADMSG);
+	assert_int_equal(s3c_header_decode(&m.meta, &m.volume, "dir/other", S3C_REFERENCE_LEN, &got,
+					   NULL, 0),
+			 -EBADMSG);
+	unmake(&m);
+}
+
+static void test_nlink(void **state)
+{
+	static const char body[] = S3C_BODY_DIR "00112233445566778899aabbccddeeff";
+	static const unsigned counts[] = { 0, 1, 2, S3C_NLINK_MAX };
+	uint8_t packed[S3C_BASE64_LEN(PACKED_MAX)], seal[32];
+	struct s3c_header got;
+	char text[256];
+	struct made m;
+	uint64_t size;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		make(&m, S3C_LAYOUT_CHUNKS, 10);
+		m.header.attrs.nlink = counts[i];
+		assert_int_equal(s3c_header_encode(&m.header, m.ring, &m.volume, body, &m.meta), 0);
+		assert_int_equal(s3c_header_decode(&m.meta, &m.volume, body, 26, &got, NULL, 0), 0);
+		assert_int_equal(got.attrs.nlink, counts[i]);
+		s3c_header_clear(&got);
+		m.header.attrs.nlink = S3C_NLINK_MAX + 1;
+		assert_int_equal(s3c_header_encode(&m.header, m.ring, &m.volume, body, &m.meta),
+				 -EINVAL);
+		/* Under any other name it is no count, but a flag that nobody knows. */
+		m.header.attrs.nlink = 1;
+		assert_int_equal(s3c_header_encode(&m.header, m.ring, &m.volume, rel_key, &m.meta),
+				 -EINVAL);
+		unmake(&m);
+	}
+	make(&m, S3C_LAYOUT_CHUNKS, 10);
+	assert_int_equal(s3c_base64_decode(s3c_meta_get(&m.meta, "s3cryptfs"),
+					   strlen(s3c_meta_get(&m.meta, "s3cryptfs")), packed,
+					   sizeof(packed), &len),
+			 0);
+	packed[3] |= 0x10;
+	size = 10;
+	assert_int_equal(
+		s3c_header_seal(&m.volume, &m.meta, packed, len - 32, rel_key, &size, seal), 0);
+	memcpy(packed + len - 32, seal, 32);
+	s3c_base64_encode(packed, len, text);
+	s3c_meta_set(&m.meta, "s3cryptfs", text);
+	assert_int_equal(decode(&m, 26, &got), -EPROTO);
+	unmake(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -607,6 +673,7 @@ int main(void)
 		cmocka_unit_test(test_forgotten_key),  cmocka_unit_test(test_new),
 		cmocka_unit_test(test_encode_refuses), cmocka_unit_test(test_metadata_size),
 		cmocka_unit_test(test_attrs),          cmocka_unit_test(test_generation),
+		cmocka_unit_test(test_reference),      cmocka_unit_test(test_nlink),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

@@ -6,6 +6,7 @@
 
 #include <linux/keyctl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "key/keyring_private.h"
@@ -206,6 +207,24 @@ static void test_protected(void **state)
 	assert_refused(&source, -EPERM, "others may access");
 }
 
+/* Its form is longer than the text may be. */
+static void test_protected_large(void **state)
+{
+	cleanup_free char *pass = write_file(*state, "pass", 0600, PASSPHRASE);
+	cleanup_free char *path = s3c_asprintf("%s/ring", (char *)*state);
+	struct s3c_keyring_source source = { .keyring = path, .passphrase = pass };
+	struct s3c_buf text = { 0 }, form = { 0 };
+
+	assert_int_equal(s3c_buf_append_str(&text, RING), 0);
+	while (text.len < S3C_KEYRING_MAX)
+		assert_int_equal(s3c_buf_append_char(&text, '\n'), 0);
+	assert_int_equal(s3c_keyring_protect(text.data, text.len, PASSPHRASE, &form), 0);
+	assert_int_equal(s3c_private_write_new(path, form.data, form.len), 0);
+	assert_opens(&source, "a");
+	s3c_buf_free(&text);
+	s3c_buf_free(&form);
+}
+
 /* The same text by the same passphrase never gives the same bytes; any change is noticed. */
 static void test_protected_form(void **state)
 {
@@ -332,6 +351,51 @@ static void test_kernel(void **state)
 	assert_refused(&source, -ENOKEY, "keyctl padd");
 }
 
+struct changing {
+	long key;
+	const char *large;
+	atomic_bool stop;
+};
+
+static void *change_key(void *arg)
+{
+	struct changing *c = arg;
+
+	for (unsigned i = 0; !atomic_load(&c->stop); i++) {
+		const char *text = i % 2 ? RING : c->large;
+
+		syscall(SYS_keyctl, KEYCTL_UPDATE, c->key, text, strlen(text));
+	}
+	return NULL;
+}
+
+static void test_kernel_changes(void **state)
+{
+	struct s3c_keyring_source source = { .keyring = "kernel:s3cryptfs:unit-test" };
+	struct changing c = { 0 };
+	char large[1024];
+	pthread_t thread;
+
+	(void)state;
+	memset(large, '\n', sizeof(large));
+	memcpy(large, RING, strlen(RING));
+	large[sizeof(large) - 1] = '\0';
+	c.large = large;
+	c.key = syscall(SYS_add_key, "user", "s3cryptfs:unit-test", RING, strlen(RING),
+			KEY_SPEC_PROCESS_KEYRING);
+	if (c.key < 0)
+		skip();
+	assert_int_equal(pthread_create(&thread, NULL, change_key, &c), 0);
+	for (unsigned i = 0; i < 5000; i++) {
+		cleanup_keyring struct s3c_keyring *ring = NULL;
+		int r = s3c_keyring_open(&source, NULL, &ring);
+
+		assert_true(r == 0 || r == -EAGAIN);
+	}
+	atomic_store(&c.stop, true);
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,11 +405,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_change_file, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_change_together, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_protected, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_protected_large, make_dir, remove_dir),
 		cmocka_unit_test(test_protected_form),
 		cmocka_unit_test_setup_teardown(test_descriptor, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_command, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_credential, make_dir, remove_dir),
 		cmocka_unit_test(test_kernel),
+		cmocka_unit_test(test_kernel_changes),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

@@ -10,10 +10,12 @@
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "base/secret.h"
 #include "http_server.h"
 #include "key/kms_json.h"
 #include "key/kms_keys.h"
+#include "object/s3ec_keys.h"
 
 #define ARN "arn:aws:kms:eu-west-1:111122223333:key/k"
 /* 32 bytes, 0xff each: base64 with slashes. */
@@ -380,10 +382,100 @@ static void test_foreign(void **state)
 	tear_down(&f);
 }
 
+/* A KMS that gives another data key for a wrap than the one that it wrapped: nothing is opened. */
+static void test_liar(void **state)
+{
+	const struct s3c_volume volume = { .id = { 1 } };
+	struct s3c_keyring ring = { 0 };
+	cleanup_header struct s3c_header header = { .layout = S3C_LAYOUT_CHUNKS, .file_id = { 2 } };
+	struct s3c_header other = { .layout = S3C_LAYOUT_S3EC, .file_id = { 2 } };
+	const struct s3c_s3ec envelope = { .version = 2, .suite = S3C_S3EC_GCM };
+	uint8_t ones[S3C_KEY_LEN], key[S3C_KEY_LEN] = { 0 };
+	struct s3c_kms_keys_config config = { .read_keys = ARN };
+	static const uint8_t nothing[S3C_KEY_LEN];
+	struct s3c_kms_keys *keys;
+	static struct fixture f;
+	char why[256] = "";
+
+	(void)state;
+	set_up(&f, 0);
+	f.second = GENERATED;
+	config.kms = f.kms;
+	assert_int_equal(s3c_kms_keys_new(&config, NULL, &keys), 0);
+	ring.kms = keys;
+	memset(ones, 0xff, sizeof(ones));
+	assert_int_equal(s3c_kms_wrap_new(false, ARN, NULL, (const uint8_t *)"x", 1, &header.kms),
+			 0);
+	other.kms = header.kms;
+	/* As it was wrapped. */
+	assert_int_equal(s3c_header_commitment(ones, header.file_id, header.commitment), 0);
+	memcpy(other.commitment, header.commitment, sizeof(other.commitment));
+	assert_int_equal(s3c_header_unwrap(&header, &ring, &volume, NULL, key, why, sizeof(why)),
+			 0);
+	assert_ones(key);
+	assert_int_equal(s3c_s3ec_open(&envelope, &other, &ring, NULL, key, why, sizeof(why)), 0);
+	assert_ones(key);
+	/* Of another key. */
+	memset(key, 0, sizeof(key));
+	header.commitment[0] ^= 1;
+	other.commitment[31] ^= 1;
+	assert_int_equal(s3c_header_unwrap(&header, &ring, &volume, NULL, key, why, sizeof(why)),
+			 -EBADMSG);
+	assert_non_null(strstr(why, "commitment"));
+	why[0] = '\0';
+	assert_int_equal(s3c_s3ec_open(&envelope, &other, &ring, NULL, key, why, sizeof(why)),
+			 -EBADMSG);
+	assert_non_null(strstr(why, "commitment"));
+	assert_memory_equal(key, nothing, sizeof(key));
+	s3c_kms_keys_free(keys);
+	tear_down(&f);
+}
+
 static int init(void **state)
 {
 	(void)state;
 	return s3c_secret_init();
+}
+
+/* More than have a piece of secret memory each: keys of everything else are in the same MiB. */
+#define WAITERS 48
+
+static bool stand_still(struct test_request *request, void *arg)
+{
+	(void)arg;
+	return test_hang(request);
+}
+
+static void *wait_for_kms(void *arg)
+{
+	const uint8_t blob[] = { 1, 2, 3 };
+	uint8_t key[S3C_KEY_LEN];
+	struct s3c_op op;
+	intptr_t r;
+
+	s3c_op_init(&op, s3c_deadline_after(1.0));
+	r = s3c_kms_decrypt(arg, &op, "k", NULL, NULL, blob, sizeof(blob), key, NULL, 0);
+	s3c_op_destroy(&op);
+	return (void *)r;
+}
+
+static void test_many_wait(void **state)
+{
+	static struct fixture f;
+	pthread_t threads[WAITERS];
+	void *result;
+
+	(void)state;
+	set_up(&f, 0);
+	f.server.handler = stand_still;
+	for (unsigned i = 0; i < WAITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, wait_for_kms, f.kms), 0);
+	for (unsigned i = 0; i < WAITERS; i++) {
+		pthread_join(threads[i], &result);
+		assert_int_not_equal((intptr_t)result, -ENOMEM);
+		assert_int_not_equal((intptr_t)result, 0);
+	}
+	tear_down(&f);
 }
 
 int main(void)
@@ -392,7 +484,8 @@ int main(void)
 		cmocka_unit_test(test_operations), cmocka_unit_test(test_key_states),
 		cmocka_unit_test(test_errors),     cmocka_unit_test(test_json),
 		cmocka_unit_test(test_matdesc),    cmocka_unit_test(test_endpoint),
-		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_foreign),    cmocka_unit_test(test_liar),
+		cmocka_unit_test(test_many_wait),
 	};
 
 	return cmocka_run_group_tests(tests, init, NULL);

@@ -196,12 +196,52 @@ static void test_long_altered(void **state)
 	assert_int_equal(decrypt("", text, item, got), -EBADMSG);
 }
 
+static void test_escapes(void **state)
+{
+	static const struct {
+		const char *name, *stored;
+	} cases[] = {
+		{ "plain name %41~", "plain name %41~" },
+		{ "%", "%" },
+		{ "\xc3\xa4\xf0\x9f\x98\x80\t\r\n", "\xc3\xa4\xf0\x9f\x98\x80\t\r\n" },
+		{ "%~", "%~%25~" },
+		{ "\xff", "%~%FF" },
+		{ "a%\x01\xc3", "%~a%25%01%C3" },
+		{ "\xed\xa0\x80", "%~%ED%A0%80" },          /* a surrogate */
+		{ "\xc0\xaf\xc3\xa4", "%~%C0%AF\xc3\xa4" }, /* not the shortest form */
+		{ "\xf4\x90\x80\x80", "%~%F4%90%80%80" },   /* past U+10FFFF */
+		{ "\xef\xbf\xbf", "%~%EF%BF%BF" },          /* U+FFFF */
+	};
+	static const char *const none[] = { "\xff",  "\x01",  "%~",     "%~%",   "%~a",
+					    "%~%61", "%~%ff", "%~%FF/", "%~%00", "%~%C3%A4",
+					    "%~%2F", "..",    "" };
+	char text[S3C_ESCAPED_MAX + 1], name[S3C_NAME_LEN_MAX + 1];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		s3c_name_escape(cases[i].name, text);
+		assert_string_equal(text, cases[i].stored);
+		assert_int_equal(s3c_name_unescape(text, strlen(text), name), 0);
+		assert_string_equal(name, cases[i].name);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(none); i++)
+		assert_int_equal(s3c_name_unescape(none[i], strlen(none[i]), name), -EBADMSG);
+	memset(name, 0xff, S3C_NAME_LEN_MAX);
+	name[S3C_NAME_LEN_MAX] = '\0';
+	s3c_name_escape(name, text);
+	assert_int_equal(strlen(text), S3C_ESCAPED_MAX);
+	assert_int_equal(s3c_name_unescape(text, strlen(text), name), 0);
+	/* One byte more is no name. */
+	memset(text, 'n', S3C_NAME_LEN_MAX + 1);
+	assert_int_equal(s3c_name_unescape(text, S3C_NAME_LEN_MAX + 1, name), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_example),      cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_distinct),     cmocka_unit_test(test_altered),
-		cmocka_unit_test(test_long_altered),
+		cmocka_unit_test(test_long_altered), cmocka_unit_test(test_escapes),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

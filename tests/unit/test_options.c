@@ -6,12 +6,40 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/encode.h"
 #include "cli/options.h"
 #include "cli/options_table.h"
 #include "db/cache.h"
+
+#define A10 "aaaaaaaaaa"
+#define A100 A10 A10 A10 A10 A10 A10 A10 A10 A10 A10
+
+/* The store may be away longer than eight repeats last: with writeback nobody is to notice. */
+static void test_retries(void **state)
+{
+	static const struct {
+		const char *given;
+		unsigned retries;
+	} cases[] = { { "ro", 8 },
+		      { "writeback", UINT_MAX },
+		      { "writeback,retries=3", 3 },
+		      { "retries=0", 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct s3c_options o;
+		struct s3c_err err = { 0 };
+
+		assert_int_equal(s3c_options_init(&o, &err), 0);
+		assert_int_equal(s3c_options_parse(&o, cases[i].given, &err), 0);
+		assert_int_equal(s3c_options_check(&o, &err), 0);
+		assert_int_equal(o.retries, cases[i].retries);
+		s3c_options_free(&o);
+	}
+}
 
 static void test_defaults(void **state)
 {
@@ -58,19 +86,21 @@ static void test_values(void **state)
 			"volume_id=000102030405060708090a0b0c0d0e0f,uid=7,gid=8,umask=077,"
 			"allow_other,nosuid,max_read=65536,ro,log=syslog,addressing=path,"
 			"checksum=crc32c,log_level=debug,nonempty,storage_class=GLACIER_IR,"
-			"journal_size=2G,commit=fsync,excl=open",
+			"journal_size=2G,commit=fsync,excl=open,umount_timeout=90,"
+			"nosymfollow",
 			&err),
 		0);
 	assert_int_equal(s3c_options_check(&o, &err), 0);
 	assert_int_equal(o.enc, S3C_ENC_SSE_C);
 	assert_true(o.ssec_shared);
-	assert_int_equal(o.accept, S3C_ACCEPT_PLAIN);
+	assert_int_equal(o.accept, 0); /* what is under a customer key */
 	assert_string_equal(o.endpoint, "https://h:1");
 	assert_string_equal(o.region, "eu-1");
 	assert_int_equal(o.cache_size, UINT64_C(20) << 30);
 	assert_int_equal(o.journal_size, UINT64_C(2) << 30);
 	assert_int_equal(o.cache_key, S3C_CACHE_KEY_FILE); /* what the mode has */
-	assert_true(o.commit_fsync && o.excl_open);
+	assert_true(o.commit_fsync && o.excl_open && o.nosymfollow && !o.remount);
+	assert_int_equal(o.umount_timeout_s, 90);
 	assert_int_equal(o.ttl_s, 5);
 	assert_true(o.consistency_open && o.rollback_deny && o.read_only &&
 		    s3c_options_has_fuse(&o, "nonempty"));
@@ -104,10 +134,12 @@ static void test_generic(void **state)
 				 &o,
 				 "defaults,_netdev,nofail,noauto,auto,user,users,user=jo,"
 				 "x-systemd.automount,x-systemd.idle-timeout=60,X-mount.mkdir=0700,"
-				 "comment=mine,relatime,default_permissions,noatime,,nodev,noexec",
+				 "comment=mine,relatime,default_permissions,noatime,,nodev,noexec,"
+				 "remount,user_id=0,group_id=0,rootmode=40000,noiversion,nomand",
 				 &err),
 			 0);
 	assert_int_equal(o.fuse_count, 3);
+	assert_true(o.remount);
 }
 
 static void test_escapes_and_order(void **state)
@@ -145,7 +177,7 @@ static void test_refusals(void **state)
 		{ "writeback=1", "takes no value" },
 		{ "commit=never", "it takes close, fsync" },
 		{ "excl=never", "it takes close, open" },
-		{ "hardlinks=on", "not in this version" },
+		{ "hardlinks=maybe", "it takes off, on" },
 		{ "format=s3ec-v1", "does not know" },
 		{ "accept=sealed:s3ec-v2", "does not know" },
 		{ "accept=sealed:", "does not know ''" },
@@ -154,7 +186,6 @@ static void test_refusals(void **state)
 		{ "bucket_key=yes", "it takes off, on" },
 		{ "cache_key=plain", "it takes wrapped, file, ephemeral" },
 		{ "journal_size=1M", "out of range" },
-		{ "remount", "not in this version" },
 		{ "memory=1", "out of range" },
 		{ "memory=lots", "wants a number" },
 		{ "parallel=0", "out of range" },
@@ -165,6 +196,7 @@ static void test_refusals(void **state)
 		{ "uid=root", "wants a number" },
 		{ "umask=999", "octal" },
 		{ "log_level=loud", "does not know" },
+		{ "audit_rate=1000001", "1000000" },
 		{ "config=/nonexistent/s3cryptfs", "cannot be read" },
 		{ "config=/dev", "not a regular file" },
 		{ "x", "unknown option 'x'" },
@@ -204,12 +236,19 @@ static void test_combinations(void **state)
 		{ "enc=none,accept=sealed", "cse-key" },
 		{ "enc=cse-key,accept=sealed:plain", NULL },
 		{ "enc=cse-key,accept=sealed:s3ec:s3ec-v1", NULL },
-		{ "enc=none,accept=plain:s3ec", "need a keyring" },
+		{ "enc=none,accept=plain:s3ec", "with a keyring, or enc=cse-kms" },
 		{ "format=s3ec-v2", NULL },
 		{ "enc=cse-key,format=s3ec-v3", NULL },
-		{ "enc=none,format=s3ec-v3", "need enc=cse-key" },
+		{ "enc=none,format=s3ec-v3", "need enc=cse-key or cse-kms" },
 		{ "enc=sse-c,format=s3ec-v2", "need enc=cse-key" },
-		{ "enc=sse-c,accept=s3ec-v1", "need a keyring" },
+		{ "enc=cse-kms,kms_key_id=x,format=s3ec-v2", NULL },
+		{ "enc=cse-kms,kms_key_id=x,format=s3ec-v3", NULL },
+		{ "enc=cse-kms,kms_key_id=x,kms_reuse=2,format=s3ec-v3", "kms_reuse does not go" },
+		{ "enc=cse-kms,kms_key_id=x,kms_context=a=" A100 A100 A100 A100, NULL },
+		{ "enc=cse-kms,kms_key_id=x,kms_context=a=" A100 A100 A100 A100 A100,
+		  "room for 480" },
+		{ "enc=sse-kms,kms_context=a=" A100 A100 A100 A100 A100, NULL },
+		{ "enc=sse-c,accept=s3ec-v1", "keys of client-side encryption" },
 		{ "enc=sse-s3", NULL },
 		{ "enc=sse-s3,accept=sealed", "cse-key" },
 		{ "enc=sse-s3,accept=plain", NULL },
@@ -360,11 +399,17 @@ static void test_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
-		cmocka_unit_test(test_generic),       cmocka_unit_test(test_escapes_and_order),
-		cmocka_unit_test(test_refusals),      cmocka_unit_test(test_combinations),
-		cmocka_unit_test(test_sloppy),        cmocka_unit_test(test_config),
-		cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_table),
+		cmocka_unit_test(test_retries),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_generic),
+		cmocka_unit_test(test_escapes_and_order),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_combinations),
+		cmocka_unit_test(test_sloppy),
+		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_edit_distance),
+		cmocka_unit_test(test_table),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,6 +183,7 @@ static void test_wrap(void **state)
 				     .content_alg = "115",
 				     .wrapped = wrapped,
 				     .wrapped_len = sizeof(wrapped) };
+	uint8_t *one = calloc(1, 1);
 
 	(void)state;
 	assert_int_equal(s3c_wrap_gcm(NULL, "115", key, wrapped), -EINVAL);
@@ -198,6 +199,11 @@ static void test_wrap(void **state)
 	assert_int_equal(s3c_unwrap_data_key(&w, ring, NULL, got, NULL, 0), -EBADMSG);
 	w.key_id = "gone";
 	assert_int_equal(s3c_unwrap_data_key(&w, ring, NULL, got, NULL, 0), -EACCES);
+	w.key_id = "c";
+	w.wrapped = one;
+	w.wrapped_len = 1;
+	assert_int_equal(s3c_unwrap_data_key(&w, ring, NULL, got, NULL, 0), -EBADMSG);
+	free(one);
 	s3c_keyring_free(ring);
 }
 
@@ -293,12 +299,159 @@ static void test_sealed_refuses(void **state)
 	unmake(&m);
 }
 
+#define ARN "arn:aws:kms:eu-west-1:111122223333:key/0123456789abcdef0123456789abcdef"
+
+/* An envelope as one is written under a KMS key, and the header that names it. */
+static void make_by_kms(struct made *m, unsigned version, const char *arn, const char *pairs,
+			size_t blob_len, struct s3c_header *ret_header)
+{
+	const char *alg = s3c_s3ec_content_alg(version);
+	uint8_t blob[S3C_KMS_WRAP_MAX] = { 1, 2, 3 };
+	struct s3c_s3ec_wrap wrap = { S3C_UNWRAP_KMS_CONTEXT, blob, blob_len, NULL };
+	cleanup_free char *context = NULL;
+
+	*m = (struct made){ .ring = keyring_a(), .size = 77 };
+	assert_int_equal(s3c_kms_context(NULL, NULL, alg, pairs, &context), 0);
+	wrap.desc = context;
+	assert_int_equal(s3c_s3ec_encode(version, blob, &wrap, &m->meta), 0);
+	*ret_header = sample;
+	ret_header->key_id[0] = '\0';
+	assert_int_equal(s3c_kms_wrap_new(false, arn, pairs, blob, blob_len, &ret_header->kms), 0);
+}
+
+static void test_sealed_kms(void **state)
+{
+	static const char pairs[] = "{\"team\":\"a\"}";
+	const struct s3c_volume volume = volume_by_hand(seal_key);
+
+	(void)state;
+	for (unsigned version = 2; version <= 3; version++) {
+		const char *context = version == 3 ? "x-amz-t" : "x-amz-matdesc";
+		cleanup_header struct s3c_header header = { 0 };
+		struct s3c_header got = { 0 }, none = { 0 };
+		struct s3c_meta meta;
+		struct made m;
+
+		make_by_kms(&m, version, ARN, pairs, 184, &header);
+		assert_string_equal(s3c_meta_get(&m.meta, context),
+				    version == 3 ? "{\"aws:x-amz-cek-alg\":\"115\",\"team\":\"a\"}"
+						 : "{\"aws:x-amz-cek-alg\":\"AES/GCM/NoPadding\","
+						   "\"team\":\"a\"}");
+		assert_int_equal(s3c_header_encode(&header, m.ring, &volume, "dir/name", &m.meta),
+				 0);
+		assert_int_equal(decode(&m, &m.meta, 77 + 16, &got), 0);
+		assert_string_equal(got.key_id, "");
+		assert_string_equal(s3c_header_key_name(&got), ARN);
+		assert_string_equal(got.kms->pairs, pairs);
+		assert_false(got.kms->reuse);
+		assert_int_equal(got.kms->len, 184);
+		assert_memory_equal(got.kms->data, header.kms->data, 184);
+		s3c_header_clear(&got);
+		/* What names the KMS is sealed, as all else. */
+		for (size_t i = 0; i < m.meta.count; i++) {
+			assert_int_equal(s3c_meta_copy(&m.meta, &meta), 0);
+			meta.items[i].value[0] ^= 1;
+			assert_int_not_equal(decode(&m, &meta, 77 + 16, &none), 0);
+			s3c_meta_free(&meta);
+		}
+		assert_null(none.kms);
+		unmake(&m);
+	}
+}
+
+/* Under a good seal, but not as we write: another's context, no id, a blob that we could not keep.
+ */
+static void test_sealed_kms_refuses(void **state)
+{
+	static const struct {
+		const char *name, *value; /* NULL: taken away */
+	} cases[] = {
+		{ "x-amz-t", "{\"aws:x-amz-cek-alg\":\"AES/GCM/NoPadding\"}" },
+		{ "x-amz-t", "{\"team\":\"a\"}" },
+		{ "x-amz-t", "{\"aws:x-amz-cek-alg\":\"115\",\"n\":1}" },
+		{ "x-amz-t", "[]" },
+		{ "x-amz-t", NULL },
+	};
+	const struct s3c_volume volume = volume_by_hand(seal_key);
+	cleanup_free char *long_arn = calloc(1, S3C_SEALED_ID_MAX + 2);
+	struct s3c_header header, got;
+	struct made m;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		make_by_kms(&m, 3, ARN, NULL, 184, &header);
+		if (cases[i].value)
+			assert_int_equal(s3c_meta_set(&m.meta, cases[i].name, cases[i].value), 0);
+		for (size_t at = 0; !cases[i].value && at < m.meta.count; at++)
+			if (strcmp(m.meta.items[at].name, cases[i].name) == 0) {
+				free(m.meta.items[at].name);
+				m.meta.items[at].name = strdup("other");
+			}
+		assert_int_equal(s3c_header_encode(&header, m.ring, &volume, "dir/name", &m.meta),
+				 0);
+		assert_int_equal(decode(&m, &m.meta, 77 + 16, &got), -EBADMSG);
+		s3c_header_clear(&header);
+		unmake(&m);
+	}
+	/* The longest id that there is room for, and one more. */
+	assert_non_null(long_arn);
+	memset(long_arn, 'a', S3C_SEALED_ID_MAX);
+	make_by_kms(&m, 3, long_arn, NULL, 184, &header);
+	assert_int_equal(s3c_header_encode(&header, m.ring, &volume, "dir/name", &m.meta), 0);
+	assert_int_equal(decode(&m, &m.meta, 77 + 16, &got), 0);
+	assert_string_equal(got.kms->arn, long_arn);
+	s3c_header_clear(&got);
+	s3c_header_clear(&header);
+	unmake(&m);
+	long_arn[S3C_SEALED_ID_MAX] = 'a';
+	make_by_kms(&m, 3, long_arn, NULL, 184, &header);
+	assert_int_equal(s3c_header_encode(&header, m.ring, &volume, "dir/name", &m.meta), -EINVAL);
+	s3c_header_clear(&header);
+	unmake(&m);
+}
+
+/* The longest of everything stays under S3's 2 KB. */
+static void test_kms_metadata_size(void **state)
+{
+	const struct s3c_volume volume = volume_by_hand(seal_key);
+	char pairs[S3C_KMS_PAIRS_MAX + 1], arn[S3C_SEALED_ID_MAX + 1] = "";
+	cleanup_header struct s3c_header header = { 0 };
+	size_t total = 0;
+	struct made m;
+
+	(void)state;
+	memset(arn, 'a', S3C_SEALED_ID_MAX);
+	memset(pairs, 'a', sizeof(pairs));
+	memcpy(pairs, "{\"a\":\"", 6);
+	strcpy(pairs + S3C_KMS_PAIRS_MAX - 2, "\"}");
+	make_by_kms(&m, 2, arn, pairs, 184, &header);
+	header.attrs = (struct s3c_attrs){ .known = true,
+					   .mode = 0177777,
+					   .uid = UINT32_MAX,
+					   .gid = UINT32_MAX,
+					   .mtime_ns = INT64_MIN,
+					   .atime_ns = INT64_MIN,
+					   .ctime_ns = INT64_MIN };
+	assert_int_equal(s3c_header_encode(&header, m.ring, &volume, "dir/name", &m.meta), 0);
+	for (size_t i = 0; i < m.meta.count; i++)
+		total += strlen("x-amz-meta-") + strlen(m.meta.items[i].name) +
+			 strlen(m.meta.items[i].value);
+	assert_in_range(total, 1500, 2047);
+	unmake(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_order),
-		cmocka_unit_test(test_encode),     cmocka_unit_test(test_wrap),
-		cmocka_unit_test(test_sealed),     cmocka_unit_test(test_sealed_refuses),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_encode),
+		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_sealed),
+		cmocka_unit_test(test_sealed_refuses),
+		cmocka_unit_test(test_sealed_kms),
+		cmocka_unit_test(test_sealed_kms_refuses),
+		cmocka_unit_test(test_kms_metadata_size),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);

@@ -85,6 +85,7 @@ static void test_customer_key_headers(void **state)
 		{ S3C_STORE_COPY, "id", true, true },
 		{ S3C_STORE_DELETE, "id", false, false },
 		{ S3C_STORE_DELETE_MANY, "id", false, false },
+		{ S3C_STORE_LIST_UPLOADS, "id", false, false },
 		{ S3C_STORE_UPLOAD_CREATE, "id", true, false },
 		{ S3C_STORE_UPLOAD_PART, "id", true, false },
 		{ S3C_STORE_UPLOAD_PART_COPY, "id", true, true },
@@ -208,6 +209,7 @@ static void test_xml_bodies(void **state)
 			    "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
 			    "<Quiet>true</Quiet><Object><Key>plain</Key></Object>"
 			    "<Object><Key>a&lt;b&gt;&amp;&quot;'&#10;</Key></Object></Delete>");
+	assert_true(b.http.xml_200_error);
 	assert_non_null(header(&b, "Content-MD5"));
 	assert_int_equal(strlen(header(&b, "Content-MD5")), 24);
 	s3c_s3_built_free(&b);
@@ -373,12 +375,27 @@ static void test_bad_lists(void **state)
 
 static void test_deleted(void **state)
 {
+	static const char *const others[] = {
+		"",
+		"<Error><Code>InternalError</Code></Error>",
+		"<html/>",
+		"<DeleteResult>",
+		"<Odd><DeleteResult/></Odd>",
+	};
 	struct s3c_http_reply http = { .status = 200 };
 	struct s3c_s3_call call;
 
 	(void)state;
 	fill_call(&call, S3C_STORE_DELETE_MANY);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		s3c_buf_reset(&http.body);
+		assert_int_equal(s3c_buf_append_str(&http.body, others[i]), 0);
+		assert_int_equal(s3c_s3_read_deleted(&call, &http), -EPROTO);
+	}
+	s3c_buf_reset(&http.body);
+	assert_int_equal(s3c_buf_append_str(&http.body, "<DeleteResult/>"), 0);
 	assert_int_equal(s3c_s3_read_deleted(&call, &http), 0);
+	s3c_buf_reset(&http.body);
 	assert_int_equal(
 		s3c_buf_append_str(&http.body,
 				   "<DeleteResult><Error><Key>bad\xc3\xa9</Key><Code>NoSuchKey"
@@ -452,6 +469,68 @@ static void test_parts(void **state)
 			assert_string_equal(list->parts[1].checksum, "AAAAAA==");
 		}
 		s3c_part_list_free(&call.reply.parts);
+		s3c_buf_free(&http.body);
+		s3c_mutex_destroy(&call.lock);
+	}
+}
+
+#define BEGUN(key, id)                                                                             \
+	"<Upload><Key>" key "</Key><UploadId>" id                                                  \
+	"</UploadId><Initiated>2026-11-23T20:39:00.500Z</Initiated></Upload>"
+#define UPLOADS(inner) "<ListMultipartUploadsResult>" inner "</ListMultipartUploadsResult>"
+#define MORE(key, id)                                                                              \
+	"<IsTruncated>true</IsTruncated><NextKeyMarker>" key                                       \
+	"</NextKeyMarker><NextUploadIdMarker>" id "</NextUploadIdMarker>"
+
+static void test_uploads_reply(void **state)
+{
+	static const struct {
+		const char *token, *xml;
+		int result;
+		size_t count;
+		const char *key, *next;
+	} cases[] = {
+		{ NULL, UPLOADS(""), 0, 0, NULL, NULL },
+		{ NULL, UPLOADS(BEGUN("p/a", "x") BEGUN("p/b", "y")), 0, 2, "p/a", NULL },
+		{ NULL, UPLOADS("<EncodingType>url</EncodingType>" BEGUN("p/a+%2B%26", "x")), 0, 1,
+		  "p/a +&", NULL },
+		{ NULL, UPLOADS(BEGUN("p/a+%2B", "x")), 0, 1, "p/a+%2B", NULL },
+		/* Of another prefix. */
+		{ NULL, UPLOADS(BEGUN("q/a", "x") BEGUN("p/b", "y")), 0, 1, "p/b", NULL },
+		{ NULL, UPLOADS(BEGUN("p/a", "x") MORE("p/a", "x")), 0, 1, "p/a", "x\np/a" },
+		{ "x\np/a", UPLOADS(BEGUN("p/a", "y") MORE("p/a", "y")), 0, 1, "p/a", "y\np/a" },
+		/* These would be asked for ever. */
+		{ "x\np/a", UPLOADS(MORE("p/a", "x")), -EPROTO, 0, NULL, NULL },
+		{ NULL, UPLOADS("<IsTruncated>true</IsTruncated>"), -EPROTO, 0, NULL, NULL },
+		{ NULL, "<ListBucketResult></ListBucketResult>", -EPROTO, 0, NULL, NULL },
+		{ NULL, UPLOADS("<Upload><Key>p/a</Key></Upload>"), -EPROTO, 0, NULL, NULL },
+		{ NULL, UPLOADS(BEGUN("p/a", "")), -EPROTO, 0, NULL, NULL },
+		{ NULL, UPLOADS("<Upload><Key>p/a</Key><Key>p/b</Key></Upload>"), -EPROTO, 0, NULL,
+		  NULL },
+		{ NULL, "<ListMultipartUploadsResult>", -EPROTO, 0, NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct s3c_http_reply http = { .status = 200 };
+		struct s3c_s3_call call;
+		const struct s3c_upload_list *list = &call.reply.uploads;
+
+		fill_call(&call, S3C_STORE_LIST_UPLOADS);
+		call.rq.prefix = "p/";
+		call.rq.token = cases[i].token;
+		assert_int_equal(s3c_buf_append_str(&http.body, cases[i].xml), 0);
+		assert_int_equal(s3c_s3_read_uploads(&call, &http), cases[i].result);
+		assert_int_equal(list->count, cases[i].count);
+		if (cases[i].key) {
+			assert_string_equal(list->items[0].key, cases[i].key);
+			assert_int_equal(list->items[0].begun_ns, INT64_C(1795466340500000000));
+		}
+		if (cases[i].next)
+			assert_string_equal(list->next_token, cases[i].next);
+		else
+			assert_null(list->next_token);
+		s3c_upload_list_free(&call.reply.uploads);
 		s3c_buf_free(&http.body);
 		s3c_mutex_destroy(&call.lock);
 	}
@@ -607,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_bad_lists),
 		cmocka_unit_test(test_deleted),
 		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_uploads_reply),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_stat),
 		cmocka_unit_test(test_explain),

@@ -250,6 +250,7 @@ static void test_context(void **state)
 		{ "a=b;a=c", NULL, "'a' twice" },
 		{ "aws:s3:arn=x", NULL, "'aws:'" },
 		{ "x=y;s3cryptfs:volume=x", NULL, "'s3cryptfs:'" },
+		{ "s3cryptfs-key-id=x", NULL, "'s3cryptfs-key-id'" },
 		{ "a=\xff", NULL, "not UTF-8" },
 		{ "\xff=b", NULL, "not UTF-8" },
 	};

@@ -2,6 +2,8 @@
 /* Copyright (c) 2026 The s3cryptfs authors */
 #include "object_fixture.h"
 
+#include "object/volume_private.h"
+
 #define RING_A "[a]\nsecret=" KEY_A "\nstate=active\n"
 #define RING_AB RING_A "[b]\nsecret=" KEY_B "\n"
 #define RING_B "[b]\nsecret=" KEY_B "\nstate=active\n"
@@ -46,6 +48,11 @@ static struct s3c_buf create(enum s3c_family family, bool shared, const char *ri
 	return body;
 }
 
+static const uint8_t *seal_of(const struct s3c_volume *volume)
+{
+	return s3c_volume_seal_key(volume, volume->epoch);
+}
+
 static void test_cse(void **state)
 {
 	static const char *const rings[] = { RING_A, RING_AB, RING_B, RING_AC, RING_MIXED };
@@ -62,8 +69,8 @@ static void test_cse(void **state)
 		assert_int_equal(v->family, S3C_FAMILY_CSE);
 		assert_int_equal(v->serial, 1);
 		assert_memory_equal(v->id, made->id, 16);
-		assert_memory_equal(v->seal_key, made->seal_key, 32);
-		assert_memory_not_equal(v->seal_key, v->keys, 32);
+		assert_memory_equal(seal_of(v), seal_of(made), 32);
+		assert_memory_not_equal(seal_of(v), v->newest->keys, 32);
 		assert_true(v->active_slot);
 	}
 	assert_int_equal(try_open(&body, RING_LIAR), -EKEYREJECTED);
@@ -103,8 +110,8 @@ static void test_distinct(void **state)
 
 	(void)state;
 	assert_memory_not_equal(a->id, b->id, 16);
-	assert_memory_not_equal(a->keys, b->keys, 32);
-	assert_memory_not_equal(a->seal_key, b->seal_key, 32);
+	assert_memory_not_equal(a->newest->keys, b->newest->keys, 32);
+	assert_memory_not_equal(seal_of(a), seal_of(b), 32);
 	s3c_volume_free(a);
 	s3c_volume_free(b);
 	s3c_buf_free(&body_a);
@@ -171,7 +178,7 @@ static void test_damage(void **state)
 		{ "\"format\": \"s3cryptfs volume\"", "\"format\": \"x\"", -EBADMSG },
 		{ "\"key_id\": \"a\"", "\"key_id\": \"b\"", -EKEYREJECTED },
 		{ "\"type\": \"master-key\"", "\"type\": \"kms\"", -EKEYREJECTED },
-		{ "\"epoch\": 1,\n  \"epochs\"", "\"epoch\": 2,\n  \"epochs\"", -EPROTO },
+		{ "\"epoch\": 1,\n  \"epochs\"", "\"epoch\": 2,\n  \"epochs\"", -EBADMSG },
 		{ "\"check\": \"", "\"check\": \"0", -EBADMSG },
 		{ "\"version\": 1", "\"version\": 1, \"version\": 1", -EBADMSG },
 		{ "\"version\": 1", "\"version\": 1, \"more\": 1", -EBADMSG },
@@ -252,7 +259,7 @@ static void test_ssec(void **state)
 	struct s3c_buf body = create(S3C_FAMILY_SSEC, false, RING_AB, &made), other;
 
 	(void)state;
-	assert_null(made->seal_key);
+	assert_null(made->newest);
 	assert_int_equal(open_with(&body, RING_A, &v), 0);
 	assert_int_equal(v->family, S3C_FAMILY_SSEC);
 	assert_memory_equal(v->id, made->id, 16);
@@ -349,7 +356,7 @@ static void test_add_keys(void **state)
 		assert_int_equal(v->serial, 2);
 		assert_true(v->active_slot);
 		assert_memory_equal(v->id, made->id, 16);
-		assert_memory_equal(v->seal_key, made->seal_key, 32);
+		assert_memory_equal(seal_of(v), seal_of(made), 32);
 		s3c_volume_free(v);
 	}
 	s3c_buf_free(&more);
@@ -449,8 +456,8 @@ static void test_local_key(void **state)
 		{ "journal", "2916a73992aacde86439f2a6ea80b028afce7544057117e93ae2f725ae2bd8e1" },
 		{ "cache", "38311b4ab40df64e2ad7dc1633218ce87176f6a3b0d70734320c54a51d6dfb46" },
 	};
-	uint8_t volume_key[S3C_KEY_LEN], key[S3C_KEY_LEN];
-	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .keys = volume_key };
+	uint8_t volume_key[S3C_KEY_LEN], local_key[S3C_KEY_LEN], key[S3C_KEY_LEN];
+	struct s3c_volume volume = { .family = S3C_FAMILY_CSE, .keys = local_key };
 	char hex[2 * S3C_KEY_LEN + 1];
 
 	(void)state;
@@ -458,6 +465,7 @@ static void test_local_key(void **state)
 		volume_key[i] = (uint8_t)i;
 	for (size_t i = 0; i < S3C_VOLUME_ID_LEN; i++)
 		volume.id[i] = (uint8_t)(0xa0 + i);
+	assert_int_equal(s3c_volume_local_root(volume_key, volume.id, local_key), 0);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		assert_int_equal(s3c_volume_local_key(&volume, cases[i].label, key), 0);
 		s3c_hex_encode(key, sizeof(key), hex);
@@ -469,6 +477,182 @@ static void test_local_key(void **state)
 	volume.family = S3C_FAMILY_SSEC;
 	volume.keys = NULL;
 	assert_int_equal(s3c_volume_local_key(&volume, "journal", key), -EINVAL);
+}
+
+/* The body with its serial over that one, and all else as it was. */
+static void test_raise_serial(void **state)
+{
+	static const struct {
+		uint64_t over, serial;
+	} cases[] = { { 0, 1 }, { 1, 2 }, { 5, 6 }, { INT64_MAX - 1, INT64_MAX } };
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_A);
+	struct s3c_volume *made;
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, &made);
+	bool raised = true;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		cleanup_volume struct s3c_volume *again = NULL;
+		cleanup_buf struct s3c_buf other = { 0 };
+
+		assert_int_equal(s3c_volume_raise_serial(body.data, body.len, ring, cases[i].over,
+							 NULL, &raised, &other),
+				 0);
+		assert_int_equal(raised, cases[i].serial != 1);
+		assert_int_equal(other.len > 0, raised);
+		if (!raised)
+			continue;
+		assert_int_equal(open_with(&other, RING_A, &again), 0);
+		assert_int_equal(again->serial, cases[i].serial);
+		assert_memory_equal(again->id, made->id, 16);
+		assert_memory_equal(seal_of(again), seal_of(made), 32);
+	}
+	raised = true;
+	assert_int_equal(s3c_volume_raise_serial(body.data, body.len, ring, INT64_MAX, NULL,
+						 &raised, &(struct s3c_buf){ 0 }),
+			 -EOVERFLOW);
+	assert_true(raised);
+	s3c_volume_free(made);
+	s3c_buf_free(&body);
+}
+
+static struct s3c_buf begin(const struct s3c_buf *body, const char *ring_text, uint32_t want)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(ring_text);
+	struct s3c_buf next = { 0 };
+	uint32_t epoch = 0;
+
+	assert_int_equal(
+		s3c_volume_begin_epoch(body->data, body->len, ring, 1234, NULL, &epoch, &next), 0);
+	assert_int_equal(epoch, want);
+	return next;
+}
+
+/* A new volume key; the old one inside; names, keys of this machine and slots as before. */
+static void test_begin_epoch(void **state)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_AB), *a = keyring_of(RING_A);
+	cleanup_buf struct s3c_buf body = { 0 }, second = { 0 }, same = { 0 }, no = { 0 };
+	cleanup_volume struct s3c_volume *made = NULL, *v = NULL;
+	uint8_t key[2][S3C_KEY_LEN];
+	struct s3c_err err = { 0 };
+	uint32_t epoch = 0;
+
+	(void)state;
+	assert_int_equal(s3c_volume_create(S3C_FAMILY_CSE, false, true, ring, NULL, &made, &body),
+			 0);
+	assert_int_equal(s3c_volume_local_key(made, "journal", key[0]), 0);
+	second = begin(&body, RING_AB, 2);
+	assert_int_equal(open_with(&second, RING_B, &v), 0);
+	assert_int_equal(v->epoch, 2);
+	assert_int_equal(v->serial, 2);
+	assert_int_equal(v->newest->begun_s, 1234);
+	assert_memory_equal(v->id, made->id, 16);
+	assert_memory_equal(v->names_key, made->names_key, S3C_SIV_KEY_LEN);
+	assert_memory_equal(s3c_volume_seal_key(v, 1), seal_of(made), 32);
+	assert_memory_not_equal(s3c_volume_seal_key(v, 2), seal_of(made), 32);
+	assert_memory_not_equal(v->newest->keys, made->newest->keys, 32);
+	assert_null(s3c_volume_seal_key(v, 3));
+	assert_int_equal(s3c_volume_local_key(v, "journal", key[1]), 0);
+	assert_memory_equal(key[0], key[1], S3C_KEY_LEN);
+	/* One that was begun is gone on with. */
+	same = begin(&second, RING_AB, 2);
+	assert_int_equal(same.len, 0);
+	/* Nobody could open it with b any more. */
+	assert_int_equal(s3c_volume_begin_epoch(body.data, body.len, a, 1, &err, &epoch, &no),
+			 -EKEYREJECTED);
+	assert_non_null(strstr(err.text, "the key b"));
+	assert_int_equal(no.len, 0);
+}
+
+static void test_drop_epochs(void **state)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_A);
+	struct s3c_volume *made;
+	struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, &made);
+	cleanup_buf struct s3c_buf second = begin(&body, RING_A, 2), one = { 0 }, none = { 0 },
+				   third = { 0 }, back = { 0 };
+	cleanup_volume struct s3c_volume *v = NULL, *w = NULL, *both = NULL, *again = NULL;
+	uint8_t key[2][S3C_KEY_LEN];
+	size_t dropped = 0;
+	bool missing = false;
+
+	(void)state;
+	assert_int_equal(s3c_volume_drop_epochs(body.data, body.len, ring, NULL, &dropped, &none),
+			 0);
+	assert_int_equal(dropped, 0);
+	assert_int_equal(none.len, 0);
+	assert_int_equal(
+		s3c_volume_drop_epochs(second.data, second.len, ring, NULL, &dropped, &one), 0);
+	assert_int_equal(dropped, 1);
+	assert_int_equal(open_with(&one, RING_A, &v), 0);
+	assert_int_equal(v->serial, 3);
+	assert_null(s3c_volume_seal_key(v, 1));
+	assert_non_null(s3c_volume_seal_key(v, 2));
+	s3c_volume_local_key(made, "cache", key[0]);
+	s3c_volume_local_key(v, "cache", key[1]);
+	assert_memory_equal(key[0], key[1], S3C_KEY_LEN);
+	third = begin(&one, RING_A, 3);
+	/* Who has the first one's key puts it back, where it belongs. */
+	assert_int_equal(s3c_volume_put_back_epoch(third.data, third.len, ring, made, 1, NULL,
+						   &missing, &back),
+			 0);
+	assert_true(missing);
+	assert_int_equal(open_with(&back, RING_A, &w), 0);
+	assert_memory_equal(s3c_volume_seal_key(w, 1), seal_of(made), 32);
+	assert_memory_equal(s3c_volume_seal_key(w, 2), seal_of(v), 32);
+	assert_int_equal(w->epoch, 3);
+	assert_int_equal(s3c_volume_put_back_epoch(back.data, back.len, ring, made, 1, NULL,
+						   &missing, &none),
+			 0);
+	assert_false(missing);
+	assert_int_equal(s3c_volume_put_back_epoch(third.data, third.len, ring, made, 2, NULL,
+						   &missing, &none),
+			 0); /* it is there */
+	assert_int_equal(
+		s3c_volume_put_back_epoch(body.data, body.len, ring, v, 2, NULL, &missing, &none),
+		-EINVAL);
+	/* A live volume learns what is new, and keeps what is gone. */
+	assert_int_equal(open_with(&third, RING_A, &both), 0);
+	assert_int_equal(s3c_volume_learn(made, both), 0);
+	assert_int_equal(made->epoch, 3);
+	assert_int_equal(made->serial, 4);
+	assert_true(s3c_volume_epoch_find(made, 1)->dropped);
+	assert_false(s3c_volume_epoch_find(made, 2)->dropped);
+	assert_memory_equal(s3c_volume_seal_key(made, 2), seal_of(v), 32);
+	assert_non_null(s3c_volume_seal_key(made, 3));
+	assert_int_equal(s3c_volume_learn(made, w), 0);
+	assert_false(s3c_volume_epoch_find(made, 1)->dropped);
+	/* One that was opened while the first was gone learns that it is back. */
+	assert_int_equal(open_with(&back, RING_A, &again), 0);
+	assert_int_equal(s3c_volume_learn(v, again), 0);
+	assert_int_equal(v->epoch, 3);
+	assert_int_equal(v->newest->number, 3);
+	assert_non_null(s3c_volume_seal_key(v, 1));
+	assert_memory_equal(s3c_volume_seal_key(v, 1), s3c_volume_seal_key(made, 1), 32);
+	s3c_volume_free(made);
+	s3c_buf_free(&body);
+}
+
+/* By one who may wrap under a key that opens the volume, and has not the volume's own. */
+static void test_learn_forged(void **state)
+{
+	cleanup_keyring struct s3c_keyring *ring = keyring_of(RING_A);
+	struct s3c_volume seen = { .family = S3C_FAMILY_SSEC, .serial = 5 };
+	cleanup_volume struct s3c_volume *made = NULL, *forger = NULL, *forged = NULL;
+	cleanup_buf struct s3c_buf body = create(S3C_FAMILY_CSE, false, RING_A, &made);
+	cleanup_buf struct s3c_buf first = { 0 }, second = { 0 };
+
+	(void)state;
+	memcpy(seen.id, made->id, sizeof(seen.id));
+	assert_int_equal(s3c_volume_create_after(&seen, ring, NULL, &forger, &first), 0);
+	second = begin(&first, RING_A, 2);
+	assert_int_equal(open_with(&second, RING_A, &forged), 0);
+	assert_memory_equal(forged->id, made->id, sizeof(made->id));
+	assert_int_equal(s3c_volume_learn(made, forged), -EKEYREJECTED);
+	assert_int_equal(made->epoch, 1);
+	assert_int_equal(made->serial, 1);
+	assert_null(s3c_volume_seal_key(made, 2));
 }
 
 static void test_garbage(void **state)
@@ -510,6 +694,10 @@ int main(void)
 		cmocka_unit_test(test_remove_key),
 		cmocka_unit_test(test_add_unfit),
 		cmocka_unit_test(test_local_key),
+		cmocka_unit_test(test_raise_serial),
+		cmocka_unit_test(test_begin_epoch),
+		cmocka_unit_test(test_drop_epochs),
+		cmocka_unit_test(test_learn_forged),
 		cmocka_unit_test(test_garbage),
 	};
 

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Second names of files in daemons that die: whatever request was the last, each name that was
+ * acknowledged is there with its content afterwards, and both are names of one file.
+ */
+#include "durable_fixture.h"
+
+#include <errno.h>
+
+#include "engine/links.h"
+
+#define LEN ((size_t)3000)
+#define STEPS 6u
+
+/* The request that fails, or whose answer is lost, as does everything after it. */
+static struct {
+	unsigned after;
+	enum s3c_fault_kind kind;
+	bool unlink;
+} how;
+
+static void break_store(struct fx *fx)
+{
+	static const enum s3c_store_opcode ops[] = { S3C_STORE_PUT, S3C_STORE_COPY,
+						     S3C_STORE_DELETE };
+	unsigned left = how.after;
+
+	/* Rules count for themselves: the copy is the first of a link, the PUTs follow. */
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+		struct s3c_fault_rule rule = {
+			.op = ops[i],
+			.kind = how.kind,
+			.result = -ETIMEDOUT,
+			.after = left,
+		};
+
+		assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
+	}
+}
+
+static void make_pair(struct fx *fx)
+{
+	uint8_t id[16];
+
+	create_close(fx, "a", LEN, 1);
+	assert_int_equal(s3c_engine_link(fx->engine, NULL, "a", "b", id), 0);
+}
+
+static void broken_link(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	make_pair(fx);
+	break_store(fx);
+	s3c_links_settle(fx->engine, NULL, "");
+}
+
+static void broken_unlink(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	make_pair(fx);
+	break_store(fx);
+	s3c_engine_unlink(fx->engine, NULL, "a");
+}
+
+static void info_of(struct fx *fx, const char *path, struct s3c_info *ret_info)
+{
+	assert_int_equal(s3c_engine_lookup(fx->engine, NULL, path, ret_info), 0);
+}
+
+static void one_file(struct fx *fx, const uint8_t *data)
+{
+	struct s3c_info a, b;
+
+	path_equal(fx, "a", data, LEN);
+	path_equal(fx, "b", data, LEN);
+	info_of(fx, "a", &a);
+	info_of(fx, "b", &b);
+	assert_true(a.linked && b.linked);
+	assert_memory_equal(a.body, b.body, sizeof(a.body));
+	assert_int_equal(a.nlink, 2);
+	assert_int_equal(b.nlink, 2);
+}
+
+static void next_daemon(struct fx_options *o)
+{
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct s3c_info info;
+	struct fx fx;
+	int r;
+
+	begin(&fx, o);
+	path_equal(&fx, "b", data, LEN);
+	r = s3c_engine_lookup(fx.engine, NULL, "a", &info);
+	if (how.unlink && r == -ENOENT) {
+		info_of(&fx, "b", &info);
+		assert_false(info.linked);
+	} else {
+		one_file(&fx, data);
+	}
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	if (r == 0) {
+		struct s3c_header header;
+
+		one_file(&fx, data);
+		hand_open(&fx, "a", &header, NULL, 0);
+		assert_int_equal(header.layout, S3C_LAYOUT_REFERENCE);
+		hand_open(&fx, "b", &header, NULL, 0);
+		assert_int_equal(header.layout, S3C_LAYOUT_REFERENCE);
+	}
+	assert_int_equal(records(&fx), 0);
+	fx_end(&fx);
+}
+
+static void all_steps(bool writeback, bool unlink)
+{
+	static const enum s3c_fault_kind kinds[] = { S3C_FAULT_FAIL, S3C_FAULT_LOST };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		for (unsigned after = 0; after < STEPS; after++) {
+			struct fx_options o = {
+				.durable = true,
+				.writeback = writeback,
+				.timeout_s = 1,
+			};
+			char dir[64];
+
+			how.after = after;
+			how.kind = kinds[i];
+			how.unlink = unlink;
+			fresh_dir(&o, dir);
+			killed(unlink ? broken_unlink : broken_link, &o);
+			next_daemon(&o);
+		}
+	}
+}
+
+static void test_link(void **state)
+{
+	(void)state;
+	all_steps(false, false);
+	all_steps(true, false);
+}
+
+static void test_unlink(void **state)
+{
+	(void)state;
+	all_steps(false, true);
+	all_steps(true, true);
+}
+
+/* The PUT of a key that fails for ever, as does every DELETE: nothing is tidied up by who dies. */
+static struct {
+	const char *key;
+	unsigned after;
+} last;
+
+static struct s3c_store *failing(struct s3c_store *inner)
+{
+	struct s3c_fault_rule put = {
+		.op = S3C_STORE_PUT,
+		.key_substring = last.key,
+		.result = -ETIMEDOUT,
+		.after = last.after,
+	};
+	struct s3c_fault_rule delete = { .op = S3C_STORE_DELETE, .result = -ETIMEDOUT };
+	struct s3c_store *store;
+
+	assert_int_equal(s3c_store_fault_new(inner, &store), 0);
+	assert_int_equal(s3c_store_fault_add(store, &put), 0);
+	assert_int_equal(s3c_store_fault_add(store, &delete), 0);
+	return store;
+}
+
+static void link_until(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	make_pair(fx);
+	assert_int_equal(s3c_links_settle(fx->engine, NULL, ""), -ETIMEDOUT);
+}
+
+static void again_until(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	assert_int_equal(s3c_links_settle(fx->engine, NULL, ""), -ETIMEDOUT);
+}
+
+/* The body of a reference that stands in the store. */
+static void body_of(struct fx *fx, const char *key, uint8_t ret_id[static S3C_FILE_ID_LEN])
+{
+	struct s3c_header header;
+
+	hand_open(fx, key, &header, NULL, 0);
+	assert_int_equal(header.layout, S3C_LAYOUT_REFERENCE);
+	memcpy(ret_id, header.file_id, S3C_FILE_ID_LEN);
+}
+
+static void third_daemon(struct fx_options *o)
+{
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	uint8_t before[S3C_FILE_ID_LEN], a[S3C_FILE_ID_LEN], b[S3C_FILE_ID_LEN];
+	struct fx fx;
+
+	begin(&fx, o);
+	body_of(&fx, "p/b", before);
+	one_file(&fx, data);
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	one_file(&fx, data);
+	body_of(&fx, "p/a", a);
+	body_of(&fx, "p/b", b);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_memory_equal(b, before, sizeof(b));
+	assert_int_equal(records(&fx), 0);
+	fx_end(&fx);
+}
+
+/*
+ * Two daemons, one after the other, die with the reference of the second name stored, and that of
+ * the first one not. The first of them, or the second, is the one that has stored it: what it leads
+ * to stays the body, whoever goes on.
+ */
+static void test_twice(void **state)
+{
+	static const char *const first_fails_at[] = { "p/a", "p/b" };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_LEN(first_fails_at); i++) {
+		struct fx_options o = {
+			.prefix = "p/",
+			.durable = true,
+			.writeback = i % 2,
+			.wrap = failing,
+		};
+		char dir[64];
+
+		fresh_dir(&o, dir);
+		last.key = first_fails_at[i / 2];
+		/* The file itself is the first that comes under its name. */
+		last.after = strcmp(last.key, "p/a") == 0;
+		killed(link_until, &o);
+		last.key = "p/a";
+		last.after = 0;
+		killed(again_until, &o);
+		o.wrap = NULL;
+		third_daemon(&o);
+	}
+}
+
+static void fail_put(struct fx *fx)
+{
+	struct s3c_fault_rule rule = {
+		.op = S3C_STORE_PUT, .kind = S3C_FAULT_FAIL, .result = -ENOSPC, .times = 1
+	};
+
+	assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
+}
+
+/* Tried again it goes on with the body that is there, unless the file has changed since. */
+static void test_body_again(void **state)
+{
+	static const uint8_t id[S3C_FILE_ID_LEN] = "an id of a body";
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_attrs attrs = { .known = true, .mode = 0600 };
+	struct s3c_object *object;
+	struct s3c_info info;
+
+	(void)state;
+	for (unsigned change = 0; change < 3; change++) {
+		cleanup_free uint8_t *data = pattern(LEN, 1);
+		struct fx fx;
+
+		begin(&fx, &o);
+		create_close(&fx, "a", LEN, 1);
+		assert_int_equal(s3c_engine_lookup(fx.engine, NULL, "a", &info), 0);
+		fail_put(&fx);
+		assert_int_equal(s3c_links_store(fx.engine, NULL, "a", "b", id, true), -ENOSPC);
+		s3c_store_fault_clear(fx.store);
+		if (change == 1) {
+			assert_int_equal(s3c_engine_setattr(fx.engine, NULL, "a", NULL,
+							    S3C_SET_MODE, &attrs, &info),
+					 0);
+		} else if (change == 2) {
+			memcpy(data, "other", 5);
+			assert_int_equal(s3c_object_open(fx.engine, NULL, "a", &object), 0);
+			assert_int_equal(s3c_object_write(object, NULL, 0, data, 5, false), 0);
+			assert_int_equal(s3c_object_commit(object, NULL), 0);
+			s3c_object_close(object);
+		}
+		fx_requests(&fx);
+		assert_int_equal(s3c_links_store(fx.engine, NULL, "a", "b", id, true), 0);
+		assert_true(!strstr(fx_requests(&fx), "COPY") == !change);
+		one_file(&fx, data);
+		info_of(&fx, "b", &info);
+		assert_int_equal(info.mode & 07777, change == 1 ? 0600 : 0644);
+		fx_end(&fx);
+	}
+}
+
+/* A link to a stored file that fails leaves nothing of it. */
+static void test_stored(void **state)
+{
+	static const enum s3c_store_opcode ops[] = { S3C_STORE_COPY, S3C_STORE_PUT };
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_info info;
+	uint8_t id[16];
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	create_close(&fx, "a", LEN, 1);
+	for (unsigned step = 0; step < 3; step++) {
+		struct s3c_fault_rule rule = {
+			.op = ops[step > 0],
+			.kind = S3C_FAULT_FAIL,
+			.result = -ENOSPC,
+			.after = step > 1,
+			.times = 1,
+		};
+
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(s3c_engine_link(fx.engine, NULL, "a", "b", id), -ENOSPC);
+		s3c_store_fault_clear(fx.store);
+		path_equal(&fx, "a", data, LEN);
+		info_of(&fx, "a", &info);
+		assert_false(info.linked);
+		assert_int_equal(s3c_engine_revalidate(fx.engine, NULL, "b", &info), -ENOENT);
+	}
+	assert_int_equal(s3c_engine_link(fx.engine, NULL, "a", "b", id), 0);
+	one_file(&fx, data);
+	/* The two names are one file: nothing is to be done. */
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "a", "b", false), 0);
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "a", "b", true), -EEXIST);
+	one_file(&fx, data);
+	assert_int_equal(s3c_engine_link(fx.engine, NULL, "a", "b", id), -EEXIST);
+	assert_int_equal(s3c_engine_link(fx.engine, NULL, "missing", "c", id), -ENOENT);
+	fx_end(&fx);
+}
+
+/* What takes the place of one of several names reads in order before it is stored: the reference
+   that it is to replace has no key to open it with. */
+static void test_replaced(void **state)
+{
+	enum { CHUNKS = 8 };
+	const size_t len = CHUNKS * (size_t)S3C_CHUNK_SIZE;
+	cleanup_free uint8_t *data = pattern(len, 2);
+	struct fx_options o = { .writeback = true };
+	struct s3c_readahead ahead = { 0 };
+	struct s3c_object *object;
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	make_pair(&fx);
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	create_close(&fx, "new", len, 2);
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "new", "a", false), 0);
+	assert_int_equal(s3c_object_open(fx.engine, NULL, "a", &object), 0);
+	for (size_t chunk = 0; chunk < CHUNKS; chunk++) {
+		struct s3c_pages pages;
+
+		assert_int_equal(s3c_object_read(object, NULL, chunk * S3C_CHUNK_SIZE,
+						 S3C_CHUNK_SIZE, &ahead, &pages),
+				 0);
+		s3c_pages_release(fx.engine, &pages);
+	}
+	s3c_object_close(object);
+	path_equal(&fx, "a", data, len);
+	info_of(&fx, "b", &info);
+	assert_int_equal(info.nlink, 1);
+	fx_end(&fx);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_link),   cmocka_unit_test(test_unlink),
+		cmocka_unit_test(test_twice),  cmocka_unit_test(test_body_again),
+		cmocka_unit_test(test_stored), cmocka_unit_test(test_replaced),
+	};
+
+	assert_int_equal(s3c_secret_init(), 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
