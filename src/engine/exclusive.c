@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * excl=open: a name that is made exclusively is in the store, as an empty file, when it is made.
+ * Names that are made exclusively, and are in the store when they are made: links and special
+ * files, and with excl=open files, empty ones.
  *
- * What would else be done at close is done at once: the commit of the new, empty object, which must
- * not exist (If-None-Match). While the object is `claiming`, a commit that meets another machine's
- * file is no conflict whose loser is kept: nothing was written yet, and nobody has the file open.
+ * What would else be done at close is done at once: the commit of the new object, which must not
+ * exist (If-None-Match). While the object is `claiming`, a commit that meets something else under
+ * the name is no conflict whose loser is kept: nobody was told that this one is there. What it
+ * meets may be another machine's, or what an earlier attempt left whose reply was lost: EEXIST for
+ * both.
  */
 #include "engine/pending.h"
 
@@ -60,6 +63,18 @@ static int explain(struct s3c_engine *engine, struct s3c_op *op, const char *pat
 	return s3c_names_lookup(engine, op, path, true, &entry) == 0 ? -EEXIST : result;
 }
 
+int s3c_object_claim(struct s3c_object *object, struct s3c_op *op, const char *path)
+{
+	int r;
+
+	set_claiming(object, true);
+	r = s3c_object_commit(object, op);
+	if (r < 0)
+		give_up(object, path, r);
+	set_claiming(object, false);
+	return r;
+}
+
 int s3c_object_create_excl(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 			   const struct s3c_attrs *attrs, struct s3c_object **ret_object)
 {
@@ -77,11 +92,7 @@ int s3c_object_create_excl(struct s3c_engine *engine, struct s3c_op *op, const c
 		r = s3c_object_create(engine, op, path, attrs, &object);
 	if (r < 0)
 		return r;
-	set_claiming(object, true);
-	r = s3c_object_commit(object, op);
-	if (r < 0)
-		give_up(object, path, r);
-	set_claiming(object, false);
+	r = s3c_object_claim(object, op, path);
 	if (r == 0) {
 		*ret_object = object;
 		return 0;

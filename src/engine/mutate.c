@@ -413,9 +413,8 @@ static int make_whole(struct s3c_engine *engine, struct s3c_op *op, const char *
 	if (*target)
 		r = s3c_object_write(object, op, 0, target, strlen(target), false);
 	if (r == 0)
-		r = s3c_object_commit(object, op);
-	/* One that could not be stored must not appear later. */
-	if (r < 0 && s3c_object_dirty(object) && s3c_object_detach(object, NULL) == 0)
+		r = s3c_object_claim(object, op, path);
+	else if (s3c_object_detach(object, NULL) == 0)
 		s3c_names_drop_local(engine, path);
 	s3c_object_close(object);
 	return r;

@@ -203,6 +203,12 @@ bool s3c_object_attrs_only(struct s3c_object *object, struct s3c_attrs *ret_attr
    goes; s3c_object_discard then. */
 bool s3c_object_is_shut(struct s3c_object *object);
 void s3c_object_discard(struct s3c_object *object);
+/*
+ * The commit of a new object of the caller's, whose name must not exist: -EEXIST when something has
+ * come under it, and no copy of a conflict is kept. What failed is discarded, and taken out of the
+ * store as far as it can be told to be there; the caller closes the object.
+ */
+int s3c_object_claim(struct s3c_object *object, struct s3c_op *op, const char *path);
 /* Has the journal something of it? */
 bool s3c_object_recorded(struct s3c_object *object);
 /* A copy of the frozen object has the attributes of that view. */

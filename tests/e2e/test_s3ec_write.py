@@ -412,11 +412,11 @@ def test_killed_in_an_upload(rgw_store, mount, keyring, tmp_path):
     assert rgw_store.uploads() == []
 
 
-def test_ctl(file_store, mount, keyring):
+def test_ctl(file_store, mount, keyring, tmp_path):
     site = Site(mount, file_store, keyring=keyring.path, format="s3ec-v3")
     write_file(site / "f", b"content")
     site.umount()
-    options = "keyring=" + keyring.path
+    options = "keyring=%s,cache_dir=%s" % (keyring.path, tmp_path / "cache")
     text = run(CTL, "stat", "-o", options, file_store.source, "f").stdout
     assert "V3 of the Amazon S3 Encryption Client" in text and keyring.key_id in text and "cse-key" in text
     assert run(CTL, "cat", "-o", options, file_store.source, "f").stdout == "content"

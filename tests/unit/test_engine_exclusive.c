@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-/* excl=open: a name is in the store when it is made, or it is not made. */
+/* Links, special files, and files with excl=open: a name is in the store when it is made. */
 #include "engine_fixture.h"
 
 #include <stdlib.h>
@@ -116,12 +116,70 @@ static void test_failed(void **state)
 	fx_end(&fx);
 }
 
+static int make(struct fx *fx, const char *path, bool special)
+{
+	const struct s3c_attrs fifo = { .mode = S_IFIFO | 0600 };
+
+	return special ? s3c_engine_mknod(fx->engine, NULL, path, &fifo)
+		       : s3c_engine_symlink(fx->engine, NULL, path, "target", &file_attrs);
+}
+
+/* Something came under the name that was seen to be free, be it what an earlier attempt had sent.
+ */
+static void test_whole_second(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct fx fx;
+
+	(void)state;
+	for (int special = 0; special < 2; special++) {
+		fx_new(&fx, &o);
+		list(&fx, "");
+		hand_file(&fx, "f", "theirs");
+		assert_int_equal(make(&fx, "f", special), -EEXIST);
+		assert_content(&fx, "f", "theirs");
+		assert_string_equal(list(&fx, ""), "f");
+		assert_reads(&fx, "f", "theirs");
+		assert_int_equal(records(&fx), 0);
+		fx_end(&fx);
+	}
+}
+
+static void test_whole_failed(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct fx fx;
+
+	(void)state;
+	for (int special = 0; special < 2; special++) {
+		fx_new(&fx, &o);
+		list(&fx, "");
+		/* Seen to be ours, and taken away. */
+		fault(&fx, S3C_STORE_PUT, S3C_FAULT_LOST, 1);
+		fault(&fx, S3C_STORE_GET, S3C_FAULT_FAIL, 1);
+		assert_int_equal(make(&fx, "a", special), -EIO);
+		assert_false(hand_exists(&fx, "a"));
+		assert_string_equal(list(&fx, ""), "");
+		/* Nobody can tell: it is there, as who asks again is told. */
+		fault(&fx, S3C_STORE_PUT, S3C_FAULT_LOST, 1);
+		fault(&fx, S3C_STORE_GET, S3C_FAULT_FAIL, 2);
+		fault(&fx, S3C_STORE_HEAD, S3C_FAULT_FAIL, 2);
+		assert_int_equal(make(&fx, "a", special), -EIO);
+		s3c_store_fault_clear(fx.store);
+		assert_int_equal(make(&fx, "a", special), -EEXIST);
+		assert_string_equal(list(&fx, ""), "a");
+		assert_int_equal(make(&fx, "b", special), 0);
+		assert_int_equal(records(&fx), 0);
+		fx_end(&fx);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_made_at_open),
-		cmocka_unit_test(test_second),
-		cmocka_unit_test(test_failed),
+		cmocka_unit_test(test_made_at_open), cmocka_unit_test(test_second),
+		cmocka_unit_test(test_failed),       cmocka_unit_test(test_whole_second),
+		cmocka_unit_test(test_whole_failed),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
