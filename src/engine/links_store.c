@@ -11,6 +11,10 @@
  *	unlink		the reference goes; count - 1
  *
  * So the count is never too low after a crash, and a body without a name is all that can be left.
+ *
+ * A request whose reply was lost may have its effect yet. A body goes only when none of a reference
+ * to it can: the name would have lost its content, the first name that of the file. What stays in
+ * vain is swept later.
  */
 #include "engine/links.h"
 
@@ -35,6 +39,7 @@ struct reference {
 	const struct s3c_attrs *attrs;    /* of which the type counts */
 	const struct s3c_entry *replaces; /* NULL: nothing may be there */
 	struct s3c_entry *entry;          /* when it is written */
+	bool unsure;                      /* it may be there, or come yet, all the same */
 };
 
 static void reference_header(struct s3c_engine *engine, const struct reference *ref,
@@ -76,18 +81,35 @@ static int look_before(struct s3c_engine *engine, const struct reference *ref, c
 	return s3c_etag_equal(reply.stat.version.etag, ref->replaces->version.etag) ? 0 : -ESTALE;
 }
 
-static bool is_ours(struct s3c_engine *engine, const char *key, const struct s3c_header *header,
-		    struct s3c_version *ret_version)
+/* Is what stands there what was sent? Negative: nobody can tell. */
+static int is_ours(struct s3c_engine *engine, const char *key, const struct s3c_header *header,
+		   struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_header struct s3c_header found = { 0 };
+	int r = s3c_key_head(engine, key, &reply);
 
-	if (s3c_key_head(engine, key, &reply) < 0 ||
-	    s3c_header_of(engine, key, &reply.stat, &found) < 0 ||
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (s3c_header_of(engine, key, &reply.stat, &found) < 0 ||
 	    memcmp(found.op_id, header->op_id, S3C_OP_ID_LEN) != 0)
-		return false;
+		return 0;
 	*ret_version = reply.stat.version;
-	return true;
+	return 1;
+}
+
+/* What a PUT that was refused, or whose reply was lost, has come to. */
+static int put_resolve(struct s3c_engine *engine, struct reference *ref, const char *key,
+		       const struct s3c_header *header, int result, struct s3c_version *ret_version)
+{
+	bool lost = s3c_result_lost(result);
+	int r;
+
+	if (!lost && result != -EEXIST && result != -ESTALE)
+		return result;
+	r = is_ours(engine, key, header, ret_version);
+	ref->unsure = r < 0 || (lost && !r);
+	return r > 0 ? 0 : result;
 }
 
 /* -EEXIST, -ESTALE: something else is there; not logged. */
@@ -123,9 +145,8 @@ static int put(struct s3c_engine *engine, struct reference *ref, const char *key
 		return r;
 	r = s3c_request(engine, &rq, NULL, &reply);
 	version = reply.stat.version;
-	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
-	    is_ours(engine, key, header, &version))
-		r = 0;
+	if (r < 0)
+		r = put_resolve(engine, ref, key, header, r, &version);
 	if (r == -EEXIST || r == -ESTALE || r == -ENOENT)
 		return ref->replaces ? -ESTALE : -EEXIST;
 	if (r < 0)
@@ -387,8 +408,12 @@ static int link_source(struct linking *ln)
 			delete_entry(ln->engine, second.entry);
 	}
 	/* Of a file that is a pair the next attempt goes on with what is there. */
-	if (r < 0 && !ln->again)
+	if (r < 0 && !ln->again && !first.unsure && !second.unsure)
 		delete_entry(ln->engine, ln->body);
+	if (first.unsure)
+		s3c_names_invalidate(ln->engine, ln->from, false);
+	if (second.unsure)
+		s3c_names_invalidate(ln->engine, ln->to, false);
 	if (r == 0)
 		publish(ln, &first, &second);
 	s3c_entry_put(first.entry);
@@ -469,10 +494,12 @@ int s3c_links_add(struct s3c_engine *engine, struct s3c_op *op, const char *to,
 	if (r < 0)
 		return r;
 	r = reference_put(engine, &ref);
-	if (r < 0) {
+	if (ref.unsure)
+		s3c_names_invalidate(engine, to, false);
+	else if (r < 0)
 		s3c_links_lost_name(engine, id);
+	if (r < 0)
 		return r;
-	}
 	s3c_names_set(engine, ref.entry);
 	s3c_entry_put(ref.entry);
 	return 0;

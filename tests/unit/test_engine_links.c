@@ -337,6 +337,65 @@ static void test_stored(void **state)
 	fx_end(&fx);
 }
 
+/* Nobody knows whether a reference came to be, or will: the body that it refers to stays. */
+static void test_unsure(void **state)
+{
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	const struct s3c_fault_rule blind = { .op = S3C_STORE_HEAD,
+					      .kind = S3C_FAULT_FAIL,
+					      .result = -ECONNRESET };
+	struct s3c_info a, b;
+	uint8_t id[16];
+
+	(void)state;
+	for (unsigned step = 0; step < 2; step++) {
+		const struct s3c_fault_rule rule = {
+			.op = S3C_STORE_PUT,
+			.kind = S3C_FAULT_LOST,
+			.result = -ECONNRESET,
+			.after = step,
+			.times = 1,
+		};
+		struct fx fx;
+
+		begin(&fx, &o);
+		create_close(&fx, "a", LEN, 1);
+		info_of(&fx, "a", &a);
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &blind), 0);
+		assert_int_equal(s3c_engine_link(fx.engine, NULL, "a", "b", id), -EIO);
+		s3c_store_fault_clear(fx.store);
+		path_equal(&fx, "a", data, LEN);
+		info_of(&fx, "a", &a);
+		assert_int_equal(a.linked, step);
+		if (step) {
+			assert_int_equal(s3c_engine_lookup(fx.engine, NULL, "b", &b), -ENOENT);
+		} else {
+			path_equal(&fx, "b", data, LEN);
+			assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "b"), 0);
+		}
+		assert_int_equal(s3c_engine_link(fx.engine, NULL, "a", "b", id), 0);
+		path_equal(&fx, "a", data, LEN);
+		path_equal(&fx, "b", data, LEN);
+		/* Of one with several names: the count is not taken back. */
+		assert_int_equal(s3c_store_fault_add(
+					 fx.store, &(struct s3c_fault_rule){ .op = S3C_STORE_PUT,
+									     .kind = S3C_FAULT_LOST,
+									     .result = -ECONNRESET,
+									     .times = 1 }),
+				 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &blind), 0);
+		info_of(&fx, "b", &b);
+		assert_int_equal(s3c_engine_link(fx.engine, NULL, "b", "c", id), -EIO);
+		s3c_store_fault_clear(fx.store);
+		path_equal(&fx, "c", data, LEN);
+		info_of(&fx, "c", &a);
+		assert_int_equal(a.nlink, b.nlink + 1);
+		fx_end(&fx);
+	}
+}
+
 /* What takes the place of one of several names reads in order before it is stored: the reference
    that it is to replace has no key to open it with. */
 static void test_replaced(void **state)
@@ -375,9 +434,10 @@ static void test_replaced(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_link),   cmocka_unit_test(test_unlink),
-		cmocka_unit_test(test_twice),  cmocka_unit_test(test_body_again),
-		cmocka_unit_test(test_stored), cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_link),     cmocka_unit_test(test_unlink),
+		cmocka_unit_test(test_twice),    cmocka_unit_test(test_body_again),
+		cmocka_unit_test(test_stored),   cmocka_unit_test(test_unsure),
+		cmocka_unit_test(test_replaced),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
