@@ -16,6 +16,7 @@ unit_tests = \
 	tests/unit/test_crypto \
 	tests/unit/test_engine_attempts \
 	tests/unit/test_engine_cached \
+	tests/unit/test_engine_clone \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
 	tests/unit/test_engine_exclusive \
@@ -212,6 +213,7 @@ EXTRA_DIST += \
 	tests/e2e/test_budget.py \
 	tests/e2e/test_cache.py \
 	tests/e2e/test_containers.py \
+	tests/e2e/test_copy.py \
 	tests/e2e/test_contract.py \
 	tests/e2e/test_crash.py \
 	tests/e2e/test_credentials.py \

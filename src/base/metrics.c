@@ -14,11 +14,12 @@
 
 /* Of requests of the kernel, as fuse/ calls them. */
 static const char *const operations[] = {
-	"lookup",   "getattr",  "setattr",   "truncate",    "readlink",  "mknod",
-	"mkdir",    "unlink",   "rmdir",     "symlink",     "rename",    "link",
-	"open",     "create",   "read",      "write",       "flush",     "fsync",
-	"release",  "opendir",  "readdir",   "fsyncdir",    "fallocate", "lseek",
-	"getxattr", "setxattr", "listxattr", "removexattr", "other",     NULL
+	"lookup",   "getattr",  "setattr",   "truncate",    "readlink",        "mknod",
+	"mkdir",    "unlink",   "rmdir",     "symlink",     "rename",          "link",
+	"open",     "create",   "read",      "write",       "flush",           "fsync",
+	"release",  "opendir",  "readdir",   "fsyncdir",    "fallocate",       "lseek",
+	"getxattr", "setxattr", "listxattr", "removexattr", "copy_file_range", "other",
+	NULL
 };
 /* In the order of enum s3c_store_opcode; a test compares. */
 static const char *const store_operations[] = { "get",

@@ -114,17 +114,13 @@ int s3c_commit_header(struct s3c_commit *c, enum s3c_layout layout, bool keep)
 
 int s3c_commit_meta(struct s3c_commit *c, struct s3c_meta *ret_meta)
 {
-	char op[2 * S3C_OP_ID_LEN + 1];
 	struct s3c_meta meta = { 0 };
 	const struct s3c_extra *extra = c->entry ? c->entry->extra : NULL;
 	int r = s3c_header_to_meta(c->object->engine, &c->header, extra, c->target->path,
 				   c->target->key, &meta);
 
-	/* A sealed header has it inside. */
-	if (r == 0 && !c->sealed) {
-		s3c_hex_encode(c->header.op_id, S3C_OP_ID_LEN, op);
-		r = s3c_meta_set(&meta, S3C_OP_META, op);
-	}
+	if (r == 0)
+		r = s3c_op_id_set(&c->header, &meta);
 	if (r < 0)
 		s3c_meta_free(&meta);
 	else
@@ -200,7 +196,7 @@ int s3c_commit_attempt(struct s3c_commit *c)
 		attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
 	*attempt = (struct s3c_attempt){
 		.size = c->size,
-		.visible = c->size,
+		.visible = S3C_MIN(c->size, object->size), /* a clone: nothing of it */
 		.seq = c->seq,
 		.used = true,
 	};
@@ -227,7 +223,6 @@ static int look(struct s3c_commit *c, struct s3c_entry **ret_entry,
 		.suffix = S3C_TAIL_LEN,
 		.sink = s3c_store_buf_sink(&tail),
 	};
-	const char *op;
 	int r;
 
 	s3c_buf_init(&tail, S3C_TAIL_LEN);
@@ -241,11 +236,7 @@ static int look(struct s3c_commit *c, struct s3c_entry **ret_entry,
 		return -ENOENT;
 	if (r < 0)
 		return r;
-	memcpy(ret_op, (*ret_entry)->header.op_id, S3C_OP_ID_LEN);
-	op = s3c_meta_get(&reply.stat.meta, S3C_OP_META);
-	if ((*ret_entry)->header.layout == S3C_LAYOUT_PLAIN &&
-	    (!op || s3c_hex_decode(op, ret_op, S3C_OP_ID_LEN) < 0))
-		memset(ret_op, 0, S3C_OP_ID_LEN);
+	s3c_op_id_of(&(*ret_entry)->header, &reply.stat.meta, ret_op);
 	return 0;
 }
 

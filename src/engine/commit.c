@@ -31,7 +31,7 @@
 #define RETRY_NS (30 * S3C_NSEC_PER_SEC)
 #define RETRY_MAX_NS (60 * S3C_NSEC_PER_SEC)
 
-static int commit_snapshot(struct s3c_commit *c)
+int s3c_commit_snapshot(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
 	int r;
@@ -54,7 +54,7 @@ static int commit_snapshot(struct s3c_commit *c)
 	return r;
 }
 
-static void commit_clear(struct s3c_commit *c)
+void s3c_commit_clear(struct s3c_commit *c)
 {
 	s3c_entry_put(c->base);
 	s3c_entry_put(c->entry);
@@ -119,7 +119,7 @@ static int commit_try(struct s3c_commit *c)
 	if (r == 0 && lacks_extra(object))
 		r = s3c_object_refresh(object, NULL);
 	if (r == 0)
-		r = commit_snapshot(c);
+		r = s3c_commit_snapshot(c);
 	if (r == 0 && object->upload && c->content && c->size <= S3C_SEGMENT_SIZE)
 		r = s3c_stream_abort(object, NULL);
 	s3c_mutex_unlock(lock);
@@ -159,6 +159,8 @@ static struct s3c_crypt *new_crypt(struct s3c_commit *c)
 {
 	struct s3c_crypt *crypt = NULL;
 
+	if (c->cloned)
+		return c->crypt ? s3c_crypt_ref(c->crypt) : NULL;
 	if (c->content && c->body) {
 		s3c_crypt_new_whole(c->header.layout, c->entry->s3ec, &c->body, &crypt);
 		return crypt;
@@ -170,7 +172,19 @@ static struct s3c_crypt *new_crypt(struct s3c_commit *c)
 	return crypt;
 }
 
-static void commit_succeed(struct s3c_commit *c)
+/* The view has what was sent; of a clone only where nobody wrote to it meanwhile. Lock held. */
+static void commit_show(struct s3c_commit *c)
+{
+	struct s3c_object *object = c->object;
+
+	object->base_visible = c->size;
+	if (c->cloned && object->content_seq == c->content_seq)
+		object->size = c->size;
+	else if (c->cloned)
+		object->base_visible = 0;
+}
+
+void s3c_commit_succeed(struct s3c_commit *c)
 {
 	struct s3c_object *object = c->object;
 	struct s3c_engine *engine = object->engine;
@@ -193,7 +207,7 @@ static void commit_succeed(struct s3c_commit *c)
 		object->crypt = crypt;
 	}
 	if (c->content) {
-		object->base_visible = c->size;
+		commit_show(c);
 		s3c_sent_end(object, 0, UINT64_MAX, true);
 		object->content_clean = c->content_seq;
 		object->stream_off = false;
@@ -222,8 +236,8 @@ static int commit_do(struct s3c_object *object)
 		if (r == 0)
 			r = s3c_epochs_confirm(object->engine, &c.header);
 		if (r == 0)
-			commit_succeed(&c);
-		commit_clear(&c);
+			s3c_commit_succeed(&c);
+		s3c_commit_clear(&c);
 		if (r < 0) {
 			s3c_mutex_lock(&object->engine->lock);
 			if (!object->upload)

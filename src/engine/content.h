@@ -11,6 +11,7 @@
  *	durable.c what the journal keeps of objects      recover.c taking it up again
  *	sync.c    what close and fsync wait for
  *	commit.c  when and how the store is brought up to date; one PUT; metadata alone
+ *	clone.c   content that the store copies from another object
  *	exclusive.c names that are in the store when they are made
  *	upload.c  multipart uploads, streams             plan.c    which parts an upload has
  *	whole.c   commits in the formats of other clients
@@ -63,7 +64,6 @@
 #define S3C_PIN_MAX 17 /* chunks that 1 MiB can touch */
 #define S3C_BATCH 16u  /* chunks that are opened, sealed or pinned at a time */
 #define S3C_STALE_TRIES 3u
-#define S3C_OP_META "s3cryptfs-op"
 
 enum s3c_chunk_state {
 	S3C_CHUNK_ABSENT,
@@ -179,6 +179,10 @@ struct s3c_object {
 	bool localizing; /* detach brings what base has */
 	bool renewing;   /* the next commit writes all of its content anew: renew.c */
 	bool claiming;   /* the name is being made exclusively: exclusive.c */
+	/* A copy of this version (with a reference; NULL: none) of which not all shows, as it was
+	   then: clone.c. */
+	struct s3c_entry *clone_of;
+	uint64_t clone_seq, clone_content_seq;
 	struct s3c_job commit_job;
 	uint64_t snap_seq; /* of the running or last commit */
 	uint64_t commits_begun, commits_ended;
@@ -411,7 +415,9 @@ struct s3c_commit {
 	bool renewing;
 	struct s3c_attrs attrs;
 	struct s3c_entry *base;
-	struct s3c_crypt *crypt; /* of base; there when base_visible */
+	/* Of base; there when base_visible. Of a clone: of the new version, or NULL. */
+	struct s3c_crypt *crypt;
+	bool cloned; /* the content is another object's, copied by the store: clone.c */
 	struct s3c_target *target;
 	bool sealed;
 	/* The new version. */
@@ -423,6 +429,11 @@ struct s3c_commit {
 	struct s3c_s3ec_body *body; /* likewise, of a format of one message; NULL: not known */
 	struct s3c_entry *entry;    /* made before anything is sent, filled at the end */
 };
+/* The view as it is. Lock held. */
+int s3c_commit_snapshot(struct s3c_commit *c);
+void s3c_commit_clear(struct s3c_commit *c);
+/* The store has confirmed header, version, stored. */
+void s3c_commit_succeed(struct s3c_commit *c);
 /* A commit that is given up waiting for at op's deadline; it goes on. Lock not held. */
 int s3c_object_commit_within(struct s3c_object *object, struct s3c_op *op);
 

@@ -418,10 +418,13 @@ static bool is_ours(struct copying *c, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_header struct s3c_header header = { 0 };
+	uint8_t op[S3C_OP_ID_LEN];
 
 	if (head(c, c->copy->to, c->to_key, &reply) < 0 ||
-	    s3c_header_of(c->engine, c->copy->to, &reply.stat, &header) < 0 ||
-	    memcmp(header.op_id, c->copy->header.op_id, S3C_OP_ID_LEN) != 0)
+	    s3c_header_of(c->engine, c->copy->to, &reply.stat, &header) < 0)
+		return false;
+	s3c_op_id_of(&header, &reply.stat.meta, op);
+	if (memcmp(op, c->copy->header.op_id, S3C_OP_ID_LEN) != 0)
 		return false;
 	*ret_version = reply.stat.version;
 	return true;
@@ -605,6 +608,9 @@ static int prepare(struct copying *c)
 				       &c->meta);
 	if (r == 0)
 		r = keep_extra(c);
+	/* Of others the id that the source has stays: what has it has been seen already. */
+	if (r == 0 && copy->op_given)
+		r = s3c_op_id_set(&copy->header, &c->meta);
 	return r;
 }
 

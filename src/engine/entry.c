@@ -637,6 +637,27 @@ bool s3c_entry_same_content(const struct s3c_entry *a, const struct s3c_entry *b
 	       memcmp(a->header.content_id, b->header.content_id, S3C_CONTENT_ID_LEN) == 0;
 }
 
+void s3c_op_id_of(const struct s3c_header *header, const struct s3c_meta *meta,
+		  uint8_t ret_op[static S3C_OP_ID_LEN])
+{
+	const char *op = s3c_meta_get(meta, S3C_OP_META);
+
+	memcpy(ret_op, header->op_id, S3C_OP_ID_LEN);
+	if (header->layout == S3C_LAYOUT_PLAIN &&
+	    (!op || s3c_hex_decode(op, ret_op, S3C_OP_ID_LEN) < 0))
+		memset(ret_op, 0, S3C_OP_ID_LEN);
+}
+
+int s3c_op_id_set(const struct s3c_header *header, struct s3c_meta *meta)
+{
+	char op[2 * S3C_OP_ID_LEN + 1];
+
+	if (header->layout != S3C_LAYOUT_PLAIN)
+		return 0;
+	s3c_hex_encode(header->op_id, S3C_OP_ID_LEN, op);
+	return s3c_meta_set(meta, S3C_OP_META, op);
+}
+
 uint64_t s3c_next_generation(struct s3c_engine *engine, const char *key, uint64_t seen)
 {
 	struct s3c_journal *journal = engine->config.journal;

@@ -5,6 +5,7 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/attrs.c \
 	src/engine/body.c \
 	src/engine/cached.c \
+	src/engine/clone.c \
 	src/engine/commit.c \
 	src/engine/content.h \
 	src/engine/copy.c \

@@ -452,6 +452,14 @@ uint64_t s3c_next_generation(struct s3c_engine *engine, const char *key, uint64_
 void s3c_note_generation(struct s3c_engine *engine, const char *key,
 			 const struct s3c_header *header, bool deleted);
 
+/* The id of the operation that wrote an object: of a plain one in an item of its own, if anywhere
+   (zeros: not told); a sealed header has it inside. */
+#define S3C_OP_META "s3cryptfs-op"
+void s3c_op_id_of(const struct s3c_header *header, const struct s3c_meta *meta,
+		  uint8_t ret_op[static S3C_OP_ID_LEN]);
+/* Puts it where that looks; -ENOMEM. */
+int s3c_op_id_set(const struct s3c_header *header, struct s3c_meta *meta);
+
 /* copy.c */
 struct s3c_copy {
 	const char *from, *to;            /* full keys; may be the same */

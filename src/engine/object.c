@@ -48,6 +48,7 @@ static void object_free(struct s3c_object *object)
 	LIST_REMOVE(object, all);
 	s3c_entry_put(object->base);
 	s3c_entry_put(object->detached_base);
+	s3c_entry_put(object->clone_of);
 	s3c_entry_put(object->saved.base);
 	s3c_entry_put(object->refused);
 	s3c_crypt_put(object->crypt);

@@ -390,6 +390,19 @@ int s3c_fs_fallocate(struct s3c_file *file, struct s3c_op *op, unsigned mode, ui
 	return r;
 }
 
+int s3c_fs_copy(struct s3c_file *from, uint64_t from_offset, struct s3c_file *to,
+		uint64_t to_offset, struct s3c_op *op, uint64_t len, uint64_t *ret_done)
+{
+	int r;
+
+	if (from_offset != to_offset)
+		return -EOPNOTSUPP;
+	r = s3c_object_clone(to->object, from->object, op, to_offset, len, ret_done);
+	if (r == 0)
+		__atomic_store_n(&to->touched, true, __ATOMIC_RELAXED);
+	return r;
+}
+
 int s3c_fs_seek(struct s3c_file *file, struct s3c_op *op, uint64_t offset, bool data,
 		uint64_t *ret_offset)
 {

@@ -137,6 +137,9 @@ int s3c_fs_write(struct s3c_file *file, struct s3c_op *op, uint64_t offset, cons
 #define S3C_FS_ZERO_RANGE 4u
 int s3c_fs_fallocate(struct s3c_file *file, struct s3c_op *op, unsigned mode, uint64_t offset,
 		     uint64_t len);
+/* copy_file_range: as s3c_object_clone. */
+int s3c_fs_copy(struct s3c_file *from, uint64_t from_offset, struct s3c_file *to,
+		uint64_t to_offset, struct s3c_op *op, uint64_t len, uint64_t *ret_done);
 /* SEEK_DATA (data) and SEEK_HOLE. */
 int s3c_fs_seek(struct s3c_file *file, struct s3c_op *op, uint64_t offset, bool data,
 		uint64_t *ret_offset);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
- * What an audit log is told: changes of names, attributes and sizes (and holes), opens, and the
- * first read of each open. Writes are not told one by one: an open for writing was.
+ * What an audit log is told: changes of names, attributes and sizes (and holes), opens, the first
+ * read of each open, and copies by the store, as reads of the source. Writes are not told one by
+ * one: an open for writing was.
  *
  * The path is that of the inode when the call ends; what the kernel refuses by itself
  * (default_permissions) never comes here.
@@ -19,11 +20,14 @@ static const struct {
 	const char *name;
 	bool key;
 } told[] = {
-	{ "open", true },      { "create", true },    { "read", true },
-	{ "unlink", false },   { "rename", false },   { "mkdir", false },
-	{ "rmdir", false },    { "mknod", false },    { "symlink", false },
-	{ "link", false },     { "setattr", false },  { "truncate", true },
-	{ "fallocate", true }, { "setxattr", false }, { "removexattr", false },
+	{ "open", true },         { "create", true },
+	{ "read", true },         { "unlink", false },
+	{ "rename", false },      { "mkdir", false },
+	{ "rmdir", false },       { "mknod", false },
+	{ "symlink", false },     { "link", false },
+	{ "setattr", false },     { "truncate", true },
+	{ "fallocate", true },    { "setxattr", false },
+	{ "removexattr", false }, { "copy_file_range", true },
 };
 
 static bool is_told(const char *name, bool *ret_key)
@@ -66,15 +70,18 @@ void s3c_call_audit(struct s3c_call *call, int r)
 		.pid = call->pid,
 		.path = path,
 	};
-	bool wants_key;
+	bool copy = !strcmp(call->type->name, "copy_file_range"), wants_key;
 
 	if (!is_told(call->type->name, &wants_key))
 		return;
 	if (!strcmp(call->type->name, "read") && !s3c_fs_file_first_read(call->file))
 		return;
+	/* Then it is read and written. */
+	if (copy && r == -EOPNOTSUPP)
+		return;
 	if (s3c_fs_path_of(fuse->fs, call->ino, name_in_path(call), path) < 0)
 		strcpy(path, "?");
-	if (!strcmp(call->type->name, "rename"))
+	if (!strcmp(call->type->name, "rename") || copy)
 		event.to = s3c_fs_path_of(fuse->fs, call->ino2, call->name2, to) == 0 ? to : "?";
 	if (!strcmp(call->type->name, "open") || !strcmp(call->type->name, "create"))
 		event.access = access_of(call->flags);

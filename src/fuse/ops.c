@@ -236,6 +236,7 @@ const struct fuse_lowlevel_ops s3c_fuse_ops = {
 	.flush = s3c_op_flush,
 	.fsync = s3c_op_fsync,
 	.fallocate = s3c_op_fallocate,
+	.copy_file_range = s3c_op_copy_file_range,
 	.lseek = s3c_op_lseek,
 	.release = s3c_op_release,
 	.opendir = s3c_op_opendir,

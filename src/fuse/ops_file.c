@@ -218,6 +218,48 @@ void s3c_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, of
 	s3c_call_start(&call);
 }
 
+static int run_copy(struct s3c_call *call, struct s3c_op *op)
+{
+	int r = call->caller.drop_privs ? s3c_fs_drop_privs(call->file, op) : 0;
+
+	return r < 0 ? r
+		     : s3c_fs_copy(call->from_file, call->from_offset, call->file, call->offset, op,
+				   call->length, &call->length);
+}
+
+static void answer_copy(struct s3c_call *call)
+{
+	fuse_reply_write(call->req, call->length);
+}
+
+/* At EOPNOTSUPP the kernel reads and writes. */
+void s3c_op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+			    struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_offset,
+			    struct fuse_file_info *to_fi, size_t len, int flags)
+{
+	static const struct s3c_call_type type = {
+		.name = "copy_file_range",
+		.run = run_copy,
+		.store = true,
+		.answer = answer_copy,
+		.data = true,
+	};
+	struct s3c_call call;
+
+	if (flags) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	s3c_call_init(&call, req, &type, from);
+	call.ino2 = to;
+	call.from_file = file_of(from_fi);
+	call.from_offset = (uint64_t)from_offset;
+	call.file = file_of(to_fi);
+	call.offset = (uint64_t)to_offset;
+	call.length = len;
+	s3c_call_start(&call);
+}
+
 static int run_lseek(struct s3c_call *call, struct s3c_op *op)
 {
 	return s3c_fs_seek(call->file, op, call->offset, call->flags == SEEK_DATA, &call->length);

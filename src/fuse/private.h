@@ -88,7 +88,7 @@ struct s3c_call {
 	const void *data; /* write, setxattr: size bytes; removexattr: NULL */
 	void *owned_data; /* the buffer that data points into, when it is ours */
 	size_t size;
-	uint64_t offset, length; /* length: of fallocate; what lseek answers */
+	uint64_t offset, length; /* length: of fallocate, copy_file_range; what lseek answers */
 	mode_t mode;
 	dev_t rdev;
 	int flags; /* open, create: of open(2); rename: of renameat2(2); setxattr: of it */
@@ -96,7 +96,8 @@ struct s3c_call {
 	pid_t pid;
 	struct s3c_fs_caller caller;
 	struct s3c_fs_change change;
-	struct s3c_file *file;
+	struct s3c_file *file, *from_file; /* from_*: of copy_file_range */
+	uint64_t from_offset;
 	struct s3c_dir *dir;
 
 	union {
@@ -154,6 +155,9 @@ void s3c_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		 struct fuse_file_info *fi);
 void s3c_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 		  struct fuse_file_info *fi);
+void s3c_op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+			    struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_offset,
+			    struct fuse_file_info *to_fi, size_t len, int flags);
 void s3c_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 		      struct fuse_file_info *fi);
 void s3c_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,

@@ -17,7 +17,7 @@ struct s3c_fuse_audit {
 	gid_t gid;
 	pid_t pid;
 	const char *path;   /* relative to the mount; "" is its root */
-	const char *to;     /* rename: the new path; else NULL */
+	const char *to;     /* rename: the new path; copy_file_range: the copy; else NULL */
 	const char *access; /* open, create: "read", "write", "read-write"; else NULL */
 	const char *key_id; /* of what wraps the file's data key; NULL: none, or not known here */
 };

@@ -419,6 +419,20 @@ int s3c_object_zero(struct s3c_object *o, struct s3c_op *op, uint64_t offset, ui
 	return 0;
 }
 
+int s3c_object_clone(struct s3c_object *to, struct s3c_object *from, struct s3c_op *op,
+		     uint64_t offset, uint64_t len, uint64_t *ret_done)
+{
+	(void)op;
+	if (offset || len < from->len || to->len)
+		return -EOPNOTSUPP;
+	s3c_mutex_lock(&fake.lock);
+	fake_resize(to, from->len);
+	memcpy(to->data, from->data, from->len);
+	*ret_done = from->len;
+	s3c_mutex_unlock(&fake.lock);
+	return 0;
+}
+
 /* Zeros are holes. */
 int s3c_object_seek(struct s3c_object *o, struct s3c_op *op, uint64_t offset, bool data,
 		    uint64_t *ret_offset)
