@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-/* Making room for dirty chunks, and trying again what could not be stored. */
+/* Making room for dirty chunks, giving memory back, and trying again what could not be stored. */
 #include "engine/content.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -12,6 +13,7 @@
 
 #define RETRY_TICK_S 5.0
 #define WRITEBACK_TICK_S 0.5
+#define GIVE_BACK_NS (30 * S3C_NSEC_PER_SEC)
 
 static struct s3c_page *oldest(struct s3c_memory *mem)
 {
@@ -237,10 +239,30 @@ static double tick(const struct s3c_objects *objects)
 	return RETRY_TICK_S;
 }
 
+/*
+ * Requests of every size by tens of threads leave free pages between what lives longer, in an arena
+ * for each few threads, and glibc gives back what is at the end of one alone: in hours that is a
+ * multiple of what is in use.
+ */
+static void give_back(int64_t *given_ns)
+{
+#ifdef __GLIBC__
+	int64_t now = s3c_clock_monotonic_ns();
+
+	if (now - *given_ns < GIVE_BACK_NS)
+		return;
+	malloc_trim(0);
+	*given_ns = now;
+#else
+	(void)given_ns;
+#endif
+}
+
 static void *retrier(void *arg)
 {
 	struct s3c_objects *objects = arg;
 	struct s3c_mutex *lock = &objects->engine->lock;
+	int64_t given_ns = 0;
 
 	s3c_mutex_lock(lock);
 	while (!objects->retrier_ends) {
@@ -259,6 +281,9 @@ static void *retrier(void *arg)
 			s3c_spill_shrink_end(objects->spill);
 			s3c_waitq_wake_all(&objects->mem.dirty_wait);
 		}
+		s3c_mutex_unlock(lock);
+		give_back(&given_ns);
+		s3c_mutex_lock(lock);
 	}
 	s3c_mutex_unlock(lock);
 	return NULL;
