@@ -12,7 +12,7 @@
 
 #include "base/util.h"
 
-#define ANSWER_MAX (1u << 20)
+#define ANSWER_MAX (64u << 20) /* bytes; a daemon sends far less */
 
 /* A call that waits for a daemon that hangs ends with its process only. */
 static void find_and_tell(const char *mountpoint, int fd, char *path, size_t size)
@@ -59,15 +59,17 @@ int s3c_control_find_within(const char *mountpoint, unsigned seconds, char *ret_
 	return r;
 }
 
-int s3c_control_ask(int fd, const json_t *request, struct s3c_progress *progress,
-		    json_t **ret_answer)
+int s3c_control_ask(int fd, const json_t *request, int64_t deadline_ns,
+		    struct s3c_progress *progress, json_t **ret_answer)
 {
 	struct s3c_control_lines lines = { .fd = fd, .buf = { .max = ANSWER_MAX } };
 	json_t *answer = NULL;
-	int r = request ? s3c_control_send(fd, request, INT64_MAX) : -ENOMEM;
+	int r = request ? s3c_control_send(fd, request, deadline_ns) : -ENOMEM;
 
+	if (r == -EPIPE) /* who is refused is told so, and not listened to */
+		r = 0;
 	while (r == 0) {
-		r = s3c_control_receive(&lines, INT64_MAX, &answer);
+		r = s3c_control_receive(&lines, deadline_ns, &answer);
 		if (r < 0 || !json_is_true(json_object_get(answer, "progress")))
 			break;
 		if (progress)

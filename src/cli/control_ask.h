@@ -11,8 +11,8 @@ int s3c_control_find_within(const char *mountpoint, unsigned seconds, char *ret_
 
 /*
  * One question and its answer, whatever that says, to be released with json_decref; lines of
- * progress before it are shown where progress is not NULL. A busy daemon may take its time. -EPIPE:
- * it has ended.
+ * progress before it are shown where progress is not NULL. A busy daemon may take its time:
+ * deadline_ns, monotonic, or INT64_MAX. -EPIPE: it has ended; -ETIMEDOUT.
  */
-int s3c_control_ask(int fd, const json_t *request, struct s3c_progress *progress,
-		    json_t **ret_answer);
+int s3c_control_ask(int fd, const json_t *request, int64_t deadline_ns,
+		    struct s3c_progress *progress, json_t **ret_answer);

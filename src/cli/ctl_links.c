@@ -4,11 +4,11 @@
 #include "cli/ctl.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "cli/access.h"
 #include "cli/cli.h"
+#include "cli/ctl_rekey.h"
 #include "engine/sweep.h"
 
 static void tell(void *arg, const char *key, const char *what)
@@ -16,28 +16,6 @@ static void tell(void *arg, const char *key, const char *what)
 	(void)arg;
 	s3c_ctl_print_name(key);
 	printf(": %s\n", what);
-}
-
-static int open_store(struct s3c_ctl *ctl, struct s3c_access *access, struct s3c_err *err)
-{
-	int r;
-
-	signal(SIGPIPE, SIG_IGN);
-	if (ctl->options.read_only)
-		return s3c_err_set(err, -EINVAL, "this changes the store: leave out ro");
-	s3c_access_init(access, &ctl->options, &ctl->source, false);
-	access->beside = true;
-	access->existing = true;
-	r = s3c_access_keys(access, err);
-	if (r == 0)
-		r = s3c_access_store(access, false, err);
-	if (r == 0)
-		r = s3c_access_state(access, err);
-	if (r == 0)
-		r = s3c_access_probe(access, err);
-	if (r == 0)
-		r = s3c_access_volume(access, false, err);
-	return r < 0 ? r : s3c_access_engine(access, err);
 }
 
 static void print_counts(const struct s3c_sweep_counts *c, bool dry_run)
@@ -65,7 +43,7 @@ int s3c_ctl_links(struct s3c_ctl *ctl)
 	};
 	struct s3c_sweep_counts counts = { 0 };
 	struct s3c_err err = { 0 };
-	int r = open_store(ctl, &access, &err);
+	int r = s3c_ctl_open_beside(ctl, &ctl->source, &access, &err);
 
 	if (r == 0) {
 		r = s3c_engine_sweep_links(access.engine, NULL, &request, &counts);

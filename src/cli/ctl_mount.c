@@ -17,27 +17,13 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
-#include "cli/control_wire.h"
+#include "cli/control_ask.h"
 #include "cli/ctl_mount.h"
 #include "cli/progress.h"
 
-#define ANSWER_MAX (64u << 20) /* bytes; a daemon sends far less */
-#define ANSWER_S 150.0         /* more than a discard may take, with the default timeout= */
+#define ANSWER_S 150.0 /* more than a discard may take, with the default timeout= */
 #define IO_LEN (1u << 20)
 #define SHOWN_MAX 20 /* waiting files that a person is shown */
-
-struct link {
-	int fd;
-	struct s3c_control_lines lines;
-};
-
-static void link_close(struct link *link)
-{
-	if (link->fd >= 0)
-		close(link->fd);
-	s3c_buf_free(&link->lines.buf);
-}
-#define cleanup_link __attribute__((cleanup(link_close)))
 
 static int find_socket(const char *mountpoint, struct s3c_err *err, char *ret_path, size_t size)
 {
@@ -55,7 +41,8 @@ static int find_socket(const char *mountpoint, struct s3c_err *err, char *ret_pa
 	return r < 0 ? s3c_err_set(err, r, "%s: %s", mountpoint, strerror(-r)) : 0;
 }
 
-static int link_open(const char *mountpoint, struct s3c_err *err, struct link *link)
+/* The caller closes. */
+static int control_open(const char *mountpoint, struct s3c_err *err, int *ret_fd)
 {
 	char path[PATH_MAX];
 	int r = find_socket(mountpoint, err, path, sizeof(path));
@@ -63,16 +50,14 @@ static int link_open(const char *mountpoint, struct s3c_err *err, struct link *l
 	signal(SIGPIPE, SIG_IGN); /* a closed stdout is seen by its error */
 	if (r < 0)
 		return r;
-	r = s3c_control_connect(path, &link->fd);
+	r = s3c_control_connect(path, ret_fd);
 	if (r < 0)
 		return s3c_err_set(err, r, "the mount on %s cannot be asked through %s: %s",
 				   mountpoint, path, strerror(-r));
-	link->lines.fd = link->fd;
-	link->lines.buf.max = ANSWER_MAX;
 	return 0;
 }
 
-static int link_error(struct s3c_err *err, int r, const char *mountpoint)
+static int control_error(struct s3c_err *err, int r, const char *mountpoint)
 {
 	if (r == -EPIPE)
 		return s3c_err_set(err, r, "the mount on %s has ended", mountpoint);
@@ -84,35 +69,20 @@ static int link_error(struct s3c_err *err, int r, const char *mountpoint)
 static int ask_with(struct s3c_ctl *ctl, json_t *request, const char *path, bool long_wait,
 		    struct s3c_progress *progress, struct s3c_err *err, json_t **ret_answer)
 {
-	cleanup_link struct link link = { .fd = -1 };
+	cleanup_close int fd = -1;
 	const char *mountpoint = ctl->args[0], *text;
 	int64_t deadline_ns = long_wait ? INT64_MAX : s3c_deadline_after(ANSWER_S);
 	json_t *answer = NULL;
-	int r = request ? link_open(mountpoint, err, &link) : -ENOMEM;
+	int r = request ? control_open(mountpoint, err, &fd) : -ENOMEM;
 
 	if (r == 0 && path)
 		r = s3c_control_put_path(request, path);
 	if (r == 0)
-		r = s3c_control_send(link.fd, request, deadline_ns);
-	if (r == -EPIPE) /* who is refused is told so, and not listened to */
-		r = 0;
-	while (r == 0) {
-		json_decref(answer);
-		answer = NULL;
-		r = s3c_control_receive(&link.lines, deadline_ns, &answer);
-		if (r < 0 || !json_is_true(json_object_get(answer, "progress")))
-			break;
-		if (progress)
-			s3c_progress_left(
-				progress,
-				(uint64_t)json_integer_value(json_object_get(answer, "files")),
-				(uint64_t)json_integer_value(json_object_get(answer, "names")),
-				(uint64_t)json_integer_value(json_object_get(answer, "bytes")));
-	}
+		r = s3c_control_ask(fd, request, deadline_ns, progress, &answer);
 	json_decref(request);
 	if (r < 0) {
 		json_decref(answer);
-		return err->text[0] ? r : link_error(err, r, mountpoint);
+		return err->text[0] ? r : control_error(err, r, mountpoint);
 	}
 	if (!json_is_true(json_object_get(answer, "ok"))) {
 		text = json_string_value(json_object_get(answer, "error"));

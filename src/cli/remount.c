@@ -45,7 +45,7 @@ static int tell_daemon(int fd, bool read_only, struct s3c_err *err)
 	json_t *request = json_pack("{s:s, s:b}", "command", "remount", "read_only", read_only);
 	const char *why;
 	json_t *answer = NULL;
-	int r = s3c_control_ask(fd, request, NULL, &answer);
+	int r = s3c_control_ask(fd, request, INT64_MAX, NULL, &answer);
 
 	if (r < 0) {
 		s3c_err_set(err, r, "the process of the mount did not answer: %s", strerror(-r));
@@ -67,7 +67,7 @@ static void await_store(int fd, const char *mountpoint)
 	int r;
 
 	s3c_progress_begin(&progress);
-	r = s3c_control_ask(fd, request, &progress, &answer);
+	r = s3c_control_ask(fd, request, INT64_MAX, &progress, &answer);
 	s3c_progress_end(&progress);
 	if (r < 0 || !json_is_true(json_object_get(answer, "ok"))) {
 		why = json_string_value(json_object_get(answer, "error"));

@@ -138,7 +138,7 @@ static void follow(struct unmounting *u)
 	struct s3c_progress progress;
 
 	s3c_progress_begin(&progress);
-	s3c_control_ask(u->socket, request, &progress, &answer);
+	s3c_control_ask(u->socket, request, INT64_MAX, &progress, &answer);
 	s3c_progress_end(&progress);
 	json_decref(request);
 	json_decref(answer);

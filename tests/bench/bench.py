@@ -350,6 +350,16 @@ class Bench:
         self.measure(latency, who, "random 4 KiB reads", scattered, neighbour.processor_seconds)
         neighbour.stop()
         neighbour.start()
+        before = self.stored()
+
+        def copy():
+            sh(["cp", neighbour.mnt + "/big", neighbour.mnt + "/copy"])
+            self.settle(before, size * MIB)
+            return size, "MiB/s"
+
+        self.measure(latency, who, "cp within, cold", copy, neighbour.processor_seconds)
+        neighbour.stop()
+        neighbour.start()
 
         def listing():
             out = sh(["find", neighbour.mnt + "/small", "-printf", "%s %T@ %m\n"])
