@@ -39,6 +39,7 @@ unit_tests = \
 	tests/unit/test_geometry \
 	tests/unit/test_header \
 	tests/unit/test_http \
+	tests/unit/test_interrupt \
 	tests/unit/test_journal \
 	tests/unit/test_keyring \
 	tests/unit/test_keyring_source \

@@ -2,6 +2,7 @@
 # Copyright (c) 2026 The s3cryptfs authors
 libs3cryptfs_a_SOURCES += \
 	src/fuse/audit.c \
+	src/fuse/interrupt.c \
 	src/fuse/mountpoint.c \
 	src/fuse/ops.c \
 	src/fuse/ops_dir.c \

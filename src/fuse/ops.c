@@ -159,6 +159,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 		.name = "setattr",
 		.run = run_setattr,
 		.store = true,
+		.goes_on = true,
 		.answer = s3c_answer_attr,
 	};
 	/* A truncation by path uploads. */

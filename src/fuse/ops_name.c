@@ -38,6 +38,7 @@ void s3c_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 		.run = run_mknod,
 		.store = true,
 		.answer = s3c_answer_entry,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 
@@ -62,6 +63,7 @@ void s3c_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 		.answer = s3c_answer_entry,
 		.direct = true,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 
@@ -85,6 +87,7 @@ void s3c_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const
 		.answer = s3c_answer_entry,
 		.direct = true,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 
@@ -106,6 +109,7 @@ void s3c_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		.run = run_unlink,
 		.direct = true,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 
@@ -126,6 +130,7 @@ void s3c_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		.run = run_rmdir,
 		.direct = true,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 
@@ -148,6 +153,7 @@ void s3c_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino
 		.run = run_rename,
 		.direct = true,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 
@@ -177,6 +183,7 @@ void s3c_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *
 		.answer = s3c_answer_entry,
 		.direct = true,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 

@@ -103,6 +103,7 @@ static void start_set(fuse_req_t req, fuse_ino_t ino, const char *name, const ch
 		.name = "setxattr",
 		.run = run_setxattr,
 		.store = true,
+		.goes_on = true,
 	};
 	struct s3c_call call;
 

@@ -9,10 +9,10 @@
  *	running   heap, that thread   may be interrupted      its result
  *	answered  -                   interrupts taken away   -
  *
- * A call is answered exactly once, by the thread that runs it: an interruption only makes its
- * waits end. libfuse calls the interrupt function with the request's lock held, possibly from
- * within fuse_req_interrupt_func; taking it away takes the same lock, so that no call of it is
- * under way when the op and the call are freed.
+ * A call is answered exactly once, by the thread that runs it, or by the watcher (interrupt.c) when
+ * its program ends; an interruption makes its waits end. libfuse calls the interrupt function with
+ *the request's lock held, possibly from within fuse_req_interrupt_func; taking it away takes the
+ *same lock, so that no call of it is under way when the op and the call are freed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -60,7 +60,8 @@ static void count(const struct s3c_call *call, int r)
 	s3c_time(S3C_TIME_OPERATIONS, operation, s3c_clock_monotonic_ns() - call->begun_ns);
 }
 
-static void answer(struct s3c_call *call, int r)
+/* It is counted and told. Returns the result. */
+static int conclude(struct s3c_call *call, int r)
 {
 	if (r == -EINPROGRESS) {
 		s3c_error("%s: an operation that may wait was left unfinished", call->type->name);
@@ -69,6 +70,12 @@ static void answer(struct s3c_call *call, int r)
 	count(call, r);
 	if (call->fuse->audit)
 		s3c_call_audit(call, r);
+	return r;
+}
+
+static void answer(struct s3c_call *call, int r)
+{
+	r = conclude(call, r);
 	if (r < 0)
 		fuse_reply_err(call->req, -r);
 	else if (call->type->answer)
@@ -90,24 +97,44 @@ static void call_free(struct s3c_call *call)
 
 static void on_interrupt(fuse_req_t req, void *arg)
 {
-	struct s3c_call *call = arg;
-
 	(void)req;
-	s3c_op_interrupt(&call->op);
+	s3c_call_signaled(arg);
+}
+
+/* The program has its answer: nobody takes what the result refers to. */
+static void drop_result(struct s3c_call *call, int r)
+{
+	r = conclude(call, r);
+	if (r == 0 && call->type->answer == s3c_answer_entry && call->entry.nodeid)
+		s3c_fs_forget(call->fuse->fs, call->entry.nodeid, 1);
 }
 
 static void run_parked(struct s3c_job *job)
 {
 	struct s3c_call *call = container_of(job, struct s3c_call, job);
 	struct s3c_fuse *fuse = call->fuse;
-	int r = call->type->run(call, &call->op);
+	bool answered;
+	int r;
 
 	s3c_mutex_lock(&fuse->calls_lock);
-	LIST_REMOVE(call, link);
+	answered = call->answered;
 	s3c_mutex_unlock(&fuse->calls_lock);
-	fuse_req_interrupt_func(call->req, NULL, NULL);
+	r = answered ? -EINTR : call->type->run(call, &call->op);
+	s3c_mutex_lock(&fuse->calls_lock);
+	LIST_REMOVE(call, link);
+	if (call->signaled)
+		LIST_REMOVE(call, signaled_link);
+	call->signaled = false;
+	call->done = true;
+	answered = call->answered;
+	s3c_mutex_unlock(&fuse->calls_lock);
+	if (!answered)
+		fuse_req_interrupt_func(call->req, NULL, NULL);
 	s3c_op_destroy(&call->op);
-	answer(call, r);
+	if (answered)
+		drop_result(call, r);
+	else
+		answer(call, r);
 	call_free(call);
 }
 

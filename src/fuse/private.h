@@ -51,7 +51,11 @@ struct s3c_fuse {
 	unsigned worker_count;
 
 	struct s3c_mutex calls_lock;
-	LIST_HEAD(, s3c_call) parked; /* guarded by calls_lock */
+	LIST_HEAD(, s3c_call) parked; /* guarded by calls_lock, as the rest */
+	LIST_HEAD(, s3c_call) signaled;
+	struct s3c_waitq watched; /* that changes, or watcher_ends */
+	bool watcher_ends, watcher_runs;
+	pthread_t watcher;
 };
 
 /* Bytes in the pipe of signals.c that are not signals. */
@@ -65,9 +69,10 @@ struct s3c_call_type {
 	int (*run)(struct s3c_call *call, struct s3c_op *op);
 	/* Answers a run that gave 0; NULL: with an error of 0. */
 	void (*answer)(struct s3c_call *call);
-	bool data;   /* waits in the data pool */
-	bool direct; /* always asks the store: does not try without waiting */
-	bool store;  /* brings data into safety: is not interrupted by the end of the session */
+	bool data;    /* waits in the data pool */
+	bool direct;  /* always asks the store: does not try without waiting */
+	bool store;   /* brings data into safety: is not interrupted by the end of the session */
+	bool goes_on; /* a program that ends does not wait for it: interrupt.c */
 };
 
 /*
@@ -78,6 +83,8 @@ struct s3c_call {
 	struct s3c_job job;
 	LIST_ENTRY(s3c_call) link; /* in parked */
 	struct s3c_op op;          /* parked */
+	LIST_ENTRY(s3c_call) signaled_link;
+	bool signaled, answered, done; /* parked: interrupt.c; guarded by calls_lock */
 	struct s3c_fuse *fuse;
 	fuse_req_t req;
 	const struct s3c_call_type *type;
@@ -121,6 +128,16 @@ void s3c_call_start(struct s3c_call *call);
 void s3c_park_set_buffer(struct fuse_buf *buf);
 /* The session ends: ends the waits of what no one will hear the answer of. */
 void s3c_park_interrupt_all(struct s3c_fuse *fuse);
+
+/* interrupt.c */
+
+/* A signal came to the program that waits. */
+void s3c_call_signaled(struct s3c_call *call);
+/* Do these masks of proc(5) have one that ends a program? */
+bool s3c_ended_by(uint64_t pending, uint64_t blocked, uint64_t ignored, uint64_t caught);
+/* The thread that looks at signals. It outlives the pools. */
+int s3c_watcher_start(struct s3c_fuse *fuse);
+void s3c_watcher_stop(struct s3c_fuse *fuse);
 
 /* audit.c */
 

@@ -192,6 +192,8 @@ int s3c_fuse_mount(const struct s3c_fuse_config *config, struct s3c_err *err,
 	fuse->mount_id = -1;
 	s3c_mutex_init(&fuse->calls_lock);
 	LIST_INIT(&fuse->parked);
+	LIST_INIT(&fuse->signaled);
+	s3c_waitq_init(&fuse->watched);
 	fuse->mountpoint = strdup(config->mountpoint);
 	fuse->control = config->control ? strdup(config->control) : NULL;
 	r = fuse->mountpoint && (fuse->control || !config->control)
@@ -418,6 +420,7 @@ static int drain(struct s3c_fuse *fuse)
 	s3c_park_interrupt_all(fuse);
 	s3c_pool_free(steal_ptr(fuse->meta_pool));
 	s3c_pool_free(steal_ptr(fuse->data_pool));
+	s3c_watcher_stop(fuse);
 	got_ahead(fuse, &least);
 	s3c_op_init(&op, S3C_MIN(end_ns, s3c_deadline_after(fuse->timeout_s)));
 	first = s3c_fs_free(steal_ptr(fuse->fs), &op);
@@ -448,7 +451,9 @@ int s3c_fuse_run(struct s3c_fuse *fuse)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_UNBLOCK, &set, &old);
-	r = start_workers(fuse);
+	r = s3c_watcher_start(fuse);
+	if (r == 0)
+		r = start_workers(fuse);
 	if (r == 0)
 		serve(fuse);
 	tell(fuse, S3C_FUSE_LEAVING);
@@ -487,6 +492,7 @@ void s3c_fuse_free(struct s3c_fuse *fuse)
 		fuse_session_unmount(fuse->session);
 	s3c_pool_free(fuse->meta_pool);
 	s3c_pool_free(fuse->data_pool);
+	s3c_watcher_stop(fuse);
 	s3c_fs_free(fuse->fs, NULL);
 	if (fuse->session)
 		fuse_session_destroy(fuse->session);

@@ -518,30 +518,123 @@ def test_df(site):
     assert int(fields[1]) >= 1 << 30 and fields[-1] == site.path
 
 
-@pytest.mark.parametrize("what", ("read", "stat", "write"))
-def test_interrupt(what, rgw_store, mount):
-    """Ctrl-C on a program that waits for a store which does not answer works at once, and no wait outlives timeout=."""
-    site = Site(mount, rgw_store, timeout=20, retries=2)
-    write_file(site / "f", blob(CHUNK * 3))
-    write_file(site / "g", b"x")
+WAITING = {
+    "read": "open(at + '/f', 'rb').read()", "stat": "os.stat(at + '/f')", "write": "open(at + '/new', 'wb').write(b'x' * 100)",
+    "list": "os.listdir(at + '/full')", "mkdir": "os.mkdir(at + '/new')", "rmdir": "os.rmdir(at + '/empty')",
+    "symlink": "os.symlink('x', at + '/new')", "mknod": "os.mkfifo(at + '/new')", "unlink": "os.unlink(at + '/f')",
+    "rename": "os.rename(at + '/f', at + '/new')", "rename_folder": "os.rename(at + '/full', at + '/new')",
+    "link": "os.link(at + '/f', at + '/new')", "chmod": "os.chmod(at + '/f', 0o600)",
+    "truncate": "os.truncate(at + '/f', 5)",
+    "setxattr": "os.setxattr(at + '/f', 'user.a', b'x')", "fsync": "f = os.open(at + '/f', os.O_WRONLY); os.pwrite(f, b'x', 0); os.fsync(f)",
+}
+
+
+def test_interrupt(rgw_store, mount):
+    """
+    Ctrl-C on a program that waits for a store which does not answer works at once, whatever it waits for, and no wait
+    outlives timeout=. What was begun is done, or not, and the filesystem has it one way.
+    """
+    site = Site(mount, rgw_store, timeout=8, retries=2, ttl=60)
+    for what in WAITING:
+        for number in "12":
+            for name in ("empty", "full"):
+                os.makedirs(site / ("%s%s/%s" % (what, number, name)))
+            write_file(site / ("%s%s/f" % (what, number)), blob(CHUNK * 3))
+            write_file(site / ("%s%s/full/x" % (what, number)), b"x")
     site.remount()
-    script = {"read": "open(sys.argv[1] + '/f', 'rb').read()", "stat": "os.stat(sys.argv[1] + '/g')",
-              "write": "open(sys.argv[1] + '/new', 'wb').write(b'x' * 100)"}[what]
-    code = "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n" + script
+    head = "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nat = sys.argv[1]\nsys.stdin.read(1)\n"
+
+    def begin(what, number):
+        return subprocess.Popen([sys.executable, "-c", head + WAITING[what], site / (what + number)], stdin=subprocess.PIPE)
+
+    programs = {number: {what: begin(what, number) for what in WAITING} for number in "12"}
+    # What is known is not asked for: what changes something waits in the change itself. One look at a name is waited for by
+    # the kernel alone.
+    for folder in sorted(os.listdir(site.path)):
+        if folder[:-1] in ("stat", "read", "list", "write"):
+            os.stat(site / folder)
+            continue
+        for name in os.listdir(site / folder):
+            os.stat(site / (folder + "/" + name))
+        os.listdir(site / (folder + "/empty"))
+        os.listdir(site / (folder + "/full"))
+        assert not os.path.exists(site / (folder + "/new"))
     rgw_store.proxy.fault("hang")
     try:
-        # One after the other: the kernel lets the second wait for the first one's look at the name or the folder.
-        programs = []
-        for _ in range(2):
-            programs.append(subprocess.Popen([sys.executable, "-c", code, site.path]))
-            time.sleep(2)
-        assert programs[0].poll() is None, "it does not wait"
-        begin = time.monotonic()
-        programs[0].send_signal(signal.SIGINT)
-        assert programs[0].wait(5) == -signal.SIGINT
-        assert time.monotonic() - begin < 2
-        # The other one ends by itself, with an error.
-        assert programs[1].wait(60) == 1
+        for number in "12":
+            for program in programs[number].values():
+                program.stdin.close()
+        time.sleep(3)
+        over = {what for what, program in programs["1"].items() if program.poll() is not None}
+        assert not over, "they do not wait"
+        begin_ns = time.monotonic()
+        for program in programs["1"].values():
+            program.send_signal(signal.SIGINT)
+        for what, program in programs["1"].items():
+            assert program.wait(10) == -signal.SIGINT, what
+        assert time.monotonic() - begin_ns < 2
+        # The others end by themselves, with an error.
+        for what, program in programs["2"].items():
+            assert program.wait(60) == 1, what
     finally:
         rgw_store.proxy.fault("off")
-    wait_for(lambda: os.path.exists(site / "g"), 60)
+        for program in (p for ps in programs.values() for p in ps.values()):
+            program.kill()
+            program.wait()
+    for what in WAITING:
+        for number in "12":
+            folder = what + number
+            wait_for(lambda: set(os.listdir(site / folder)) & {"f", "new"}, 60, folder)
+            names = set(os.listdir(site / folder))
+            assert names <= {"empty", "full", "f", "new"}, (folder, names)
+            for name in names & {"f", "new"}:
+                if what not in ("write", "fsync", "mkdir", "symlink", "mknod", "truncate", "rename_folder") or name == "f" != "fsync" == what:
+                    assert len(read_file(site / (folder + "/" + name))) == CHUNK * 3, folder
+
+
+SIGNALS = """
+import ctypes, os, signal, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+at, buffer, count = sys.argv[1].encode(), ctypes.create_string_buffer(1 << 16), 0
+
+def call(name, *args):
+    global count
+    count += 1
+    result = getattr(libc, name)(*args)
+    assert result >= 0, "%s: %s" % (name, os.strerror(ctypes.get_errno()))
+    return result
+
+end = time.monotonic() + 6
+while time.monotonic() < end:
+    n = b"%d" % count
+    f = call("open", at + b"/" + n, os.O_CREAT | os.O_RDWR, 0o600)
+    call("write", f, buffer, 1 << 16)
+    call("close", f)
+    call("rename", at + b"/" + n, at + b"/to" + n)
+    call("mkdir", at + b"/d" + n, 0o700)
+    call("symlink", b"x", at + b"/d" + n + b"/l")
+    call("link", at + b"/to" + n, at + b"/d" + n + b"/f")
+    call("chmod", at + b"/to" + n, 0o640)
+    call("truncate", at + b"/to" + n, 100)
+    f = call("open", at + b"/d" + n + b"/f", os.O_RDONLY)
+    call("read", f, buffer, 100)
+    call("close", f)
+    for name in b"/l", b"/f":
+        call("unlink", at + b"/d" + n + name)
+    call("rmdir", at + b"/d" + n)
+print(count)
+"""
+
+
+def test_signals_that_end_nothing(rgw_store, mount):
+    """A timer, say: on no disk does a program see EINTR for that."""
+    site = Site(mount, rgw_store)
+    os.mkdir(site / "d")
+    rgw_store.proxy.latency(100)
+    out = run(sys.executable, "-c", SIGNALS, site / "d").stdout
+    rgw_store.proxy.latency(0)
+    assert int(out) >= 15, out
+    site.umount()
