@@ -58,15 +58,30 @@ static bool can_give(const struct s3c_object *object)
 	       is_current(object->engine, &object->base->header);
 }
 
-/* Lock held. */
-static bool can_take(const struct s3c_object *object)
+/* Is the outcome of a request that changes it open, or the journal's record to be taken back? Lock
+   held. */
+static bool is_unsettled(const struct s3c_object *object)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
 		if (object->attempts[i].used)
-			return false;
+			return true;
+	return object->committing || object->persisting || object->upload || object->paused ||
+	       object->renewing || object->claiming || object->lost || s3c_object_is_frozen(object);
+}
+
+/*
+ * A file that is set-user-id loses that by a write, of which the kernel tells who does it. Where a
+ * base is replaced, a copy of another version than was meant must not take it away: with a
+ * condition on the source that cannot be. Lock held.
+ */
+static bool can_take(const struct s3c_object *object)
+{
+	const struct s3c_store_caps *caps = &object->engine->store->caps;
+
 	return object->hashed && !object->size && S_ISREG(object->attrs.mode) &&
-	       !object->committing && !object->upload && !object->paused && !object->renewing &&
-	       !object->claiming && !object->lost && !s3c_path_is_body(object->path);
+	       !(object->attrs.mode & (S_ISUID | S_ISGID)) && !s3c_path_is_body(object->path) &&
+	       (!object->base || (caps->copy_source_if_match && caps->part_copy_source_if_match)) &&
+	       !is_unsettled(object);
 }
 
 /* Lock held. */
@@ -75,23 +90,29 @@ static bool is_possible(const struct s3c_object *to, const struct s3c_object *fr
 {
 	const struct s3c_engine *engine = to->engine;
 
-	return to != from && engine->store->caps.copy && !s3c_whole_format(engine) && !offset &&
+	return to != from && !engine->objects->no_clone && !s3c_whole_format(engine) && !offset &&
 	       len >= S3C_MIN(from->size, DONE_MAX) && can_give(from) && can_take(to);
 }
 
 /*
  * What was asked for of a copy that is larger than that: the rest of base does not show. Nobody can
- * tell it from a copy that was cut, and so it would be stored; but it can grow. Lock held.
+ * tell it from a copy that was cut, and so it would be stored; but it can grow. -EOPNOTSUPP: it is
+ * in use. Lock held.
  */
-static void cut(struct s3c_object *to, struct s3c_entry *source)
+static int cut(struct s3c_object *to, struct s3c_entry *source)
 {
-	if (to->size <= DONE_MAX || s3c_object_is_dirty(to))
-		return;
+	if (to->size <= DONE_MAX)
+		return 0;
+	if (s3c_object_is_dirty(to) || to->writing || to->busy)
+		return -EOPNOTSUPP;
 	to->size = to->base_visible = DONE_MAX;
+	/* Whoever read in between. */
+	s3c_chunks_drop(to, DONE_MAX / S3C_CHUNK_SIZE);
 	to->clone_content_seq = ++to->content_seq;
 	to->clone_seq = ++to->seq;
 	s3c_entry_put(to->clone_of);
 	to->clone_of = s3c_entry_ref(source);
+	return 0;
 }
 
 /*
@@ -104,7 +125,7 @@ static uint64_t grow(struct s3c_object *to, const struct s3c_object *from, uint6
 	uint64_t n;
 
 	if (!to->clone_of || to->clone_of != from->base || !is_stored(from) || !to->hashed ||
-	    !to->base || to->committing || to->persisting || offset != to->size ||
+	    !to->base || to->jid || is_unsettled(to) || offset != to->size ||
 	    to->base_visible != offset || to->content_seq != to->clone_content_seq ||
 	    to->base->header.size != from->size)
 		return 0;
@@ -118,7 +139,6 @@ static uint64_t grow(struct s3c_object *to, const struct s3c_object *from, uint6
 	if (to->seq == to->clone_seq)
 		to->clean_seq = to->seq;
 	s3c_entry_put(steal_ptr(to->clone_of));
-	s3c_object_record_committed(to, 0);
 	return n;
 }
 
@@ -126,8 +146,12 @@ static uint64_t grow(struct s3c_object *to, const struct s3c_object *from, uint6
 static int begin(struct s3c_commit *c, struct s3c_object *from)
 {
 	struct s3c_object *to = c->object;
-	int r = s3c_commit_snapshot(c);
+	int r;
 
+	/* A view that the journal does not have: it has the empty one, which an attempt for that
+	   would be sent again as, over the copy. */
+	to->seq++;
+	r = s3c_commit_snapshot(c);
 	to->snap_seq = 0;
 	if (r < 0)
 		return r;
@@ -149,10 +173,13 @@ static void end(struct s3c_object *to, int r)
 	to->publishing = false;
 	if (r == 0)
 		s3c_object_record_committed(to, r);
+	else
+		to->seq++;
 	to->committing = false;
 	to->commits_ended = to->commits_begun;
 	to->commit_result = 0;
 	s3c_waitq_wake_all(&to->waitq);
+	s3c_waitq_wake_all(&to->objects->mem.dirty_wait);
 	s3c_waitq_wake_all(&to->objects->idle);
 	s3c_object_release(to);
 }
@@ -170,7 +197,9 @@ static int copy(struct s3c_commit *c, const struct s3c_entry *source, const char
 		.extra = c->entry->extra,
 		.op_given = true,
 		.guard = true,
+		.by_store = true,
 		.replaces = c->base ? &c->base->version : NULL,
+		.over = c->base ? c->base->header.generation : 0,
 	};
 	int r;
 
@@ -189,8 +218,12 @@ static int copy(struct s3c_commit *c, const struct s3c_entry *source, const char
 	return r;
 }
 
-/* to is frozen. */
-static int do_clone(struct s3c_object *to, struct s3c_object *from, uint64_t len)
+/*
+ * Whoever has frozen the target moves or removes it: then it is not copied. Whoever freezes it from
+ * here on waits, as for a commit.
+ */
+static int do_clone(struct s3c_object *to, struct s3c_object *from, uint64_t len,
+		    uint64_t *ret_size)
 {
 	struct s3c_mutex *lock = &to->engine->lock;
 	cleanup_entry struct s3c_entry *source = NULL;
@@ -204,6 +237,7 @@ static int do_clone(struct s3c_object *to, struct s3c_object *from, uint64_t len
 	if (r == 0) {
 		source = s3c_entry_ref(from->base);
 		at = s3c_target_ref(from->target);
+		*ret_size = source->header.size;
 	}
 	s3c_mutex_unlock(lock);
 	if (r == 0) {
@@ -211,15 +245,17 @@ static int do_clone(struct s3c_object *to, struct s3c_object *from, uint64_t len
 		if (r == 0)
 			s3c_commit_succeed(&c);
 		else
-			s3c_warn("%s could not be copied by the store: it is read and written",
-				 at->path);
+			s3c_warn("%s could not be copied by the store (%s): it is read and written",
+				 at->path, strerror(-r));
 		s3c_mutex_lock(lock);
+		/* Ceph copies no parts between customer keys. */
+		to->objects->no_clone |= r == -EOPNOTSUPP || r == -EKEYREJECTED;
 		end(to, r);
 		/* Written to meanwhile, which the kernel does not do. */
 		if (r == 0 && to->base_visible != source->header.size)
 			r = -EOPNOTSUPP;
 		if (r == 0)
-			cut(to, source);
+			r = cut(to, source);
 		s3c_mutex_unlock(lock);
 		s3c_target_put(at);
 	}
@@ -245,13 +281,12 @@ int s3c_object_clone(struct s3c_object *to, struct s3c_object *from, struct s3c_
 {
 	struct s3c_engine *engine = to->engine;
 	bool possible;
-	uint64_t size, grown;
+	uint64_t size = 0, grown;
 	int r = s3c_writable(engine);
 
 	if (r < 0)
 		return r;
 	s3c_mutex_lock(&engine->lock);
-	size = from->size;
 	grown = offset && to != from ? grow(to, from, offset, len) : 0;
 	possible = is_possible(to, from, offset, len);
 	s3c_mutex_unlock(&engine->lock);
@@ -265,13 +300,9 @@ int s3c_object_clone(struct s3c_object *to, struct s3c_object *from, struct s3c_
 		return -EINPROGRESS;
 	r = settle(to, op);
 	if (r == 0)
-		r = s3c_object_freeze(to, op);
+		r = do_clone(to, from, len, &size);
 	if (r < 0)
-		return r;
-	r = do_clone(to, from, len);
-	s3c_object_thaw(to);
-	if (r < 0)
-		return -EOPNOTSUPP;
+		return r == -EINTR ? r : -EOPNOTSUPP;
 	*ret_done = S3C_MIN(size, DONE_MAX);
 	return 0;
 }

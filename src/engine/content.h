@@ -238,6 +238,7 @@ struct s3c_objects {
 	unsigned uploading;        /* parts and bodies under way */
 	struct s3c_paused *paused; /* uploads of an earlier daemon, while objects are taken up */
 	bool no_part_copy;         /* the store refused one */
+	bool no_clone;             /* the store cannot copy what this mount writes */
 	bool guard_warned, closing, stop;
 	uint64_t drops, drops_synced; /* removals of records; of those, on the disk */
 	struct s3c_waitq idle, retry_wait;

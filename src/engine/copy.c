@@ -378,6 +378,26 @@ static bool write_is_safer(const struct copying *c)
 			      : !caps->copy_if_none_match && caps->put_if_none_match;
 }
 
+/*
+ * By the store alone, and without an effect that comes when nobody waits for it any more: a copy is
+ * one request that may take minutes. With a condition it does no harm then; else parts are copied,
+ * which are nothing before the short request that completes them.
+ */
+static int transfer_by_store(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+{
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
+	bool conditional = c->copy->replaces ? caps->copy_if_match : caps->copy_if_none_match;
+
+	if (caps->copy && conditional && c->copy->stored_size <= COPY_MAX) {
+		*ret_checked = caps->copy_source_if_match && c->source_etag;
+		return copy_whole(c, reply);
+	}
+	if (!caps->part_copy)
+		return -EOPNOTSUPP;
+	*ret_checked = caps->part_copy_source_if_match && c->source_etag;
+	return copy_parts(c, true, reply);
+}
+
 /* ret_checked: the bytes are those of the source's version without doubt. */
 static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
 {
@@ -386,6 +406,8 @@ static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_
 	bool marker = c->copy->to[strlen(c->copy->to) - 1] == '/';
 	int r = -EOPNOTSUPP;
 
+	if (c->copy->by_store)
+		return transfer_by_store(c, reply, ret_checked);
 	*ret_checked = true;
 	/* A marker has no bytes that could be another version's. */
 	if (!size && (marker || (c->same && caps->put_if_match) || !caps->copy))
@@ -597,7 +619,8 @@ static int prepare(struct copying *c)
 		c->source_etag = copy->source->etag;
 	if (!copy->op_given)
 		s3c_random(copy->header.op_id, S3C_OP_ID_LEN);
-	copy->header.generation = s3c_next_generation(engine, copy->to, copy->old->generation);
+	copy->header.generation =
+		s3c_next_generation(engine, copy->to, S3C_MAX(copy->old->generation, copy->over));
 	r = s3c_ssec_of(engine, copy->from, &c->from_ssec, &c->from_key);
 	if (r == 0)
 		r = s3c_ssec_of(engine, copy->to, &c->to_ssec, &c->to_key);
@@ -657,7 +680,7 @@ static int copy_checked(struct copying *c, struct s3c_version *ret_version)
 		r = 0;
 	else if (r == -ESTALE || r == -EEXIST || r == -ENOENT)
 		r = explain_refusal(c, r);
-	if (r == -ESTALE || r == -EEXIST || r == -EREMCHG)
+	if (r == -ESTALE || r == -EEXIST || r == -EREMCHG || (r < 0 && c->copy->by_store))
 		return r;
 	if (r < 0)
 		return s3c_engine_fail(c->engine, "write", c->copy->to, r, reply.message);

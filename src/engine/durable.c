@@ -683,6 +683,9 @@ void s3c_object_record_committed(struct s3c_object *object, int r)
 		s3c_waitq_wait(&object->waitq, &object->engine->lock, NULL);
 	if (!s3c_durable(object->engine) || object->detached)
 		return;
+	/* Who makes it is told, and it must not come up later. */
+	if (r < 0 && object->claiming)
+		return;
 	/* The store has what was acknowledged; nobody was promised the rest. */
 	if (!s3c_object_is_dirty(object) || (r == 0 && object->saved.seq <= object->clean_seq)) {
 		s3c_object_record_drop(object);

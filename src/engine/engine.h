@@ -238,10 +238,10 @@ int s3c_object_create_excl(struct s3c_engine *engine, struct s3c_op *op, const c
 			   const struct s3c_attrs *attrs, struct s3c_object **ret_object);
 /*
  * Copies bytes [offset, offset + len) of from to the same place of to where the store can do it by
- * itself: from as a whole, larger than a segment, onto a file that is empty, which then has it,
- * stored. Of more than 4 GiB in several calls in a row. ret_done: bytes, perhaps fewer than len.
- * -EOPNOTSUPP: in all other cases, and when it failed: read and write. Is not interrupted while the
- * store copies.
+ * itself: from as a whole, larger than a segment, onto a file that is empty and not set-user-id,
+ * which then has it, stored. Of more than 4 GiB in several calls in a row. ret_done: bytes, perhaps
+ * fewer than len. -EOPNOTSUPP: in all other cases, and when it failed: read and write. Is not
+ * interrupted while the store copies.
  */
 int s3c_object_clone(struct s3c_object *to, struct s3c_object *from, struct s3c_op *op,
 		     uint64_t offset, uint64_t len, uint64_t *ret_done);

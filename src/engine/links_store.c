@@ -151,12 +151,16 @@ static int put(struct s3c_engine *engine, struct reference *ref, const char *key
 		return ref->replaces ? -ESTALE : -EEXIST;
 	if (r < 0)
 		return s3c_engine_fail(engine, "write", key, r, reply.message);
+	/* It is there, whatever fails from here on. */
+	ref->unsure = true;
 	r = s3c_epochs_confirm(engine, header);
 	if (r < 0)
 		return r == -EREMOTEIO ? -EIO : r;
 	s3c_note_generation(engine, key, header, false);
-	return s3c_entry_local(engine, ref->path, false, header, &version, S3C_REFERENCE_LEN, NULL,
-			       &ref->entry);
+	r = s3c_entry_local(engine, ref->path, false, header, &version, S3C_REFERENCE_LEN, NULL,
+			    &ref->entry);
+	ref->unsure = r < 0;
+	return r;
 }
 
 static int reference_put(struct s3c_engine *engine, struct reference *ref)
@@ -171,13 +175,18 @@ static int reference_put(struct s3c_engine *engine, struct reference *ref)
 	return put(engine, ref, key, &header);
 }
 
-static void delete_entry(struct s3c_engine *engine, const struct s3c_entry *entry)
+/* Is it gone? */
+static bool delete_entry(struct s3c_engine *engine, const struct s3c_entry *entry)
 {
 	cleanup_free char *key = NULL;
 
-	if (entry && s3c_key_of(engine, entry->path, false, &key) == 0 &&
-	    s3c_delete_key(engine, key, entry->version.etag) == 0)
-		s3c_note_generation(engine, key, &entry->header, true);
+	if (!entry)
+		return true;
+	if (s3c_key_of(engine, entry->path, false, &key) < 0 ||
+	    s3c_delete_key(engine, key, entry->version.etag) < 0)
+		return false;
+	s3c_note_generation(engine, key, &entry->header, true);
+	return true;
 }
 
 /* A file on its way to a body. */
@@ -405,7 +414,7 @@ static int link_source(struct linking *ln)
 		if (r == -ESTALE)
 			s3c_names_invalidate(ln->engine, ln->from, false);
 		if (r < 0 && !ln->again)
-			delete_entry(ln->engine, second.entry);
+			second.unsure |= !delete_entry(ln->engine, second.entry);
 	}
 	/* Of a file that is a pair the next attempt goes on with what is there. */
 	if (r < 0 && !ln->again && !first.unsure && !second.unsure)

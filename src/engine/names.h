@@ -476,6 +476,8 @@ struct s3c_copy {
 	   the caller has just had one. */
 	bool guard, looked;
 	const struct s3c_version *replaces;
+	uint64_t over; /* generation of that */
+	bool by_store; /* or not at all; no failure is logged. With guard, onto another key */
 };
 /* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: guard, and the
    target is there; -EREMCHG: guard, and it is not replaces. Nothing was logged yet for those. */

@@ -205,6 +205,7 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		.guard = true,
 		.looked = seen_absent(rn),
 		.replaces = rn->target_entry ? &rn->target_entry->version : NULL,
+		.over = rn->target_entry ? rn->target_entry->header.generation : 0,
 		.body = entry->tail_len == entry->stored_size ? entry->tail : NULL,
 	};
 	int r;

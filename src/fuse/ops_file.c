@@ -177,9 +177,10 @@ void s3c_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
 	s3c_call_start(&call);
 }
 
+/* The kernel does not say whether the caller may keep them, as it does with a write. */
 static int run_fallocate(struct s3c_call *call, struct s3c_op *op)
 {
-	int r = call->caller.drop_privs ? s3c_fs_drop_privs(call->file, op) : 0;
+	int r = call->caller.uid ? s3c_fs_drop_privs(call->file, op) : 0;
 
 	return r < 0 ? r : s3c_fs_fallocate(call->file, op, call->mode, call->offset, call->length);
 }
@@ -220,11 +221,8 @@ void s3c_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, of
 
 static int run_copy(struct s3c_call *call, struct s3c_op *op)
 {
-	int r = call->caller.drop_privs ? s3c_fs_drop_privs(call->file, op) : 0;
-
-	return r < 0 ? r
-		     : s3c_fs_copy(call->from_file, call->from_offset, call->file, call->offset, op,
-				   call->length, &call->length);
+	return s3c_fs_copy(call->from_file, call->from_offset, call->file, call->offset, op,
+			   call->length, &call->length);
 }
 
 static void answer_copy(struct s3c_call *call)

@@ -22,6 +22,7 @@ from crash_tools import SANITIZED, Workload, build_workload
 from harness import CTL, Site, drop_caches, read_file, run, write_file
 
 MIB = 1 << 20
+HELD = 11  # s; more than a slow request is held by the proxy
 CHECKS_APART = 150  # seconds
 # Of commit=close errors are wanted: few repeats.
 MODES = {"close": {"timeout": 10, "retries": 2}, "writeback": {"writeback": True}}
@@ -520,6 +521,7 @@ def calm(proxy):
 def together(sides, n):
     for side in sides:
         side.stop()
+    time.sleep(HELD)  # a request that nobody waits for any more is passed on, too
     if n % 2:
         drop_caches()
     for side in sides:

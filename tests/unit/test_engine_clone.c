@@ -147,6 +147,7 @@ static void test_replaces(void **state)
 /* Nothing is asked of the store for what it cannot do. */
 static void test_not_for(void **state)
 {
+	const struct s3c_attrs suid = { .known = true, .mode = S_IFREG | 04755 };
 	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
 	struct s3c_object *small;
 	uint64_t done;
@@ -162,7 +163,40 @@ static void test_not_for(void **state)
 	fx_requests(&p.fx);
 	assert_int_equal(s3c_object_clone(p.to, small, NULL, 0, LEN, &done), -EOPNOTSUPP);
 	s3c_object_close(small);
+	/* A rename of its folder is under way, say. */
+	assert_int_equal(s3c_object_freeze(p.to, NULL), 0);
+	assert_int_equal(copy_all(&p), -EOPNOTSUPP);
+	s3c_object_thaw(p.to);
+	assert_true(s3c_object_fold_attrs(p.to, S3C_SET_MODE, &suid));
+	assert_int_equal(copy_all(&p), -EOPNOTSUPP);
+	assert_true(s3c_object_fold_attrs(p.to, S3C_SET_MODE, &made_attrs));
 	assert_int_equal(s3c_object_write(p.from, NULL, 9, "dirty", 5, false), 0);
+	assert_int_equal(copy_all(&p), -EOPNOTSUPP);
+	assert_requests(&p.fx, "");
+	assert_int_equal(s3c_object_commit(p.from, NULL), 0);
+	fx_requests(&p.fx);
+	assert_int_equal(copy_all(&p), 0);
+	assert_requests(&p.fx, "COPY 1");
+	pair_end(&p);
+}
+
+/* A copy that could have its effect when nobody waits for it any more is made of parts. */
+static void test_without_condition(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct pair p;
+
+	(void)state;
+	pair_new(&p, &o);
+	p.fx.store->caps.copy_if_none_match = false;
+	assert_int_equal(copy_all(&p), 0);
+	assert_requests(&p.fx, "CREATE 1 PARTCOPY 1 COMPLETE 1");
+	diverge(&p, &o);
+	pair_end(&p);
+
+	pair_new(&p, &o);
+	p.fx.store->caps.copy_if_none_match = p.fx.store->caps.part_copy = false;
+	assert_int_equal(copy_all(&p), -EOPNOTSUPP);
 	assert_int_equal(copy_all(&p), -EOPNOTSUPP);
 	assert_requests(&p.fx, "");
 	pair_end(&p);
@@ -414,7 +448,7 @@ int main(void)
 		cmocka_unit_test(test_not_for), cmocka_unit_test(test_former_key),
 		cmocka_unit_test(test_failed),  cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_changed), cmocka_unit_test(test_written_meanwhile),
-		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_huge),    cmocka_unit_test(test_without_condition),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
