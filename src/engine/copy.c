@@ -670,7 +670,7 @@ static int copy_checked(struct copying *c, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_version version = { 0 };
-	bool checked;
+	bool checked = false;
 	int r = transfer(c, &reply, &checked);
 
 	if (r == 0)
