@@ -461,6 +461,9 @@ void s3c_object_record_follow(struct s3c_object *object);
  * one would take up an earlier view and not know the later one in the store as ours. Lock not held.
  */
 int s3c_object_record_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN]);
+/* Before a request that puts something else under the key of a file that was stored from here:
+   records that were removed do not come back (logged when they may). Lock not held. */
+void s3c_records_sync_drops(struct s3c_engine *engine);
 /* After a commit: the record goes when nothing is left to be stored; or what is left is kept there.
    Lock held, released. r: of the commit. */
 void s3c_object_record_committed(struct s3c_object *object, int r);

@@ -614,24 +614,33 @@ static int put_attempt(struct s3c_object *object)
  * not come back then: it would be taken for what counts, and what was sent for somebody else's. So
  * removals are on the disk first. Lock held, released.
  */
-static void sync_drops(struct s3c_object *object)
+static void sync_drops(struct s3c_engine *engine)
 {
-	struct s3c_objects *objects = object->objects;
-	struct s3c_mutex *lock = &object->engine->lock;
+	struct s3c_objects *objects = engine->objects;
+	struct s3c_mutex *lock = &engine->lock;
 	uint64_t drops = objects->drops;
 	int r;
 
 	if (objects->drops_synced == drops)
 		return;
 	s3c_mutex_unlock(lock);
-	r = s3c_journal_sync(object->engine->config.journal);
+	r = s3c_journal_sync(engine->config.journal);
 	s3c_mutex_lock(lock);
 	if (r == 0)
 		objects->drops_synced = S3C_MAX(objects->drops_synced, drops);
 	else
 		s3c_warn("journal: it cannot be synced (%s): should this end now, an earlier "
-			 "view of %s may come back beside the one that is sent",
-			 strerror(-r), object->path);
+			 "view of a file may come back beside the one that is sent",
+			 strerror(-r));
+}
+
+void s3c_records_sync_drops(struct s3c_engine *engine)
+{
+	if (!s3c_durable(engine))
+		return;
+	s3c_mutex_lock(&engine->lock);
+	sync_drops(engine);
+	s3c_mutex_unlock(&engine->lock);
 }
 
 int s3c_object_record_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN])
@@ -644,7 +653,7 @@ int s3c_object_record_attempt(struct s3c_object *object, const uint8_t op_id[sta
 	s3c_mutex_lock(lock);
 	wait_recorded(object);
 	if (!object->jid)
-		sync_drops(object);
+		sync_drops(object->engine);
 	/* Or since that was waited for. */
 	if (object->jid)
 		r = memcmp(op_id, object->next_op, S3C_OP_ID_LEN) == 0 ? sync_first_attempt(object)

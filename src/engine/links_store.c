@@ -408,6 +408,9 @@ static int link_source(struct linking *ln)
 	if (r == 0) {
 		first.path = ln->from;
 		first.replaces = ln->source;
+		/* The file was stored from here, perhaps a moment ago: a record of it that came
+		   back would take the reference for another machine's. */
+		s3c_records_sync_drops(ln->engine);
 		r = reference_put(ln->engine, &first);
 		/* Attributes were changed elsewhere, or the content: once more with what is there.
 		 */
