@@ -277,8 +277,8 @@ def test_another_volume_than_the_pinned_one(attempt, file_store, mount, tmp_path
     assert state_of(file_store.folder) == before and state.exists()
 
 
-def test_volume_id(attempt, file_store, keyring):
-    run(CTL, "init", "-o", "keyring=%s" % keyring.path, file_store.source)
+def test_volume_id(attempt, file_store, tmp_path, keyring):
+    run(CTL, "init", "-o", "keyring=%s,cache_dir=%s" % (keyring.path, tmp_path / "of-init"), file_store.source)
     before = state_of(file_store.folder)
     attempt.refused(file_store.source, "volume", "volume_id|" + file_store.volume(keyring).id.hex(), volume_id="0" * 32)
     assert state_of(file_store.folder) == before
@@ -286,7 +286,7 @@ def test_volume_id(attempt, file_store, keyring):
 
 def test_older_volume_object(attempt, file_store, mount, tmp_path, keyring):
     """A volume object that was put back to an older serial, or that was changed."""
-    run(CTL, "init", "-o", "keyring=%s" % keyring.path, file_store.source)
+    run(CTL, "init", "-o", "keyring=%s,cache_dir=%s" % (keyring.path, tmp_path / "of-init"), file_store.source)
     path = file_store.paths()[".s3cryptfs/volume"]
     body = read_file(path)
     for damaged in (body.replace(b'"serial": 1', b'"serial": 2').replace(b'"serial":1', b'"serial":2'), body[:-10], b"", body[:100],
@@ -299,8 +299,8 @@ def test_older_volume_object(attempt, file_store, mount, tmp_path, keyring):
     write_file(m / "f", b"x")
 
 
-def test_other_family(attempt, file_store, rgw_store, mount, keyring):
-    run(CTL, "init", "-o", "keyring=%s" % keyring.path, file_store.source)
+def test_other_family(attempt, file_store, rgw_store, mount, tmp_path, keyring):
+    run(CTL, "init", "-o", "keyring=%s,cache_dir=%s" % (keyring.path, tmp_path / "of-init"), file_store.source)
     attempt.refused(file_store.source, "enc=cse-key|cse|client-side", enc="none")
     m = mount(rgw_store.source, **rgw_store.options())
     write_file(m / "f", b"x")

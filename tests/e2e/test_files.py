@@ -1246,7 +1246,7 @@ def test_ctl(file_store, mount, keyring, tmp_path):
     assert again.returncode == 1 and again.stderr.count("\n") == 1
     assert list(decoder.Keyring(str(fresh)).secrets) == ["first"]
 
-    option = "keyring=%s" % keyring.path
+    option = "keyring=%s,cache_dir=%s" % (keyring.path, tmp_path / "of-ctl")
     run(CTL, "init", "-o", option, file_store.source)
     assert list(file_store.paths()) == [".s3cryptfs/volume"]
     assert file_store.volume(keyring).serial == 1
