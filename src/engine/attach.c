@@ -454,6 +454,18 @@ bool s3c_object_fold_attrs(struct s3c_object *object, unsigned which, const stru
 	return fold;
 }
 
+void s3c_object_note_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN],
+			     uint64_t size)
+{
+	struct s3c_attempt *attempt;
+
+	s3c_mutex_lock(&object->engine->lock);
+	attempt = &object->attempts[object->attempt_next++ % ARRAY_LEN(object->attempts)];
+	*attempt = (struct s3c_attempt){ .size = size, .used = true };
+	memcpy(attempt->op_id, op_id, S3C_OP_ID_LEN);
+	s3c_mutex_unlock(&object->engine->lock);
+}
+
 bool s3c_object_tried(struct s3c_object *object)
 {
 	bool tried = false;

@@ -166,6 +166,9 @@ struct s3c_entry *s3c_object_base(struct s3c_object *object);
 /* A frozen object without base gets another path, nothing was asked of the store: its commit goes
    there and replaces base (NULL: the name must not exist). An object of that path was detached. */
 int s3c_object_rekey(struct s3c_object *object, const char *to, struct s3c_entry *base);
+/* Something else was sent there, of that size, and may be there: a commit replaces it. */
+void s3c_object_note_attempt(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN],
+			     uint64_t size);
 /* Was it sent to its present path, so that the store may have it although no reply said so? */
 bool s3c_object_tried(struct s3c_object *object);
 /* Was it sent with that operation id, lately? */

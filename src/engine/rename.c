@@ -34,6 +34,9 @@ struct rename {
 	bool fold;
 	struct s3c_attrs attrs;
 	uint64_t attrs_seq;
+	/* Of the last copy, which may be there, or come yet, although it failed. */
+	uint8_t copy_op[S3C_OP_ID_LEN];
+	bool copy_unsure;
 };
 
 static void rename_free(struct rename *rn)
@@ -112,6 +115,9 @@ static void release_target(struct rename *rn, bool replaced)
 static void reattach_target(struct rename *rn)
 {
 	release_target(rn, false);
+	/* Its content is sent over the copy then, as over what was sent of it before. */
+	if (rn->target_detached && rn->copy_unsure)
+		s3c_object_note_attempt(rn->target, rn->copy_op, rn->source_entry->header.size);
 	if (rn->target_detached && s3c_object_reattach(rn->target, rn->to) < 0)
 		s3c_error("%s: it was to be replaced and was not, and was opened anew meanwhile: "
 			  "what the former opening writes is lost",
@@ -202,6 +208,7 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		.source = &entry->version,
 		.stored_size = entry->stored_size,
 		.extra = entry->extra,
+		.op_given = true,
 		.guard = true,
 		.looked = seen_absent(rn),
 		.replaces = rn->target_entry ? &rn->target_entry->version : NULL,
@@ -214,7 +221,10 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		copy.header.attrs = rn->attrs;
 	copy.header.attrs.ctime_ns = s3c_clock_realtime_ns();
 	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
+	s3c_random(rn->copy_op, sizeof(rn->copy_op));
+	memcpy(copy.header.op_id, rn->copy_op, sizeof(rn->copy_op));
 	r = s3c_copy_object(rn->engine, &copy, &version);
+	rn->copy_unsure = r < 0 && r != -ESTALE && r != -EEXIST && r != -EREMCHG;
 	return r < 0 ? r
 		     : s3c_entry_local(rn->engine, rn->to, false, &copy.header, &version,
 				       entry->stored_size, entry, ret_entry);
