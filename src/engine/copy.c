@@ -31,7 +31,6 @@
 #define WHOLE_MAX (16u << 20) /* read and written again in one piece */
 #define BODY_PART (16u << 20)
 #define PARTS_MAX 10000u
-#define OP_ITEM (sizeof(S3C_OP_META) + 2 * S3C_OP_ID_LEN)
 
 struct copying {
 	struct s3c_engine *engine;
@@ -632,9 +631,8 @@ static int prepare(struct copying *c)
 				       &c->meta);
 	if (r == 0)
 		r = keep_extra(c);
-	/* Of others the id that the source has stays: what has it has been seen already. Without
-	   room it does as well: a copy whose reply is lost is not known again then. */
-	if (r == 0 && copy->op_given && s3c_meta_bytes(&c->meta) + OP_ITEM <= S3C_STORE_META_MAX)
+	/* A new file. What is moved or gets other attributes keeps exactly the items it has. */
+	if (r == 0 && copy->by_store)
 		r = s3c_op_id_set(&copy->header, &c->meta);
 	return r;
 }
