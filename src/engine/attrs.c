@@ -18,20 +18,19 @@ bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b)
 	       s3c_xattrs_equal(a->xattrs, b->xattrs);
 }
 
-/* Is what stands at key what this operation wrote? Its version then. One that is repeated may have
-   written other attributes earlier. */
+/* Is what stands at key what this operation wrote? What that is then. One that is repeated may have
+   written other attributes earlier, and has drawn another generation and ids than it did then. */
 static bool marker_is_ours(struct s3c_engine *engine, const char *key, const struct s3c_ssec *ssec,
 			   const struct s3c_header *header, bool repeated,
-			   struct s3c_version *ret_version)
+			   struct s3c_header *ret_found, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
-	cleanup_header struct s3c_header found = { 0 };
 
 	if (s3c_request(engine, &rq, NULL, &reply) < 0 ||
-	    s3c_header_of(engine, key, &reply.stat, &found) < 0 ||
-	    memcmp(found.op_id, header->op_id, S3C_OP_ID_LEN) != 0 ||
-	    (repeated && !s3c_attrs_same(&found.attrs, &header->attrs)))
+	    s3c_header_of(engine, key, &reply.stat, ret_found) < 0 ||
+	    memcmp(ret_found->op_id, header->op_id, S3C_OP_ID_LEN) != 0 ||
+	    (repeated && !s3c_attrs_same(&ret_found->attrs, &header->attrs)))
 		return false;
 	*ret_version = reply.stat.version;
 	return true;
@@ -73,6 +72,8 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	cleanup_ssec struct s3c_ssec ssec;
 	struct s3c_version version;
 	struct s3c_header header;
+	cleanup_header struct s3c_header found = { 0 };
+	const struct s3c_header *stored = &header;
 	struct s3c_store_request rq = { .op = S3C_STORE_PUT, .meta = &meta };
 	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
 
@@ -92,14 +93,16 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	r = s3c_request(engine, &rq, NULL, reply);
 	version = reply->stat.version;
 	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
-	    marker_is_ours(engine, key, rq.ssec, &header, op_id, &version))
+	    marker_is_ours(engine, key, rq.ssec, &header, op_id, &found, &version)) {
+		stored = &found;
 		r = 0;
+	}
 	if (r == 0)
-		r = s3c_epochs_confirm(engine, &header);
+		r = s3c_epochs_confirm(engine, stored);
 	if (r < 0)
 		return r;
-	s3c_note_generation(engine, key, &header, false);
-	return s3c_entry_local(engine, path, true, &header, &version, 0, rq.props ? prior : NULL,
+	s3c_note_generation(engine, key, stored, false);
+	return s3c_entry_local(engine, path, true, stored, &version, 0, rq.props ? prior : NULL,
 			       ret_entry);
 }
 

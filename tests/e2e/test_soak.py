@@ -352,6 +352,11 @@ class Repositories(Git):
             self.git("init", "-q")
         return super().step(n)
 
+    def check(self, path):
+        # Without a commit it is being removed, or made.
+        if self.acknowledged:
+            super().check(path)
+
 
 # Of a name, or a folder of it, with which an operation has failed before: whether that was done, nobody was told.
 UNSURE = {errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY}

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "engine/durable.h"
+#include "engine/names.h"
 
 static const struct fx_options ahead = { .prefix = "p/", .writeback = true };
 
@@ -1238,6 +1239,45 @@ static void test_kill(void **state)
 	fx_end(&fx);
 }
 
+static void make_and_lose_reply(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	fault(fx, S3C_STORE_PUT, S3C_FAULT_LOST, -ETIMEDOUT, 1);
+	fault(fx, S3C_STORE_HEAD, S3C_FAULT_FAIL, -ETIMEDOUT, 0);
+	assert_int_equal(mkdir_of(fx, "d"), 0);
+	assert_int_equal(s3c_engine_sync_names(fx->engine, NULL), 0);
+	for (bool failed = false; !failed; usleep(1000)) {
+		s3c_mutex_lock(&fx->engine->lock);
+		failed = fx->engine->names->pending_failures > 0;
+		s3c_mutex_unlock(&fx->engine->lock);
+	}
+}
+
+/* What another daemon has sent already is known as the store has it: what this one would have sent
+   has a later generation, and the store's would count as older than one that was seen. */
+static void test_sent_by_former(void **state)
+{
+	struct fx_options o = ahead;
+	struct s3c_header header;
+	struct s3c_object *object;
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	o.rollback_deny = true;
+	fresh_dir(&o, dir);
+	killed(make_and_lose_reply, &o);
+	fx_new(&fx, &o);
+	assert_int_equal(sync_all(&fx), 0);
+	hand_open(&fx, "p/d/", &header, NULL, 0);
+	s3c_names_invalidate(fx.engine, "", true);
+	assert_int_equal(look(&fx, "d", NULL), 0);
+	assert_int_equal(s3c_object_create(fx.engine, NULL, "d/f", &file_attrs, &object), 0);
+	s3c_object_close(object);
+	assert_settled(&fx);
+	fx_end(&fx);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -1250,6 +1290,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_restart),        cmocka_unit_test(test_other_mode),
 		cmocka_unit_test(test_journal_full),   cmocka_unit_test(test_rename_resumed),
 		cmocka_unit_test(test_churn),          cmocka_unit_test(test_kill),
+		cmocka_unit_test(test_sent_by_former),
 	};
 
 	if (argc > 1)
