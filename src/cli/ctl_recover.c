@@ -71,21 +71,18 @@ static void listing_free(struct listing *listing)
 	free(listing->items);
 }
 
-/* All of these records begin alike: version(1) flags(1) path. NULL: not so, or no memory. */
-static char *path_of(const uint8_t *data, size_t len)
+/* All of these records begin alike: version(1) flags(1) path, without flags where there are two
+   paths. NULL: not so, or no memory. */
+static char *path_of(uint32_t kind, const uint8_t *data, size_t len)
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
-	uint8_t begin[2] = { 0 }, length[4] = { 0 };
+	uint8_t version = s3c_record_get_u8(&reader);
 	char path[S3C_PATH_MAX];
-	uint32_t path_len;
 
-	s3c_record_take(&reader, begin, sizeof(begin));
-	s3c_record_take(&reader, length, sizeof(length));
-	path_len = s3c_get_be32(length);
-	if (reader.failed || begin[0] != 1 || path_len >= S3C_PATH_MAX)
-		return NULL;
-	s3c_record_take(&reader, path, path_len);
-	return reader.failed ? NULL : strndup(path, path_len);
+	if (kind != S3C_RECORD_RENAME && kind != S3C_RECORD_EXCHANGE)
+		s3c_record_get_u8(&reader);
+	s3c_record_get_text(&reader, path, sizeof(path));
+	return reader.failed || version != 1 ? NULL : strdup(path);
 }
 
 static int on_record(void *arg, uint64_t id, uint64_t sub, int result, const uint8_t *data,
@@ -105,7 +102,7 @@ static int on_record(void *arg, uint64_t id, uint64_t sub, int result, const uin
 		listing->items = items;
 		listing->alloc = alloc;
 	}
-	item.path = result == 0 ? path_of(data, len) : NULL;
+	item.path = result == 0 ? path_of(listing->kind, data, len) : NULL;
 	listing->items[listing->count++] = item;
 	return 0;
 }
@@ -114,10 +111,9 @@ static int on_record(void *arg, uint64_t id, uint64_t sub, int result, const uin
 static void print_item(const struct item *item)
 {
 	static const char *const kinds[] = {
-		[S3C_RECORD_OBJECT] = "file",
-		[S3C_RECORD_GONE] = "removal",
-		[S3C_RECORD_DIR] = "directory",
-		[S3C_RECORD_RENAME] = "rename",
+		[S3C_RECORD_OBJECT] = "file",       [S3C_RECORD_GONE] = "removal",
+		[S3C_RECORD_DIR] = "directory",     [S3C_RECORD_RENAME] = "rename",
+		[S3C_RECORD_EXCHANGE] = "exchange",
 	};
 
 	printf("%-10s", kinds[item->kind]);
@@ -130,8 +126,8 @@ static void print_item(const struct item *item)
 
 static int dry_run(struct s3c_ctl *ctl, struct s3c_access *access)
 {
-	static const uint32_t kinds[] = { S3C_RECORD_RENAME, S3C_RECORD_DIR, S3C_RECORD_OBJECT,
-					  S3C_RECORD_GONE };
+	static const uint32_t kinds[] = { S3C_RECORD_RENAME, S3C_RECORD_EXCHANGE, S3C_RECORD_DIR,
+					  S3C_RECORD_OBJECT, S3C_RECORD_GONE };
 	struct listing listing = { 0 };
 	struct s3c_record_stats stats;
 	char size[S3C_SIZE_TEXT];

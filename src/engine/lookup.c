@@ -363,8 +363,10 @@ static int body_info(struct s3c_engine *engine, struct s3c_op *op,
 static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
 		       struct s3c_info *ret_info)
 {
-	int r = -ENOENT;
+	int r = s3c_swap_wait(engine, op, path);
 
+	if (r < 0)
+		return r;
 	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
 		cleanup_entry struct s3c_entry *reference = NULL;
 		char mapped[S3C_PATH_MAX];

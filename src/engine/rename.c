@@ -24,7 +24,7 @@ struct rename {
 	struct s3c_engine *engine;
 	struct s3c_op *op;
 	const char *from, *to;
-	bool noreplace;
+	bool noreplace, at_once;
 	/* References; an object is there when its name is open. */
 	struct s3c_object *source, *target;
 	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
@@ -332,7 +332,7 @@ static int rename_recorded(struct rename *rn)
 		return r;
 	}
 	release_target(rn, true);
-	r = s3c_pending_moved(engine, rn->source_entry, rn->source, &later);
+	r = rn->at_once ? -EAGAIN : s3c_pending_moved(engine, rn->source_entry, rn->source, &later);
 	if (r == -EAGAIN)
 		r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
 	/* The copy is what was to be renamed: what came after it is another file of the old name.
@@ -467,11 +467,8 @@ static int rename_ahead(struct rename *rn)
 	return r < 0 ? r : -EAGAIN;
 }
 
-/* Are both names of one file? */
-static bool refers_same(const struct rename *rn)
+bool s3c_entries_one_file(const struct s3c_entry *a, const struct s3c_entry *b)
 {
-	const struct s3c_entry *a = rn->source_entry, *b = rn->target_entry;
-
 	return a && b && s3c_layout_is_reference(a->header.layout) &&
 	       s3c_layout_is_reference(b->header.layout) &&
 	       memcmp(a->header.file_id, b->header.file_id, S3C_FILE_ID_LEN) == 0;
@@ -490,7 +487,7 @@ static int rename_held(struct rename *rn)
 	if (r < 0)
 		return r;
 	/* Both names are the file's, and stay. */
-	if (refers_same(rn))
+	if (s3c_entries_one_file(rn->source_entry, rn->target_entry))
 		return 0;
 	if (rn->source)
 		return rename_open(rn);
@@ -500,10 +497,17 @@ static int rename_held(struct rename *rn)
 			      rn->target_entry);
 }
 
-/* The names of a pair, of which the first goes. */
-int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to)
+int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
+		    unsigned flags)
 {
-	struct rename rn = { .engine = engine, .op = op, .from = from, .to = to };
+	struct rename rn = {
+		.engine = engine,
+		.op = op,
+		.from = from,
+		.to = to,
+		.noreplace = flags & S3C_RENAME_NOREPLACE,
+		.at_once = flags & S3C_RENAME_AT_ONCE,
+	};
 	int r = rename_held(&rn);
 
 	rename_free(&rn);
@@ -521,8 +525,8 @@ static bool lost_name(const struct rename *rn, uint8_t ret_body[static S3C_FILE_
 	return true;
 }
 
-/* Pairs are stored as what they are before a rename has to do with them. */
-static int hold_settled(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds)
+int s3c_rename_hold(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
+		    unsigned count)
 {
 	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
 		int r = s3c_links_settle(engine, op, holds[0].path);
@@ -530,17 +534,17 @@ static int hold_settled(struct s3c_engine *engine, struct s3c_op *op, struct s3c
 		if (r == 0)
 			r = s3c_links_settle(engine, op, holds[1].path);
 		if (r == 0)
-			r = s3c_hold_begin(engine, op, holds, 2);
+			r = s3c_hold_begin(engine, op, holds, count);
 		if (r < 0)
 			return r;
 		if (!s3c_links_any(engine, holds[0].path) && !s3c_links_any(engine, holds[1].path))
 			return 0;
-		s3c_hold_end(engine, holds, 2);
+		s3c_hold_end(engine, holds, count);
 	}
 	return -EBUSY;
 }
 
-static int check_paths(struct s3c_engine *engine, const char *from, const char *to)
+int s3c_rename_check(struct s3c_engine *engine, const char *from, const char *to)
 {
 	cleanup_free char *key = NULL;
 	int r = s3c_writable(engine);
@@ -571,7 +575,7 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 	uint8_t body[S3C_FILE_ID_LEN];
 	struct s3c_info info;
 	bool lost;
-	int r = check_paths(engine, from, to);
+	int r = s3c_rename_check(engine, from, to);
 
 	if (r < 0)
 		return r;
@@ -581,13 +585,14 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 		r = s3c_engine_lookup(engine, op, from, &info);
 		return r == 0 && noreplace ? -EEXIST : r;
 	}
-	r = hold_settled(engine, op, holds);
+	r = s3c_rename_hold(engine, op, holds, ARRAY_LEN(holds));
 	if (r < 0)
 		return r;
 	r = rename_held(&rn);
-	lost = r == 0 && lost_name(&rn, body) && !refers_same(&rn);
+	lost = r == 0 && lost_name(&rn, body) &&
+	       !s3c_entries_one_file(rn.source_entry, rn.target_entry);
 	rename_free(&rn);
-	s3c_hold_end(engine, holds, 2);
+	s3c_hold_end(engine, holds, ARRAY_LEN(holds));
 	if (lost)
 		s3c_links_lost_name(engine, body);
 	return r;

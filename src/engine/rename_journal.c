@@ -22,16 +22,6 @@
 
 #define RECORD_VERSION 1
 
-static int put_text(struct s3c_buf *text, const char *value)
-{
-	uint8_t len[4];
-	int r;
-
-	s3c_put_be32(len, (uint32_t)strlen(value));
-	r = s3c_buf_append(text, len, sizeof(len));
-	return r < 0 ? r : s3c_buf_append_str(text, value);
-}
-
 int s3c_rename_record(struct s3c_engine *engine, const char *from, const char *to,
 		      const struct s3c_entry *source, uint64_t *ret_id)
 {
@@ -42,8 +32,8 @@ int s3c_rename_record(struct s3c_engine *engine, const char *from, const char *t
 	int r = s3c_buf_append_char(&text, RECORD_VERSION);
 
 	s3c_put_be64(started, (uint64_t)s3c_clock_realtime_ns());
-	r = r < 0 ? r : put_text(&text, from);
-	r = r < 0 ? r : put_text(&text, to);
+	r = r < 0 ? r : s3c_record_put_text(&text, from);
+	r = r < 0 ? r : s3c_record_put_text(&text, to);
 	r = r < 0 ? r : s3c_buf_append(&text, started, sizeof(started));
 	r = r < 0 ? r : s3c_record_put_entry(&text, source);
 	r = r < 0 ? r : s3c_tx_new(engine->config.journal, &tx);
@@ -95,20 +85,6 @@ struct found_list {
 	size_t count;
 };
 
-static void get_path(struct s3c_record_reader *reader, char path[static S3C_PATH_MAX])
-{
-	uint8_t bytes[4];
-	uint32_t len;
-
-	s3c_record_take(reader, bytes, sizeof(bytes));
-	len = s3c_get_be32(bytes);
-	if (len >= S3C_PATH_MAX)
-		reader->failed = true;
-	else
-		s3c_record_take(reader, path, len);
-	path[reader->failed ? 0 : len] = '\0';
-}
-
 static int decode(struct s3c_engine *engine, const uint8_t *data, size_t len, struct found *found)
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
@@ -118,8 +94,8 @@ static int decode(struct s3c_engine *engine, const uint8_t *data, size_t len, st
 	s3c_record_take(&reader, &version, 1);
 	if (reader.failed || version != RECORD_VERSION)
 		return -EPROTO;
-	get_path(&reader, found->from);
-	get_path(&reader, found->to);
+	s3c_record_get_text(&reader, found->from, sizeof(found->from));
+	s3c_record_get_text(&reader, found->to, sizeof(found->to));
 	s3c_record_take(&reader, started, sizeof(started));
 	found->started_ns = (int64_t)s3c_get_be64(started);
 	r = s3c_record_get_entry(engine, &reader, found->from, false, &found->source);

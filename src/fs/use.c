@@ -19,8 +19,9 @@ static bool is_moving(const struct s3c_fs *fs, const struct s3c_use *self,
 	const struct s3c_use *use;
 
 	LIST_FOREACH (use, &fs->uses, link)
-		if (use != self && use->moved && is_below(inode, use->moved))
-			return true;
+		for (size_t i = 0; i < ARRAY_LEN(use->moved) && use != self; i++)
+			if (use->moved[i] && is_below(inode, use->moved[i]))
+				return true;
 	return false;
 }
 
@@ -63,8 +64,9 @@ int s3c_use_begin_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_use *u
 		return r;
 	LIST_INSERT_HEAD(&fs->uses, use, link);
 	/* New ones below it wait from here on. */
-	while (r == 0 && use->moved && is_used(fs, use, use->moved))
-		r = wait(fs, op);
+	for (size_t i = 0; i < ARRAY_LEN(use->moved); i++)
+		while (r == 0 && use->moved[i] && is_used(fs, use, use->moved[i]))
+			r = wait(fs, op);
 	if (r < 0)
 		s3c_use_end_locked(fs, use);
 	return r;
