@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import os
+import random
 import re
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, CTL, PROGRAM, TOP, fails, read_file, run, wait_for, write_file
+from harness import BUILD, CTL, PROGRAM, TOP, drop_caches, fails, read_file, run, wait_for, write_file
 
 
 class Manager:
@@ -260,25 +261,65 @@ def test_links_unit(file_store, mount, keyring, tmp_path):
     assert read_file(m / "b") == b"data" and os.stat(m / "b").st_nlink == 2
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_rights_of_the_unit_are_enough(file_store, keyring, tmp_path):
-    """With the capabilities and limits of the unit, as the unit starts it: mounts, serves, reloads, ends."""
+def expand(names):
+    """System calls of a SystemCallFilter=."""
+    calls = set()
+    for name in names:
+        if name.startswith("@"):
+            lines = run("systemd-analyze", "syscall-filter", name).stdout.split("\n")
+            calls |= expand(word for line in lines[1:] for word in line.split("#")[0].split())
+        else:
+            calls.add(name)
+    return calls
+
+
+# The filter ends the process instead of answering EPERM: nothing is to need what it refuses.
+FILTERED = """
+import os, sys, seccomp
+calls = seccomp.SyscallFilter(seccomp.KILL_PROCESS)
+for name in sys.argv[1].split(","):
+    try:
+        calls.add_rule(seccomp.ALLOW, name)
+    except (OSError, RuntimeError, ValueError):  # of another architecture
+        pass
+calls.load()
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("systemd-analyze"), reason="needs root, and systemd-analyze")
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_rights_of_the_unit_are_enough(kind, request, keyring, tmp_path):
+    """With the capabilities, limits and system calls of the unit, as the unit starts it: mounts, serves, reloads, ends."""
+    store = request.getfixturevalue({"file": "file_store", "s3": "versity_store"}[kind])
     text = open(UNIT).read()
+    calls = expand(re.search("^SystemCallFilter=(.*)", text, re.M).group(1).split())
+    assert {"mount", "read"} < calls and "ptrace" not in calls
     caps = re.search("^CapabilityBoundingSet=(.*)", text, re.M).group(1).split()
     bound = ",".join(["-all"] + ["+" + c[4:].lower() for c in caps])
     mnt = tmp_path / "mnt"
     mnt.mkdir()
     manager = Manager(str(tmp_path / "notify"))
     command = re.search("^ExecStart=(.*)", text, re.M).group(1).split()
-    values = {"${SOURCE}": file_store.source, "${MOUNTPOINT}": str(mnt), "${OPTIONS}": "keyring=%s,cache_dir=%s" % (keyring.path, tmp_path / "cache")}
+    options = store.options(keyring=keyring.path, cache_dir=tmp_path / "cache", cache_size="1G", writeback=True)
+    # The leak checker of a sanitized build would need ptrace.
+    env = dict(os.environ, NOTIFY_SOCKET=manager.address, ASAN_OPTIONS="detect_leaks=0", **options.pop("env", {}))
+    words = [k if v is True else "%s=%s" % (k, v) for k, v in options.items()]
+    values = {"${SOURCE}": store.source, "${MOUNTPOINT}": str(mnt), "${OPTIONS}": ",".join(words)}
     log = open(tmp_path / "log", "w+")
     process = subprocess.Popen(["setpriv", "--bounding-set", bound, "--inh-caps", "-all", "--no-new-privs", "prlimit", "--core=0", "--memlock=8388608",
-                                PROGRAM, *(values.get(w, w) for w in command[1:])],
-                               env=dict(os.environ, NOTIFY_SOCKET=manager.address), stdout=log, stderr=log)
+                                "/usr/bin/python3", "-c", FILTERED, ",".join(sorted(calls)), PROGRAM, *(values.get(w, w) for w in command[1:])],
+                               env=env, stdout=log, stderr=log)
     try:
         manager.await_line("READY=1")
         write_file(mnt / "f", b"data")
         os.chown(mnt / "f", 1, 1)
+        large = random.Random(1).randbytes(20 << 20)
+        write_file(mnt / "large", large)
+        os.rename(mnt / "large", mnt / "moved")
+        run(CTL, "sync", mnt)
+        drop_caches()
+        assert read_file(mnt / "moved") == large
         process.send_signal(signal.SIGHUP)
         manager.await_line("RELOADING=1")
         process.terminate()
@@ -290,7 +331,7 @@ def test_rights_of_the_unit_are_enough(file_store, keyring, tmp_path):
             run("fusermount3", "-u", "-z", mnt, check=False)
         log.seek(0)
         print(log.read())
-    assert file_store.decode(keyring, "f").plaintext() == b"data"
+    assert store.decode(keyring, "f").plaintext() == b"data"
 
 
 COMPLETE = """
