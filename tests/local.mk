@@ -19,7 +19,6 @@ unit_tests = \
 	tests/unit/test_engine_clone \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
-	tests/unit/test_engine_exchange \
 	tests/unit/test_engine_exclusive \
 	tests/unit/test_engine_former \
 	tests/unit/test_engine_hidden \

@@ -355,8 +355,6 @@ int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char
 /* Files and whole directories. noreplace: RENAME_NOREPLACE. POSIX rules for the target's type. */
 int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
 		      const char *to, bool noreplace);
-/* RENAME_EXCHANGE: files and directories in any combination. Costs three renames. */
-int s3c_engine_exchange(struct s3c_engine *engine, struct s3c_op *op, const char *a, const char *b);
 
 /* What close (flush) and fsync mean in this mount: the store, or the journal (writeback), confirmed
    it; commit=fsync: a close only begins to. */

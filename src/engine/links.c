@@ -189,7 +189,7 @@ static int unlink_of_pair(struct s3c_engine *engine, struct s3c_op *op, struct s
 		s3c_mutex_lock(&engine->lock);
 		pair->joining = true;
 		s3c_mutex_unlock(&engine->lock);
-		r = s3c_rename_held(engine, op, pair->first, pair->second, 0);
+		r = s3c_rename_held(engine, op, pair->first, pair->second);
 		if (r < 0) {
 			s3c_mutex_lock(&engine->lock);
 			pair->joining = false;

@@ -135,7 +135,5 @@ int s3c_pair_store_at(struct s3c_engine *engine, struct s3c_op *op, const char *
 
 /* mutate.c: removes a name that is none of a pair. S3C_IS_REFERENCE: it has become one. */
 int s3c_unlink_name(struct s3c_engine *engine, struct s3c_op *op, const char *path);
-/* The same of a name that is held, and is that of a file. */
-int s3c_unlink_held(struct s3c_engine *engine, struct s3c_op *op, const char *path);
-/* Are both, which may be NULL, names of one file? */
-bool s3c_entries_one_file(const struct s3c_entry *a, const struct s3c_entry *b);
+/* rename.c: of files whose names are held. */
+int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to);

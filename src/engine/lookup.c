@@ -363,10 +363,8 @@ static int body_info(struct s3c_engine *engine, struct s3c_op *op,
 static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char *path, bool refresh,
 		       struct s3c_info *ret_info)
 {
-	int r = s3c_swap_wait(engine, op, path);
+	int r = -ENOENT;
 
-	if (r < 0)
-		return r;
 	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
 		cleanup_entry struct s3c_entry *reference = NULL;
 		char mapped[S3C_PATH_MAX];

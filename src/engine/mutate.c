@@ -371,12 +371,6 @@ static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char 
 	return S3C_MIN(r, 0);
 }
 
-int s3c_unlink_held(struct s3c_engine *engine, struct s3c_op *op, const char *path)
-{
-	return s3c_writeback(engine) ? s3c_pending_unlink(engine, op, path)
-				     : unlink_path(engine, op, path);
-}
-
 int s3c_unlink_name(struct s3c_engine *engine, struct s3c_op *op, const char *path)
 {
 	struct s3c_hold hold = { .path = path, .removes = true };
@@ -395,7 +389,8 @@ int s3c_unlink_name(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 		r = S3C_IS_REFERENCE;
 	} else {
 		refers = s3c_links_refers(engine, op, path, body);
-		r = s3c_unlink_held(engine, op, path);
+		r = s3c_writeback(engine) ? s3c_pending_unlink(engine, op, path)
+					  : unlink_path(engine, op, path);
 	}
 	s3c_hold_end(engine, &hold, 1);
 	if (r == 0 && refers)

@@ -572,29 +572,6 @@ static bool being_removed(const struct s3c_names *names, const char *path)
 	return false;
 }
 
-static bool is_swapped(const struct s3c_names *names, const char *path)
-{
-	const struct s3c_hold *hold;
-
-	TAILQ_FOREACH (hold, &names->holds, link)
-		if (hold->swaps && s3c_path_below(path, hold->path))
-			return true;
-	return false;
-}
-
-int s3c_swap_wait(struct s3c_engine *engine, struct s3c_op *op, const char *path)
-{
-	int r = 0;
-
-	s3c_mutex_lock(&engine->lock);
-	while (r == 0 && is_swapped(engine->names, path))
-		r = op == S3C_NOWAIT
-			    ? -EINPROGRESS
-			    : s3c_waitq_wait(&engine->names->holds_free, &engine->lock, op);
-	s3c_mutex_unlock(&engine->lock);
-	return r;
-}
-
 int s3c_opening_begin(struct s3c_names *names, struct s3c_op *op, struct s3c_opening *opening)
 {
 	while (being_removed(names, opening->path)) {

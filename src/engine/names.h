@@ -10,7 +10,7 @@
  *	keynames.c encrypted names
  *	mutate.c   mkdir, rmdir, unlink, links           attrs.c    attribute changes, markers
  *	rename.c   files                                 rename_dir.c  directories
- *	rename_journal.c  finishing them after a crash        exchange.c  RENAME_EXCHANGE
+ *	rename_journal.c  finishing them after a crash
  *	pending.c  names that are ahead of the store     pending_send.c  bringing them there
  *	pending_batch.c  many deletes together
  *	pending_ops.c, pending_attrs.c  operations in writeback
@@ -149,7 +149,6 @@ struct s3c_hold {
 	bool below;   /* and all below it */
 	bool ahead;   /* what is pending there is not in its way */
 	bool removes; /* the file of that name may go: who opens it waits for the outcome */
-	bool swaps;   /* something else gets the name: who looks at it, or below, waits */
 	TAILQ_ENTRY(s3c_hold) link;
 };
 
@@ -237,8 +236,6 @@ const char *s3c_path_name(const char *path);
 int s3c_hold_begin(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
 		   unsigned count);
 void s3c_hold_end(struct s3c_engine *engine, struct s3c_hold *holds, unsigned count);
-/* Before a look at a name: waits while that, or one above it, is exchanged. */
-int s3c_swap_wait(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 /*
  * Before the look of an open: waits while an operation removes the file of that name. One that
  * begins between this and s3c_opening_end has overtaken it: what was looked at may be gone, and
@@ -510,18 +507,6 @@ int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *seen)
    goes. 1: what stands there was written by somebody else and stays. */
 int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_object *object);
 
-/*
- * rename.c. May from be renamed to to, as far as the paths tell? Holds for that: those of the two
- * names come first, and are settled as to links (pairs.c) before they are held. Renames what is
- * held.
- */
-int s3c_rename_check(struct s3c_engine *engine, const char *from, const char *to);
-int s3c_rename_hold(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
-		    unsigned count);
-#define S3C_RENAME_NOREPLACE 1u /* the target is not there */
-#define S3C_RENAME_AT_ONCE 2u   /* the store has no object of the old name any more */
-int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
-		    unsigned flags);
 /* rename_dir.c. The target, when it exists, is a directory. Logs what it leaves half done. */
 int s3c_rename_dir(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
 		   const struct s3c_entry *source, bool target_exists);

@@ -278,6 +278,3 @@ void s3c_rename_unrecord(struct s3c_engine *engine, uint64_t id, struct s3c_obje
 /* Ends the renames that an earlier daemon began; before objects are taken up. Those for which the
    store is not there stay in the journal. */
 int s3c_rename_resume(struct s3c_engine *engine, unsigned *ret_count);
-
-/* exchange.c: the same for exchanges, when all else has been taken up. */
-int s3c_exchange_resume(struct s3c_engine *engine, unsigned *ret_count);

@@ -24,7 +24,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/names.h"
-#include "engine/pending.h"
 #include "engine/record.h"
 #include "engine/upload_journal.h"
 
@@ -336,7 +335,6 @@ static int load_objects(struct recovering *all)
 int s3c_engine_recover(struct s3c_engine *engine, struct s3c_recovery *ret_recovery)
 {
 	struct recovering all = { .engine = engine };
-	unsigned exchanges = 0;
 	int r = 0;
 
 	if (s3c_durable(engine)) {
@@ -352,9 +350,6 @@ int s3c_engine_recover(struct s3c_engine *engine, struct s3c_recovery *ret_recov
 			r = s3c_links_load(engine);
 		if (r == 0)
 			r = s3c_pending_start(engine);
-		if (r == 0)
-			r = s3c_exchange_resume(engine, &exchanges);
-		all.found.names += exchanges;
 	}
 	if (ret_recovery)
 		*ret_recovery = all.found;

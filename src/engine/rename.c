@@ -24,7 +24,7 @@ struct rename {
 	struct s3c_engine *engine;
 	struct s3c_op *op;
 	const char *from, *to;
-	bool noreplace, at_once;
+	bool noreplace;
 	/* References; an object is there when its name is open. */
 	struct s3c_object *source, *target;
 	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
@@ -332,7 +332,7 @@ static int rename_recorded(struct rename *rn)
 		return r;
 	}
 	release_target(rn, true);
-	r = rn->at_once ? -EAGAIN : s3c_pending_moved(engine, rn->source_entry, rn->source, &later);
+	r = s3c_pending_moved(engine, rn->source_entry, rn->source, &later);
 	if (r == -EAGAIN)
 		r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
 	/* The copy is what was to be renamed: what came after it is another file of the old name.
@@ -467,8 +467,11 @@ static int rename_ahead(struct rename *rn)
 	return r < 0 ? r : -EAGAIN;
 }
 
-bool s3c_entries_one_file(const struct s3c_entry *a, const struct s3c_entry *b)
+/* Are both names of one file? */
+static bool refers_same(const struct rename *rn)
 {
+	const struct s3c_entry *a = rn->source_entry, *b = rn->target_entry;
+
 	return a && b && s3c_layout_is_reference(a->header.layout) &&
 	       s3c_layout_is_reference(b->header.layout) &&
 	       memcmp(a->header.file_id, b->header.file_id, S3C_FILE_ID_LEN) == 0;
@@ -487,7 +490,7 @@ static int rename_held(struct rename *rn)
 	if (r < 0)
 		return r;
 	/* Both names are the file's, and stay. */
-	if (s3c_entries_one_file(rn->source_entry, rn->target_entry))
+	if (refers_same(rn))
 		return 0;
 	if (rn->source)
 		return rename_open(rn);
@@ -497,17 +500,10 @@ static int rename_held(struct rename *rn)
 			      rn->target_entry);
 }
 
-int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
-		    unsigned flags)
+/* The names of a pair, of which the first goes. */
+int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to)
 {
-	struct rename rn = {
-		.engine = engine,
-		.op = op,
-		.from = from,
-		.to = to,
-		.noreplace = flags & S3C_RENAME_NOREPLACE,
-		.at_once = flags & S3C_RENAME_AT_ONCE,
-	};
+	struct rename rn = { .engine = engine, .op = op, .from = from, .to = to };
 	int r = rename_held(&rn);
 
 	rename_free(&rn);
@@ -525,8 +521,8 @@ static bool lost_name(const struct rename *rn, uint8_t ret_body[static S3C_FILE_
 	return true;
 }
 
-int s3c_rename_hold(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds,
-		    unsigned count)
+/* Pairs are stored as what they are before a rename has to do with them. */
+static int hold_settled(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hold *holds)
 {
 	for (unsigned tries = 0; tries < S3C_RESOLVE_TRIES; tries++) {
 		int r = s3c_links_settle(engine, op, holds[0].path);
@@ -534,17 +530,17 @@ int s3c_rename_hold(struct s3c_engine *engine, struct s3c_op *op, struct s3c_hol
 		if (r == 0)
 			r = s3c_links_settle(engine, op, holds[1].path);
 		if (r == 0)
-			r = s3c_hold_begin(engine, op, holds, count);
+			r = s3c_hold_begin(engine, op, holds, 2);
 		if (r < 0)
 			return r;
 		if (!s3c_links_any(engine, holds[0].path) && !s3c_links_any(engine, holds[1].path))
 			return 0;
-		s3c_hold_end(engine, holds, count);
+		s3c_hold_end(engine, holds, 2);
 	}
 	return -EBUSY;
 }
 
-int s3c_rename_check(struct s3c_engine *engine, const char *from, const char *to)
+static int check_paths(struct s3c_engine *engine, const char *from, const char *to)
 {
 	cleanup_free char *key = NULL;
 	int r = s3c_writable(engine);
@@ -575,7 +571,7 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 	uint8_t body[S3C_FILE_ID_LEN];
 	struct s3c_info info;
 	bool lost;
-	int r = s3c_rename_check(engine, from, to);
+	int r = check_paths(engine, from, to);
 
 	if (r < 0)
 		return r;
@@ -585,14 +581,13 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 		r = s3c_engine_lookup(engine, op, from, &info);
 		return r == 0 && noreplace ? -EEXIST : r;
 	}
-	r = s3c_rename_hold(engine, op, holds, ARRAY_LEN(holds));
+	r = hold_settled(engine, op, holds);
 	if (r < 0)
 		return r;
 	r = rename_held(&rn);
-	lost = r == 0 && lost_name(&rn, body) &&
-	       !s3c_entries_one_file(rn.source_entry, rn.target_entry);
+	lost = r == 0 && lost_name(&rn, body) && !refers_same(&rn);
 	rename_free(&rn);
-	s3c_hold_end(engine, holds, ARRAY_LEN(holds));
+	s3c_hold_end(engine, holds, 2);
 	if (lost)
 		s3c_links_lost_name(engine, body);
 	return r;

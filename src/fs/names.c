@@ -322,158 +322,86 @@ static void relearn(struct s3c_fs *fs, struct s3c_inode *inode, const char *path
 	s3c_mutex_unlock(&fs->inodes.lock);
 }
 
-/*
- * A change of two names, under way. Both parents have references, and so have the directories among
- * those that get another name.
- */
-struct renaming {
-	struct s3c_fs *fs;
-	struct s3c_inode *parent, *to_parent;
-	const char *name, *to_name;
-	struct s3c_inode *moved[2];
-	struct s3c_use use;
-	char path[S3C_PATH_MAX], to_path[S3C_PATH_MAX];
-};
-
-static struct s3c_inode *find_dir_locked(struct s3c_fs *fs, const struct s3c_inode *parent,
-					 const char *name)
+/* Both parents have references; *ret_moved, a directory, with one, or NULL. */
+static int begin_rename(struct s3c_fs *fs, struct s3c_op *op, const char *name, const char *to_name,
+			struct s3c_use *use, struct s3c_inode **ret_moved,
+			char ret_path[static S3C_PATH_MAX], char ret_to[static S3C_PATH_MAX])
 {
-	struct s3c_inode *inode = s3c_inode_child_locked(&fs->inodes, parent, name);
+	struct s3c_inode *moved;
+	int r;
 
-	if (!inode || !S_ISDIR(inode->mode))
-		return NULL;
-	s3c_inode_ref_locked(&fs->inodes, inode);
-	return inode;
-}
-
-static void put_renaming_locked(struct renaming *rn)
-{
-	for (size_t i = 0; i < ARRAY_LEN(rn->moved); i++)
-		s3c_inode_put_locked(&rn->fs->inodes, rn->moved[i], 0);
-	s3c_inode_put_locked(&rn->fs->inodes, rn->parent, 0);
-	s3c_inode_put_locked(&rn->fs->inodes, rn->to_parent, 0);
-}
-
-/* both: what has the second name gets the first. */
-static int begin_renaming(struct renaming *rn, struct s3c_op *op, uint64_t parent_id,
-			  uint64_t to_parent_id, bool both)
-{
-	struct s3c_fs *fs = rn->fs;
-	int r = find_parent(fs, parent_id, rn->name, -ENOENT, &rn->parent);
-
-	if (r < 0)
-		return r;
-	r = find_parent(fs, to_parent_id, rn->to_name, both ? -ENOENT : -EACCES, &rn->to_parent);
-	if (r < 0) {
-		s3c_fs_put(fs, rn->parent);
-		return r;
-	}
 	s3c_mutex_lock(&fs->inodes.lock);
-	rn->moved[0] = find_dir_locked(fs, rn->parent, rn->name);
-	if (both)
-		rn->moved[1] = find_dir_locked(fs, rn->to_parent, rn->to_name);
-	rn->use = (struct s3c_use){
-		.parent = rn->parent,
-		.to_parent = rn->to_parent,
-		.moved = { rn->moved[0], rn->moved[1] },
-	};
-	r = s3c_use_begin_locked(fs, op, &rn->use);
+	moved = s3c_inode_child_locked(&fs->inodes, use->parent, name);
+	if (moved && !S_ISDIR(moved->mode))
+		moved = NULL;
+	if (moved)
+		s3c_inode_ref_locked(&fs->inodes, moved);
+	use->moved = moved;
+	r = s3c_use_begin_locked(fs, op, use);
 	if (r == 0) {
-		r = s3c_inode_path_locked(rn->parent, rn->name, rn->path);
+		r = s3c_inode_path_locked(use->parent, name, ret_path);
 		if (r == 0)
-			r = s3c_inode_path_locked(rn->to_parent, rn->to_name, rn->to_path);
+			r = s3c_inode_path_locked(use->to_parent, to_name, ret_to);
 		if (r < 0)
-			s3c_use_end_locked(fs, &rn->use);
+			s3c_use_end_locked(fs, use);
 	}
 	if (r < 0)
-		put_renaming_locked(rn);
+		s3c_inode_put_locked(&fs->inodes, moved, 0);
+	else
+		*ret_moved = moved;
 	s3c_mutex_unlock(&fs->inodes.lock);
 	return r;
-}
-
-/* With the lock, which is released. */
-static void end_renaming(struct renaming *rn, int r)
-{
-	if (r == 0) {
-		s3c_fs_touch_dir_locked(rn->parent);
-		s3c_fs_touch_dir_locked(rn->to_parent);
-	}
-	s3c_use_end_locked(rn->fs, &rn->use);
-	put_renaming_locked(rn);
-	s3c_mutex_unlock(&rn->fs->inodes.lock);
-}
-
-/* With a reference, or NULL. */
-static struct s3c_inode *child_ref_locked(struct s3c_fs *fs, const struct s3c_inode *parent,
-					  const char *name)
-{
-	struct s3c_inode *inode = s3c_inode_child_locked(&fs->inodes, parent, name);
-
-	if (inode)
-		s3c_inode_ref_locked(&fs->inodes, inode);
-	return inode;
 }
 
 int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
 		  uint64_t to_parent_id, const char *to_name, bool noreplace)
 {
-	struct renaming rn = { .fs = fs, .name = name, .to_name = to_name };
-	struct s3c_inode *inode, *target;
+	char path[S3C_PATH_MAX], to_path[S3C_PATH_MAX];
+	struct s3c_inode *parent, *to_parent, *inode, *target, *moved;
+	struct s3c_use use;
 	int r;
 
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	r = begin_renaming(&rn, op, parent_id, to_parent_id, false);
+	r = find_parent(fs, parent_id, name, -ENOENT, &parent);
 	if (r < 0)
 		return r;
-	r = s3c_engine_rename(fs->engine, op, rn.path, rn.to_path, noreplace);
+	r = find_parent(fs, to_parent_id, to_name, -EACCES, &to_parent);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		return r;
+	}
+	use = (struct s3c_use){ .parent = parent, .to_parent = to_parent };
+	r = begin_rename(fs, op, name, to_name, &use, &moved, path, to_path);
+	if (r < 0) {
+		s3c_fs_put(fs, parent);
+		s3c_fs_put(fs, to_parent);
+		return r;
+	}
+	r = s3c_engine_rename(fs->engine, op, path, to_path, noreplace);
 
 	s3c_mutex_lock(&fs->inodes.lock);
-	inode = child_ref_locked(fs, rn.parent, name);
-	target = s3c_inode_child_locked(&fs->inodes, rn.to_parent, to_name);
+	inode = s3c_inode_child_locked(&fs->inodes, parent, name);
+	target = s3c_inode_child_locked(&fs->inodes, to_parent, to_name);
+	if (inode)
+		s3c_inode_ref_locked(&fs->inodes, inode);
 	/* Neither is known of names of a body. */
-	if (r == 0 && inode && inode != target)
-		s3c_inode_move_locked(&fs->inodes, inode, rn.to_parent, to_name);
-	else if (r == 0 && !inode && target)
-		s3c_inode_detach_locked(&fs->inodes, target);
-	end_renaming(&rn, r);
+	if (r == 0 && (inode != target || !inode)) {
+		if (inode)
+			s3c_inode_move_locked(&fs->inodes, inode, to_parent, to_name);
+		else if (target)
+			s3c_inode_detach_locked(&fs->inodes, target);
+		s3c_fs_touch_dir_locked(parent);
+		s3c_fs_touch_dir_locked(to_parent);
+	}
+	s3c_use_end_locked(fs, &use);
+	s3c_inode_put_locked(&fs->inodes, moved, 0);
+	s3c_inode_put_locked(&fs->inodes, parent, 0);
+	s3c_inode_put_locked(&fs->inodes, to_parent, 0);
+	s3c_mutex_unlock(&fs->inodes.lock);
+
 	if (r == 0 && inode)
-		relearn(fs, inode, rn.to_path);
+		relearn(fs, inode, to_path);
 	s3c_fs_put(fs, inode);
-	return r;
-}
-
-#define NO_NAME "/" /* that nothing has */
-
-int s3c_fs_exchange(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
-		    uint64_t to_parent_id, const char *to_name)
-{
-	struct renaming rn = { .fs = fs, .name = name, .to_name = to_name };
-	struct s3c_inode *a, *b;
-	int r;
-
-	if (op == S3C_NOWAIT)
-		return -EINPROGRESS;
-	r = begin_renaming(&rn, op, parent_id, to_parent_id, true);
-	if (r < 0)
-		return r;
-	r = s3c_engine_exchange(fs->engine, op, rn.path, rn.to_path);
-
-	s3c_mutex_lock(&fs->inodes.lock);
-	a = child_ref_locked(fs, rn.parent, name);
-	b = child_ref_locked(fs, rn.to_parent, to_name);
-	if (r == 0 && a && a != b)
-		s3c_inode_move_locked(&fs->inodes, a, rn.parent, NO_NAME);
-	if (r == 0 && b && a != b)
-		s3c_inode_move_locked(&fs->inodes, b, rn.parent, name);
-	if (r == 0 && a && a != b)
-		s3c_inode_move_locked(&fs->inodes, a, rn.to_parent, to_name);
-	end_renaming(&rn, r);
-	if (r == 0 && a)
-		relearn(fs, a, rn.to_path);
-	if (r == 0 && b)
-		relearn(fs, b, rn.path);
-	s3c_fs_put(fs, a);
-	s3c_fs_put(fs, b);
 	return r;
 }

@@ -26,9 +26,9 @@
  */
 struct s3c_use {
 	LIST_ENTRY(s3c_use) link;
-	/* With references of the caller; all but parent may be NULL. */
+	/* With references of the caller; to_parent and moved may be NULL. */
 	const struct s3c_inode *parent, *to_parent;
-	const struct s3c_inode *moved[2]; /* directories that get another name */
+	const struct s3c_inode *moved; /* the directory that gets another name */
 };
 
 struct s3c_fs {

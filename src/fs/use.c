@@ -19,9 +19,8 @@ static bool is_moving(const struct s3c_fs *fs, const struct s3c_use *self,
 	const struct s3c_use *use;
 
 	LIST_FOREACH (use, &fs->uses, link)
-		for (size_t i = 0; i < ARRAY_LEN(use->moved) && use != self; i++)
-			if (use->moved[i] && is_below(inode, use->moved[i]))
-				return true;
+		if (use != self && use->moved && is_below(inode, use->moved))
+			return true;
 	return false;
 }
 
@@ -64,9 +63,8 @@ int s3c_use_begin_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_use *u
 		return r;
 	LIST_INSERT_HEAD(&fs->uses, use, link);
 	/* New ones below it wait from here on. */
-	for (size_t i = 0; i < ARRAY_LEN(use->moved); i++)
-		while (r == 0 && use->moved[i] && is_used(fs, use, use->moved[i]))
-			r = wait(fs, op);
+	while (r == 0 && use->moved && is_used(fs, use, use->moved))
+		r = wait(fs, op);
 	if (r < 0)
 		s3c_use_end_locked(fs, use);
 	return r;

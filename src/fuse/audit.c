@@ -28,7 +28,6 @@ static const struct {
 	{ "setattr", false },     { "truncate", true },
 	{ "fallocate", true },    { "setxattr", false },
 	{ "removexattr", false }, { "copy_file_range", true },
-	{ "exchange", false },
 };
 
 static bool is_told(const char *name, bool *ret_key)
@@ -72,8 +71,6 @@ void s3c_call_audit(struct s3c_call *call, int r)
 		.path = path,
 	};
 	bool copy = !strcmp(call->type->name, "copy_file_range"), wants_key;
-	bool two_names =
-		!strcmp(call->type->name, "rename") || !strcmp(call->type->name, "exchange");
 
 	if (!is_told(call->type->name, &wants_key))
 		return;
@@ -84,7 +81,7 @@ void s3c_call_audit(struct s3c_call *call, int r)
 		return;
 	if (s3c_fs_path_of(fuse->fs, call->ino, name_in_path(call), path) < 0)
 		strcpy(path, "?");
-	if (two_names || copy)
+	if (!strcmp(call->type->name, "rename") || copy)
 		event.to = s3c_fs_path_of(fuse->fs, call->ino2, call->name2, to) == 0 ? to : "?";
 	if (!strcmp(call->type->name, "open") || !strcmp(call->type->name, "create"))
 		event.access = access_of(call->flags);

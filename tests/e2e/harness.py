@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
 """What tests are written with: a keyring, a bucket with an independent client, a folder store, a mount."""
-import ctypes
 import contextlib
 import errno
 import hashlib
@@ -78,20 +77,6 @@ def sha256_file(path):
         while piece := f.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
-
-
-def renameat2(old, new, flags):
-    if ctypes.CDLL(None, use_errno=True).renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-
-
-def exchange(a, b):
-    """Two names change places."""
-    renameat2(a, b, RENAME_EXCHANGE)
 
 
 def drop_caches():

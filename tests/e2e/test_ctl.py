@@ -440,3 +440,24 @@ def test_recover_writeback(versity_store, mount, keyring, tmp_path):
     assert sorted(versity_store.keys()) == ["d/", "d/g"]
     site.remount()
     assert read_file(site / "d/g") == b"content" and os.listdir(site.path) == ["d"]
+
+
+def test_recover_rename(versity_store, mount, keyring, tmp_path):
+    """Of a directory, under way when the daemon is killed: told, and finished."""
+    site = Site(mount, versity_store, cache_dir=str(tmp_path / "cache"))
+    args, env = source_args(versity_store, {"cache_dir": str(tmp_path / "cache")}, keyring)
+    os.mkdir(site / "old")
+    for n in range(4):
+        write_file(site / ("old/f%d" % n), b"%d" % n)
+    versity_store.proxy.reset()
+    versity_store.proxy.latency(500)
+    moving = threading.Thread(target=lambda: pytest.raises(OSError, os.rename, site / "old", site / "new"))
+    moving.start()
+    wait_for(lambda: versity_store.proxy.counts().get("COPY"), what="a copy")
+    site.m.kill()
+    moving.join()
+    versity_store.proxy.latency(0)
+    assert "rename    old\n" in ctl("recover", *args, "--dry-run", env=env).stdout
+    assert "everything is in the store" in ctl("recover", *args, env=env).stdout
+    site.remount()
+    assert os.listdir(site.path) == ["new"] and sorted(os.listdir(site / "new")) == ["f%d" % n for n in range(4)]

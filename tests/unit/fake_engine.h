@@ -681,15 +681,6 @@ int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char
 	return node ? 0 : -ENOENT;
 }
 
-int s3c_engine_exchange(struct s3c_engine *engine, struct s3c_op *op, const char *a, const char *b)
-{
-	(void)engine;
-	(void)op;
-	(void)a;
-	(void)b;
-	return -ENOSYS;
-}
-
 int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
 		      const char *to, bool noreplace)
 {
