@@ -111,8 +111,10 @@ static int on_record(void *arg, uint64_t id, uint64_t sub, int result, const uin
 static void print_item(const struct item *item)
 {
 	static const char *const kinds[] = {
-		[S3C_RECORD_OBJECT] = "file",       [S3C_RECORD_GONE] = "removal",
-		[S3C_RECORD_DIR] = "directory",     [S3C_RECORD_RENAME] = "rename",
+		[S3C_RECORD_OBJECT] = "file",
+		[S3C_RECORD_GONE] = "removal",
+		[S3C_RECORD_DIR] = "directory",
+		[S3C_RECORD_RENAME] = "rename",
 	};
 
 	printf("%-10s", kinds[item->kind]);
