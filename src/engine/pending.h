@@ -183,11 +183,12 @@ int s3c_gone_batch(struct s3c_engine *engine, struct s3c_gone *items, size_t cou
  * The store has a copy of the file source, whose name is held; what is left is to delete it there.
  * 0: the journal has that, and no record of object (frozen; NULL: none) under the old name any
  * more. -EAGAIN: it has to be done now. It is for files that were stored here a moment ago, and not
- * for the first one that is renamed: the deletes of several go together. Nothing is sent before
- * s3c_pending_moved_end, when the object has left the name.
+ * for the first one that is renamed: the deletes of several go together. tried: it is for any file,
+ * as it was tried, and has to be done again. Nothing is sent before s3c_pending_moved_end, when the
+ * object has left the name.
  */
 int s3c_pending_moved(struct s3c_engine *engine, struct s3c_entry *source,
-		      struct s3c_object *object, struct s3c_pending **ret_pending);
+		      struct s3c_object *object, bool tried, struct s3c_pending **ret_pending);
 void s3c_pending_moved_end(struct s3c_engine *engine, struct s3c_pending *p);
 /*
  * Outside of writeback: do attributes of the file wait for what comes next, instead of a request of

@@ -8,7 +8,8 @@
  * PUT and one copy is saved: attributes of a file that was stored a moment ago are in the journal
  * when they are acknowledged (an OBJECT record that differs from its base in attributes alone), and
  * go with the next copy, which a rename makes anyhow; and the old name is one of many that are
- * deleted together, in the journal as a GONE record from before the rename is acknowledged.
+ * deleted together, in the journal as a GONE record from before the rename is acknowledged. The
+ * latter is also for an old name of which nobody knows whether a DELETE has reached it.
  *
  * Both are for what happens to many files one after the other. A single rename, and attributes of a
  * file that was not just stored here, are in the store when they return.
@@ -139,6 +140,11 @@ void s3c_object_discard(struct s3c_object *object)
 	s3c_mutex_unlock(&object->engine->lock);
 }
 
+static bool may_wait(const struct s3c_names *names, const struct s3c_entry *source)
+{
+	return names->send_runs && !names->send_stop && source->version.etag[0];
+}
+
 /* Is it one of a series, of a file that was stored a moment ago? Lock held. */
 static bool is_moved(struct s3c_engine *engine, const struct s3c_entry *source)
 {
@@ -146,8 +152,8 @@ static bool is_moved(struct s3c_engine *engine, const struct s3c_entry *source)
 	int64_t now = s3c_clock_monotonic_ns(), before = names->moved_ns;
 
 	names->moved_ns = now;
-	return names->send_runs && !names->send_stop && before && now - before <= SERIES_NS &&
-	       source->version.etag[0] && find_late(engine, source->path, source);
+	return may_wait(names, source) && before && now - before <= SERIES_NS &&
+	       find_late(engine, source->path, source);
 }
 
 /* The record goes with the name. What the object knows of it stays: it is to be told that it has
@@ -208,7 +214,7 @@ static void moved_undo(struct s3c_engine *engine, struct s3c_pending *p)
 }
 
 int s3c_pending_moved(struct s3c_engine *engine, struct s3c_entry *source,
-		      struct s3c_object *object, struct s3c_pending **ret_pending)
+		      struct s3c_object *object, bool tried, struct s3c_pending **ret_pending)
 {
 	struct s3c_pending *p = NULL;
 	struct s3c_landing landing;
@@ -221,7 +227,7 @@ int s3c_pending_moved(struct s3c_engine *engine, struct s3c_entry *source,
 	s3c_tx_vital(tx);
 	s3c_mutex_lock(&engine->lock);
 	s3c_object_wait_persisted(object);
-	if (is_moved(engine, source))
+	if (tried ? may_wait(engine->names, source) : is_moved(engine, source))
 		r = moved_begin(engine, source, object, tx, &p);
 	if (r == 0) {
 		given = true;

@@ -311,6 +311,19 @@ static void move_late(struct rename *rn, struct s3c_entry *entry)
 		s3c_object_close(late);
 }
 
+/*
+ * Whether the old name is gone nobody knows, and the copy is there. The open file must not stay
+ * where its content may be no more: it follows, and the journal has what is left to be done.
+ */
+static bool keep_deleting(struct rename *rn, struct s3c_pending **ret_later)
+{
+	if (s3c_pending_moved(rn->engine, rn->source_entry, rn->source, true, ret_later) < 0)
+		return false;
+	s3c_warn("%s was renamed to %s; that it is gone under the old name is seen to later",
+		 rn->from, rn->to);
+	return true;
+}
+
 /* The target is detached. */
 static int rename_recorded(struct rename *rn)
 {
@@ -332,9 +345,11 @@ static int rename_recorded(struct rename *rn)
 		return r;
 	}
 	release_target(rn, true);
-	r = s3c_pending_moved(engine, rn->source_entry, rn->source, &later);
+	r = s3c_pending_moved(engine, rn->source_entry, rn->source, false, &later);
 	if (r == -EAGAIN)
 		r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
+	if (s3c_result_lost(r) && keep_deleting(rn, &later))
+		r = 0;
 	/* The copy is what was to be renamed: what came after it is another file of the old name.
 	 */
 	taken = r == -ESTALE || r == -EREMCHG;

@@ -387,7 +387,7 @@ static void die_as_moved(struct fx *fx, struct fx_options *o)
 	base = s3c_object_base(object);
 	assert_int_equal(s3c_object_freeze(object, NULL), 0);
 	fx->engine->names->moved_ns = s3c_clock_monotonic_ns();
-	assert_int_equal(s3c_pending_moved(fx->engine, base, object, &p), 0);
+	assert_int_equal(s3c_pending_moved(fx->engine, base, object, false, &p), 0);
 }
 
 /* What takes its place was never stored: after the death it is as it was. */
@@ -399,6 +399,85 @@ static void die_replaced(struct fx *fx, struct fx_options *o)
 	assert_int_equal(s3c_object_create(fx->engine, NULL, "t", &file_attrs, &object), 0);
 	assert_int_equal(move(fx, "t", "f"), 0);
 	records(fx);
+}
+
+/* Nobody can tell whether the old name is deleted. */
+static void lose_deletes(struct fx *fx, enum s3c_fault_kind kind)
+{
+	struct s3c_fault_rule lost = { .op = S3C_STORE_DELETE, .kind = kind, .result = -ETIMEDOUT };
+	struct s3c_fault_rule away = { .op = S3C_STORE_HEAD,
+				       .key_substring = "old",
+				       .kind = S3C_FAULT_FAIL,
+				       .result = -ETIMEDOUT };
+
+	assert_int_equal(s3c_store_fault_add(fx->store, &lost), 0);
+	assert_int_equal(s3c_store_fault_add(fx->store, &away), 0);
+}
+
+static void unknown_delete(const struct fx_options *o, enum s3c_fault_kind kind)
+{
+	struct s3c_object *object;
+	struct fx fx;
+
+	fx_new(&fx, o);
+	make_file(&fx, "old", "hello");
+	sync_all(&fx);
+	list(&fx, "");
+	assert_int_equal(s3c_object_open(fx.engine, NULL, "old", &object), 0);
+	lose_deletes(&fx, kind);
+	assert_int_equal(move(&fx, "old", "new"), 0);
+	assert_string_equal(list(&fx, ""), "new");
+	assert_int_equal(look(&fx, "old", NULL), -ENOENT);
+	/* Who has it open writes on, under the new name. */
+	assert_int_equal(s3c_object_write(object, NULL, 4, "O!", 2, false), 0);
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
+	s3c_object_close(object);
+	s3c_store_fault_clear(fx.store);
+	sync_all(&fx);
+	assert_content(&fx, "new", "hellO!");
+	assert_false(hand_exists(&fx, "old"));
+	assert_int_equal(records(&fx), 0);
+	fx_end(&fx);
+}
+
+static void die_unknown(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	make_file(fx, "old", "hello");
+	sync_all(fx);
+	lose_deletes(fx, S3C_FAULT_FAIL);
+	assert_int_equal(move(fx, "old", "new"), 0);
+}
+
+static void test_unknown_delete(void **state)
+{
+	struct fx_options o = { .durable = true };
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	for (int writeback = 0; writeback < 2; writeback++) {
+		o.writeback = writeback;
+		unknown_delete(&o, S3C_FAULT_LOST);
+		unknown_delete(&o, S3C_FAULT_FAIL);
+	}
+	o.writeback = false;
+	fresh_dir(&o, dir);
+	killed(die_unknown, &o);
+	fx_new(&fx, &o);
+	assert_string_equal(list(&fx, ""), "new");
+	sync_all(&fx);
+	assert_false(hand_exists(&fx, "old"));
+	fx_end(&fx);
+	/* Without a journal there is nobody who would see to it. */
+	fx_new(&fx, &plain_options);
+	make_file(&fx, "old", "hello");
+	lose_deletes(&fx, S3C_FAULT_FAIL);
+	assert_int_equal(move(&fx, "old", "new"), -ETIMEDOUT);
+	s3c_store_fault_clear(fx.store);
+	assert_reads(&fx, "old", "hello");
+	assert_reads(&fx, "new", "hello");
+	fx_end(&fx);
 }
 
 static void test_deaths(void **state)
@@ -550,17 +629,12 @@ static void test_writeback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_attributes),
-		cmocka_unit_test(test_directories),
-		cmocka_unit_test(test_rename),
-		cmocka_unit_test(test_back_and_forth),
-		cmocka_unit_test(test_batch_looks),
-		cmocka_unit_test(test_batch_fails),
-		cmocka_unit_test(test_other_machine),
-		cmocka_unit_test(test_deaths),
-		cmocka_unit_test(test_deaths_of_renames),
-		cmocka_unit_test(test_stale_records),
-		cmocka_unit_test(test_writeback),
+		cmocka_unit_test(test_attributes),    cmocka_unit_test(test_directories),
+		cmocka_unit_test(test_rename),        cmocka_unit_test(test_back_and_forth),
+		cmocka_unit_test(test_batch_looks),   cmocka_unit_test(test_batch_fails),
+		cmocka_unit_test(test_other_machine), cmocka_unit_test(test_unknown_delete),
+		cmocka_unit_test(test_deaths),        cmocka_unit_test(test_deaths_of_renames),
+		cmocka_unit_test(test_stale_records), cmocka_unit_test(test_writeback),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
