@@ -156,6 +156,13 @@ static bool is_moved(struct s3c_engine *engine, const struct s3c_entry *source)
 	       find_late(engine, source->path, source);
 }
 
+/* Bytes that only the journal and this process have: a record of them must not go before there is
+   another. */
+static bool has_content(const struct s3c_object *object)
+{
+	return object && object->content_seq != object->content_clean;
+}
+
 /* The record goes with the name. What the object knows of it stays: it is to be told that it has
    moved, and writes a new one when it still needs one. */
 static int delete_record(struct s3c_object *object, struct s3c_tx *tx)
@@ -227,7 +234,8 @@ int s3c_pending_moved(struct s3c_engine *engine, struct s3c_entry *source,
 	s3c_tx_vital(tx);
 	s3c_mutex_lock(&engine->lock);
 	s3c_object_wait_persisted(object);
-	if (tried ? may_wait(engine->names, source) : is_moved(engine, source))
+	if ((tried ? may_wait(engine->names, source) : is_moved(engine, source)) &&
+	    !has_content(object))
 		r = moved_begin(engine, source, object, tx, &p);
 	if (r == 0) {
 		given = true;

@@ -118,6 +118,8 @@ int s3c_record_put_entry(struct s3c_buf *text, const struct s3c_entry *entry)
 	return r < 0 ? r : s3c_record_put_text(text, entry->version.version_id);
 }
 
+#define OP_LEN (S3C_OP_ID_LEN + 8 + 8 + 1)
+
 static int put_op(struct s3c_buf *text, const uint8_t *op_id, uint64_t size, uint64_t visible,
 		  unsigned covers)
 {
@@ -151,21 +153,29 @@ static int put_ops(struct s3c_buf *text, const struct s3c_object *object)
 	return r;
 }
 
-int s3c_record_encode(const struct s3c_object *object, struct s3c_buf *text)
+/* All but the operations. */
+static int put_view(struct s3c_buf *text, const char *path, const struct s3c_saved *saved,
+		    uint64_t cid, const struct s3c_entry *base)
 {
-	const struct s3c_saved *saved = &object->saved;
 	int r = s3c_record_put_u8(text, RECORD_VERSION);
 
 	r = r < 0 ? r
 		  : s3c_record_put_u8(text, (saved->content ? FLAG_CONTENT : 0) |
 						    (has_more(&saved->attrs) ? FLAG_MORE : 0));
-	r = r < 0 ? r : s3c_record_put_text(text, object->path);
+	r = r < 0 ? r : s3c_record_put_text(text, path);
 	r = r < 0 ? r : s3c_record_put_u64(text, saved->size);
 	r = r < 0 ? r : s3c_record_put_u64(text, saved->base_visible);
 	r = r < 0 ? r : put_attrs(text, &saved->attrs);
 	r = r < 0 || !has_more(&saved->attrs) ? r : put_more(text, &saved->attrs);
-	r = r < 0 ? r : s3c_record_put_u64(text, object->cid);
-	r = r < 0 ? r : s3c_record_put_entry(text, saved->base);
+	r = r < 0 ? r : s3c_record_put_u64(text, cid);
+	return r < 0 ? r : s3c_record_put_entry(text, base);
+}
+
+int s3c_record_encode(const struct s3c_object *object, struct s3c_buf *text)
+{
+	const struct s3c_saved *saved = &object->saved;
+	int r = put_view(text, object->path, saved, object->cid, saved->base);
+
 	return r < 0 ? r : put_ops(text, object);
 }
 
@@ -384,6 +394,22 @@ int s3c_record_decode(struct s3c_engine *engine, const uint8_t *data, size_t len
 	}
 	*ret_record = record;
 	return 0;
+}
+
+int s3c_record_move(struct s3c_engine *engine, const uint8_t *data, size_t len, const char *path,
+		    const struct s3c_entry *base, struct s3c_buf *text)
+{
+	struct s3c_record record;
+	size_t ops_len;
+	int r = s3c_record_decode(engine, data, len, &record);
+
+	if (r < 0)
+		return r;
+	ops_len = 1 + record.op_count * OP_LEN;
+	r = put_view(text, path, &record.saved, record.cid, base);
+	r = r < 0 ? r : s3c_buf_append(text, data + len - ops_len, ops_len);
+	s3c_record_clear(&record);
+	return r;
 }
 
 #define UPLOAD_SEALED 1u

@@ -47,6 +47,10 @@ int s3c_record_encode(const struct s3c_object *object, struct s3c_buf *text);
 int s3c_record_decode(struct s3c_engine *engine, const uint8_t *data, size_t len,
 		      struct s3c_record *ret_record);
 void s3c_record_clear(struct s3c_record *record);
+/* The record data of a file that has another path now, and base as its base; into text. Errors as
+   of s3c_record_decode. */
+int s3c_record_move(struct s3c_engine *engine, const uint8_t *data, size_t len, const char *path,
+		    const struct s3c_entry *base, struct s3c_buf *text);
 
 /* Sub 0 and the others of an UPLOAD; see upload_journal.h. Lock held for the first. */
 struct s3c_paused;

@@ -37,6 +37,7 @@ struct rename {
 	/* Of the last copy, which may be there, or come yet, although it failed. */
 	uint8_t copy_op[S3C_OP_ID_LEN];
 	bool copy_unsure;
+	bool followed; /* the source is under its new name */
 };
 
 static void rename_free(struct rename *rn)
@@ -311,16 +312,40 @@ static void move_late(struct rename *rn, struct s3c_entry *entry)
 		s3c_object_close(late);
 }
 
-/*
- * Whether the old name is gone nobody knows, and the copy is there. The open file must not stay
- * where its content may be no more: it follows, and the journal has what is left to be done.
- */
-static bool keep_deleting(struct rename *rn, struct s3c_pending **ret_later)
+/* The copy is there: what is written to the open file from here on belongs to it. */
+static void follow(struct rename *rn, struct s3c_entry *entry)
 {
-	if (s3c_pending_moved(rn->engine, rn->source_entry, rn->source, true, ret_later) < 0)
+	if (rn->followed)
+		return;
+	rn->followed = true;
+	if (rn->fold)
+		s3c_object_attrs_stored(rn->source, rn->attrs_seq);
+	if (rn->source)
+		s3c_object_moved(rn->source, entry);
+	else
+		move_late(rn, entry);
+}
+
+/*
+ * Whether the old name is gone nobody knows, and the copy is there. An open file must not stay
+ * where its content may be no more: it follows, and the journal has what is left to be done. What
+ * the journal has of its content is under the new name before it is told that the old one is gone.
+ */
+static bool keep_deleting(struct rename *rn, struct s3c_entry *entry,
+			  struct s3c_pending **ret_later)
+{
+	int r;
+
+	if (!s3c_durable(rn->engine))
 		return false;
-	s3c_warn("%s was renamed to %s; that it is gone under the old name is seen to later",
-		 rn->from, rn->to);
+	if (rn->source && s3c_object_dirty(rn->source))
+		follow(rn, entry);
+	r = s3c_pending_moved(rn->engine, rn->source_entry, rn->followed ? NULL : rn->source, true,
+			      ret_later);
+	if (r < 0 && !rn->followed)
+		return false;
+	s3c_warn("%s was renamed to %s; that it is gone under the old name %s", rn->from, rn->to,
+		 r < 0 ? "is not known: look, and delete it" : "is seen to later");
 	return true;
 }
 
@@ -348,7 +373,7 @@ static int rename_recorded(struct rename *rn)
 	r = s3c_pending_moved(engine, rn->source_entry, rn->source, false, &later);
 	if (r == -EAGAIN)
 		r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
-	if (s3c_result_lost(r) && keep_deleting(rn, &later))
+	if (s3c_result_lost(r) && keep_deleting(rn, entry, &later))
 		r = 0;
 	/* The copy is what was to be renamed: what came after it is another file of the old name.
 	 */
@@ -372,12 +397,7 @@ static int rename_recorded(struct rename *rn)
 		s3c_names_remove(engine, rn->from);
 	}
 	s3c_names_set(engine, entry);
-	if (rn->fold)
-		s3c_object_attrs_stored(rn->source, rn->attrs_seq);
-	if (rn->source)
-		s3c_object_moved(rn->source, entry);
-	else
-		move_late(rn, entry);
+	follow(rn, entry);
 	if (later)
 		s3c_pending_moved_end(engine, later);
 	return 0;

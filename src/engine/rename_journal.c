@@ -9,7 +9,8 @@
  *
  * A directory is moved to the end by the next daemon (rename_dir.c). A file was renamed if the copy
  * is there: then the old name goes, and what the journal has of the file that was replaced. Else
- * nothing has happened.
+ * nothing has happened. While a file is renamed it can be written to, and that be acknowledged, by
+ * a record under the old name: such records follow.
  */
 #include "engine/pending.h"
 
@@ -131,85 +132,206 @@ static int on_rename(void *arg, uint64_t id, uint64_t sub, int result, const uin
 	return 0;
 }
 
-/* 1: the copy is at to. */
-static int is_copied(struct s3c_engine *engine, const struct found *found)
+/* Do both stand for the same content? */
+static bool same_content(const struct s3c_entry *a, const struct s3c_entry *b)
 {
-	cleanup_reply struct s3c_store_reply reply = { 0 };
-	const struct s3c_entry *source = found->source;
-	cleanup_free char *key = NULL;
-	cleanup_header struct s3c_header header = { 0 };
-	int r = s3c_key_of(engine, found->to, false, &key);
+	const struct s3c_header *x = &a->header, *y = &b->header;
 
-	if (r == 0)
-		r = s3c_key_head(engine, key, &reply);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	if (s3c_header_of(engine, key, &reply.stat, &header) < 0 ||
-	    header.layout != source->header.layout || reply.stat.size != source->stored_size)
-		return 0;
-	if (header.layout == S3C_LAYOUT_PLAIN)
-		return s3c_etag_equal(reply.stat.version.etag, source->version.etag);
-	return memcmp(header.content_id, source->header.content_id, S3C_CONTENT_ID_LEN) == 0;
+	if (x->layout != y->layout || a->stored_size != b->stored_size)
+		return false;
+	if (x->layout == S3C_LAYOUT_PLAIN)
+		return s3c_etag_equal(a->version.etag, b->version.etag);
+	return memcmp(x->content_id, y->content_id, S3C_CONTENT_ID_LEN) == 0;
 }
 
-struct search {
-	struct s3c_engine *engine;
-	const char *path;
-	uint64_t jid, cid;
+/* 1: the copy is at to, and is *ret_copy. */
+static int find_copy(struct s3c_engine *engine, const struct found *found,
+		     struct s3c_entry **ret_copy)
+{
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r = s3c_names_lookup(engine, NULL, found->to, true, &entry);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (entry->is_dir || !same_content(entry, found->source))
+		return 0;
+	*ret_copy = steal_ptr(entry);
+	return 1;
+}
+
+/* What the journal has of files with one of the two names, or below that of a directory. */
+struct settled {
+	uint64_t id;
+	uint8_t *data;
+	size_t len;
 };
+struct settling {
+	struct s3c_engine *engine;
+	const struct found *found;
+	const struct s3c_entry *copy; /* of a file */
+	struct settled *items;
+	size_t count;
+	struct s3c_tx *tx;
+};
+
+static void settling_free(struct settling *st)
+{
+	for (size_t i = 0; i < st->count; i++)
+		free(st->items[i].data);
+	free(st->items);
+	s3c_tx_free(st->tx);
+}
+
+static bool concerns(const struct found *found, const char *path)
+{
+	if (found->source)
+		return strcmp(path, found->from) == 0 || strcmp(path, found->to) == 0;
+	return s3c_path_below(path, found->from);
+}
 
 static int on_object(void *arg, uint64_t id, uint64_t sub, int result, const uint8_t *data,
 		     size_t len)
 {
-	struct search *search = arg;
+	struct settling *st = arg;
+	struct settled *items;
 	struct s3c_record record;
+	bool wanted;
 
 	(void)sub;
-	if (result < 0 || s3c_record_decode(search->engine, data, len, &record) < 0)
+	if (result < 0 || s3c_record_decode(st->engine, data, len, &record) < 0)
 		return 0;
-	if (strcmp(record.path, search->path) == 0) {
-		search->jid = id;
-		search->cid = record.cid;
-	}
+	wanted = concerns(st->found, record.path);
 	s3c_record_clear(&record);
+	if (!wanted)
+		return 0;
+	items = reallocarray(st->items, st->count + 1, sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	st->items = items;
+	items += st->count++;
+	*items = (struct settled){ .id = id, .data = malloc(len), .len = len };
+	if (!items->data)
+		return -ENOMEM;
+	memcpy(items->data, data, len);
 	return 0;
 }
 
-/* The file that the renamed one has replaced: what the journal has of it goes. */
-static int forget_replaced(struct s3c_engine *engine, const char *path)
+static int move_record(struct settling *st, const struct settled *item, const char *to,
+		       const struct s3c_entry *copy)
 {
-	struct search search = { .engine = engine, .path = path };
-	struct s3c_tx *tx;
-	int r = s3c_record_each(engine->config.journal, S3C_RECORD_OBJECT, on_object, &search);
+	cleanup_buf struct s3c_buf text = { 0 };
+	int r = s3c_record_move(st->engine, item->data, item->len, to, copy, &text);
 
-	if (r < 0 || !search.jid)
-		return r;
-	r = s3c_tx_new(engine->config.journal, &tx);
+	return r < 0 ? r : s3c_tx_put(st->tx, S3C_RECORD_OBJECT, item->id, 0, text.data, text.len);
+}
+
+/* Of a file below a directory: where it is now, if it has been moved. */
+static int follow_directory(struct settling *st, const struct settled *item,
+			    const struct s3c_record *record)
+{
+	const char *below = record->path + strlen(st->found->from);
+	cleanup_free char *to = s3c_asprintf("%s%s", st->found->to, below);
+	cleanup_entry struct s3c_entry *copy = NULL;
+	int r;
+
+	if (!to)
+		return -ENOMEM;
+	if (!record->saved.base || s3c_path_check(to) < 0)
+		return 0;
+	r = s3c_names_lookup(st->engine, NULL, to, true, &copy);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (copy->is_dir || !same_content(record->saved.base, copy))
+		return 0;
+	return move_record(st, item, to, copy);
+}
+
+/* Is it of the copy, and not of what that has replaced? */
+static bool is_of_copy(const struct settling *st, const struct s3c_entry *base)
+{
+	return base && same_content(base, st->copy) &&
+	       memcmp(base->header.op_id, st->copy->header.op_id, S3C_OP_ID_LEN) == 0;
+}
+
+static int follow_file(struct settling *st, const struct settled *item,
+		       const struct s3c_record *record)
+{
+	const struct s3c_entry *base = record->saved.base;
+	int r = 0;
+
+	if (strcmp(record->path, st->found->from) == 0)
+		return base && same_content(base, st->found->source)
+			       ? move_record(st, item, st->found->to, st->copy)
+			       : 0;
+	if (!is_of_copy(st, base)) {
+		r = s3c_tx_delete(st->tx, S3C_RECORD_OBJECT, item->id, 0);
+		if (r == 0)
+			r = s3c_tx_delete_from(st->tx, S3C_RECORD_CHUNK, record->cid, 0);
+	}
+	return r;
+}
+
+static int settle(struct settling *st, const struct settled *item)
+{
+	struct s3c_record record;
+	int r = s3c_record_decode(st->engine, item->data, item->len, &record);
+
 	if (r < 0)
 		return r;
-	r = s3c_tx_delete(tx, S3C_RECORD_OBJECT, search.jid, 0);
-	if (r == 0)
-		r = s3c_tx_delete_from(tx, S3C_RECORD_CHUNK, search.cid, 0);
-	if (r == 0)
-		return s3c_tx_commit(tx, S3C_TX_LAZY);
-	s3c_tx_free(tx);
+	r = st->found->source ? follow_file(st, item, &record)
+			      : follow_directory(st, item, &record);
+	s3c_record_clear(&record);
 	return r;
+}
+
+/*
+ * The file that was replaced: what the journal has of it goes. Those that were renamed: what was
+ * written to them meanwhile, and acknowledged, stands on the copies from now on. The record of the
+ * rename goes with that: else the next mount would take the latter for the former.
+ */
+static int settle_records(struct s3c_engine *engine, const struct found *found,
+			  const struct s3c_entry *copy)
+{
+	__attribute__((cleanup(settling_free))) struct settling st = {
+		.engine = engine,
+		.found = found,
+		.copy = copy,
+	};
+	int r = s3c_tx_new(engine->config.journal, &st.tx);
+
+	if (r < 0)
+		return r;
+	s3c_tx_vital(st.tx);
+	r = s3c_record_each(engine->config.journal, S3C_RECORD_OBJECT, on_object, &st);
+	for (size_t i = 0; i < st.count && r == 0; i++)
+		r = settle(&st, &st.items[i]);
+	if (r == 0)
+		r = s3c_tx_delete(st.tx, S3C_RECORD_RENAME, found->id, 0);
+	return r < 0 ? r : s3c_tx_commit(steal_ptr(st.tx), S3C_TX_SYNC);
 }
 
 static int resume_file(struct s3c_engine *engine, const struct found *found)
 {
+	cleanup_entry struct s3c_entry *copy = NULL;
 	cleanup_free char *key = NULL;
-	int r = is_copied(engine, found);
+	int r = find_copy(engine, found, &copy);
 
 	if (r <= 0)
 		return r;
-	r = forget_replaced(engine, found->to);
-	if (r == 0)
-		r = s3c_key_of(engine, found->from, false, &key);
+	r = s3c_key_of(engine, found->from, false, &key);
 	if (r == 0)
 		r = s3c_delete_key(engine, key, found->source->version.etag);
 	/* What somebody has written there since is another file. */
-	return r == -ESTALE || r == -EREMCHG ? 0 : r;
+	if (r < 0 && r != -ESTALE && r != -EREMCHG)
+		return r;
+	return settle_records(engine, found, copy);
+}
+
+static int resume_directory(struct s3c_engine *engine, const struct found *found)
+{
+	int r = s3c_rename_tree_resume(engine, found->from, found->to, found->started_ns);
+
+	return r < 0 ? r : settle_records(engine, found, NULL);
 }
 
 static int resume(struct s3c_engine *engine, const struct found *found)
@@ -222,9 +344,7 @@ static int resume(struct s3c_engine *engine, const struct found *found)
 
 	if (r < 0)
 		return r;
-	r = found->source
-		    ? resume_file(engine, found)
-		    : s3c_rename_tree_resume(engine, found->from, found->to, found->started_ns);
+	r = found->source ? resume_file(engine, found) : resume_directory(engine, found);
 	s3c_names_invalidate(engine, found->from, true);
 	s3c_names_invalidate(engine, found->to, true);
 	s3c_hold_end(engine, holds, 2);

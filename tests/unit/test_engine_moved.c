@@ -402,13 +402,12 @@ static void die_replaced(struct fx *fx, struct fx_options *o)
 }
 
 /* Nobody can tell whether the old name is deleted. */
-static void lose_deletes(struct fx *fx, enum s3c_fault_kind kind)
+static void lose_deletes(struct fx *fx, enum s3c_fault_kind kind, enum s3c_fault_kind look)
 {
 	struct s3c_fault_rule lost = { .op = S3C_STORE_DELETE, .kind = kind, .result = -ETIMEDOUT };
-	struct s3c_fault_rule away = { .op = S3C_STORE_HEAD,
-				       .key_substring = "old",
-				       .kind = S3C_FAULT_FAIL,
-				       .result = -ETIMEDOUT };
+	struct s3c_fault_rule away = {
+		.op = S3C_STORE_HEAD, .key_substring = "old", .kind = look, .result = -ETIMEDOUT
+	};
 
 	assert_int_equal(s3c_store_fault_add(fx->store, &lost), 0);
 	assert_int_equal(s3c_store_fault_add(fx->store, &away), 0);
@@ -424,7 +423,7 @@ static void unknown_delete(const struct fx_options *o, enum s3c_fault_kind kind)
 	sync_all(&fx);
 	list(&fx, "");
 	assert_int_equal(s3c_object_open(fx.engine, NULL, "old", &object), 0);
-	lose_deletes(&fx, kind);
+	lose_deletes(&fx, kind, S3C_FAULT_FAIL);
 	assert_int_equal(move(&fx, "old", "new"), 0);
 	assert_string_equal(list(&fx, ""), "new");
 	assert_int_equal(look(&fx, "old", NULL), -ENOENT);
@@ -445,8 +444,140 @@ static void die_unknown(struct fx *fx, struct fx_options *o)
 	(void)o;
 	make_file(fx, "old", "hello");
 	sync_all(fx);
-	lose_deletes(fx, S3C_FAULT_FAIL);
+	lose_deletes(fx, S3C_FAULT_FAIL, S3C_FAULT_FAIL);
 	assert_int_equal(move(fx, "old", "new"), 0);
+}
+
+struct moving {
+	struct fx *fx;
+	const char *from, *to;
+	int result;
+};
+
+static void *move_it(void *arg)
+{
+	struct moving *m = arg;
+
+	m->result = move(m->fx, m->from, m->to);
+	return NULL;
+}
+
+/* Somebody goes on writing to path, and syncs, while it, or its directory, is renamed: the copies
+   are under way. They end with release. */
+static void write_meanwhile(struct moving *m, pthread_t *thread, const char *path)
+{
+	struct fx *fx = m->fx;
+	struct s3c_object *object;
+
+	make_file(fx, path, "hello");
+	sync_all(fx);
+	list(fx, "");
+	assert_int_equal(s3c_object_open(fx->engine, NULL, path, &object), 0);
+	stall(fx, S3C_STORE_COPY, NULL);
+	assert_int_equal(s3c_thread_start(thread, "move", move_it, m), 0);
+	usleep(300000);
+	assert_int_equal(s3c_object_write(object, NULL, 4, "O!", 2, false), 0);
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_FSYNC), 0);
+}
+
+/* The delete is done, and nobody here has heard of it. */
+static void die_written(struct fx *fx, struct fx_options *o)
+{
+	struct moving m = { fx, "old", "new", 0 };
+	pthread_t thread;
+
+	(void)o;
+	write_meanwhile(&m, &thread, "old");
+	lose_deletes(fx, S3C_FAULT_LOST, S3C_FAULT_STALL);
+	s3c_store_fault_release(fx->store);
+	usleep(300000);
+}
+
+static void die_written_below(struct fx *fx, struct fx_options *o)
+{
+	struct moving m = { fx, "old", "new", 0 };
+	struct s3c_fault_rule lost = { .op = S3C_STORE_DELETE_MANY,
+				       .kind = S3C_FAULT_LOST,
+				       .result = -ETIMEDOUT };
+	pthread_t thread;
+
+	(void)o;
+	assert_int_equal(s3c_engine_mkdir(fx->engine, NULL, "old", &dir_attrs), 0);
+	write_meanwhile(&m, &thread, "old/f");
+	assert_int_equal(s3c_store_fault_add(fx->store, &lost), 0);
+	stall(fx, S3C_STORE_LIST, NULL);
+	s3c_store_fault_release(fx->store);
+	usleep(300000);
+}
+
+/* Nobody hears of it, and the rename is done: with what was written meanwhile. */
+static void die_written_unknown(struct fx *fx, struct fx_options *o)
+{
+	struct moving m = { fx, "old", "new", 0 };
+	pthread_t thread;
+
+	(void)o;
+	write_meanwhile(&m, &thread, "old");
+	lose_deletes(fx, S3C_FAULT_LOST, S3C_FAULT_FAIL);
+	s3c_store_fault_release(fx->store);
+	pthread_join(thread, NULL);
+	assert_int_equal(m.result, 0);
+	records(fx);
+}
+
+/* All is done but for the record of the rename, which was to go after that of the file went over.
+ */
+static void die_written_followed(struct fx *fx, struct fx_options *o)
+{
+	struct moving m = { fx, "old", "new", 0 };
+	struct s3c_fault_rule away = { .op = S3C_STORE_PUT,
+				       .kind = S3C_FAULT_FAIL,
+				       .result = -ETIMEDOUT };
+	struct s3c_object *object;
+	struct s3c_entry *source;
+	pthread_t thread;
+	uint64_t id;
+
+	(void)o;
+	write_meanwhile(&m, &thread, "old");
+	object = s3c_object_find(fx->engine, "old");
+	source = s3c_object_base(object);
+	assert_int_equal(s3c_store_fault_add(fx->store, &away), 0);
+	s3c_store_fault_release(fx->store);
+	pthread_join(thread, NULL);
+	assert_int_equal(m.result, 0);
+	assert_int_equal(s3c_rename_record(fx->engine, "old", "new", source, &id), 0);
+}
+
+static void test_written_meanwhile(void **state)
+{
+	static const struct {
+		void (*die)(struct fx *fx, struct fx_options *o);
+		const char *path, *names;
+	} cases[] = {
+		{ die_written, "new", "new" },
+		{ die_written_below, "new/f", "new/" },
+		{ die_written_unknown, "new", "new" },
+		{ die_written_followed, "new", "new" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct fx_options o = { .durable = true, .writeback = true };
+		char dir[64];
+		struct fx fx;
+
+		fresh_dir(&o, dir);
+		killed(cases[i].die, &o);
+		fx_new(&fx, &o);
+		assert_reads(&fx, cases[i].path, "hellO!");
+		assert_string_equal(list(&fx, ""), cases[i].names);
+		sync_all(&fx);
+		assert_content(&fx, cases[i].path, "hellO!");
+		assert_false(hand_exists(&fx, "old") || hand_exists(&fx, "old/f"));
+		assert_int_equal(records(&fx), 0);
+		fx_end(&fx);
+	}
 }
 
 static void test_unknown_delete(void **state)
@@ -472,7 +603,7 @@ static void test_unknown_delete(void **state)
 	/* Without a journal there is nobody who would see to it. */
 	fx_new(&fx, &plain_options);
 	make_file(&fx, "old", "hello");
-	lose_deletes(&fx, S3C_FAULT_FAIL);
+	lose_deletes(&fx, S3C_FAULT_FAIL, S3C_FAULT_FAIL);
 	assert_int_equal(move(&fx, "old", "new"), -ETIMEDOUT);
 	s3c_store_fault_clear(fx.store);
 	assert_reads(&fx, "old", "hello");
@@ -629,12 +760,19 @@ static void test_writeback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_attributes),    cmocka_unit_test(test_directories),
-		cmocka_unit_test(test_rename),        cmocka_unit_test(test_back_and_forth),
-		cmocka_unit_test(test_batch_looks),   cmocka_unit_test(test_batch_fails),
-		cmocka_unit_test(test_other_machine), cmocka_unit_test(test_unknown_delete),
-		cmocka_unit_test(test_deaths),        cmocka_unit_test(test_deaths_of_renames),
-		cmocka_unit_test(test_stale_records), cmocka_unit_test(test_writeback),
+		cmocka_unit_test(test_attributes),
+		cmocka_unit_test(test_directories),
+		cmocka_unit_test(test_rename),
+		cmocka_unit_test(test_back_and_forth),
+		cmocka_unit_test(test_batch_looks),
+		cmocka_unit_test(test_batch_fails),
+		cmocka_unit_test(test_other_machine),
+		cmocka_unit_test(test_unknown_delete),
+		cmocka_unit_test(test_written_meanwhile),
+		cmocka_unit_test(test_deaths),
+		cmocka_unit_test(test_deaths_of_renames),
+		cmocka_unit_test(test_stale_records),
+		cmocka_unit_test(test_writeback),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
