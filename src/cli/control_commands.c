@@ -4,7 +4,7 @@
  * The answer to "status" (numbers are bytes, counts, or seconds since 1970 in "since"):
  *
  *	version, pid, source, mountpoint, mode, read_only, commit ("close", "fsync", "writeback"),
- *	since, state_dir, cache_dir
+ *	since, state_dir, cache_dir; key: the id of that under which new objects come
  *	pending	files, names, bytes; failed, parked: how many of them
  *	unsent	list of path, what ("file", "directory", "removal"), state ("waiting", "running",
  *		"failed", "parked"), bytes; where it failed: failures, errno, error; since
@@ -226,10 +226,12 @@ static json_t *mount_json(const struct s3c_control *control)
 		{ "mountpoint", control->mountpoint },
 		{ "state_dir", access->state_dir },
 		{ "cache_dir", access->cache_dir },
+		{ "key", s3c_engine_active_key(access->engine) },
 	};
 
 	for (size_t i = 0; answer && i < ARRAY_LEN(texts); i++)
-		json_object_set_new(answer, texts[i].name, json_string(texts[i].text));
+		if (texts[i].text)
+			json_object_set_new(answer, texts[i].name, json_string(texts[i].text));
 	return answer;
 }
 

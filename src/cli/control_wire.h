@@ -10,7 +10,9 @@
 #include "base/buf.h"
 
 /* The attribute of a mount's root that has the path of its socket. */
-#define S3C_CONTROL_XATTR "user.s3cryptfs.control"
+/* The kernel asks for no permissions, and so for no attributes, before it reads one of system.: a
+   mount whose store is away can still be asked, and that of another user by root. */
+#define S3C_CONTROL_XATTR "system.s3cryptfs.control"
 /* Its value: -ENOTCONN where the daemon has died, -ENODATA where it is no mount of ours, or not for
  * this user. */
 int s3c_control_find(const char *mountpoint, char *ret_path, size_t size);

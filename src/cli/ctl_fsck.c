@@ -35,7 +35,7 @@ static int fail(struct s3c_ctl *ctl, struct s3c_err *err, int r)
 	return S3C_EXIT_FAILED;
 }
 
-/* "90", "90s", "30m", "12h", "7d" in nanoseconds; at least one second. */
+/* "90s", "30m", "12h", "7d" in nanoseconds; at least one second. */
 static int parse_age(const char *text, int64_t *ret_ns)
 {
 	static const struct {
@@ -43,7 +43,7 @@ static int parse_age(const char *text, int64_t *ret_ns)
 		int64_t seconds;
 	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
 	size_t len = strlen(text);
-	int64_t seconds = 1;
+	int64_t seconds = 0;
 	char digits[16];
 	uint64_t n;
 
@@ -53,7 +53,7 @@ static int parse_age(const char *text, int64_t *ret_ns)
 			len--;
 			break;
 		}
-	if (!len || len >= sizeof(digits))
+	if (!seconds || !len || len >= sizeof(digits))
 		return -EINVAL;
 	memcpy(digits, text, len);
 	digits[len] = '\0';
@@ -256,6 +256,8 @@ int s3c_ctl_fsck(struct s3c_ctl *ctl)
 		s3c_progress_begin(&telling.progress);
 		r = s3c_engine_fsck(access.engine, &request, &counts);
 		s3c_progress_end(&telling.progress);
+		if (r == -ENOENT && counts.missing)
+			s3c_err_set(&err, r, "%s: nothing is there", counts.missing);
 	}
 	s3c_ctl_free_paths(paths);
 	seconds = (double)(s3c_clock_monotonic_ns() - started) / S3C_NSEC_PER_SEC;

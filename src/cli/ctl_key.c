@@ -27,7 +27,15 @@ static int key_new(struct s3c_ctl *ctl, const struct s3c_keyring_source *source)
 {
 	struct s3c_err err = { 0 };
 	char id[S3C_KEY_ID_MAX + 1];
-	int r = s3c_keyring_new(source, ctl->args[1], ctl->protect, &err, id);
+	int r;
+
+	if (source->passphrase && !ctl->protect) {
+		fputs("s3cryptfsctl: key new: passphrase_file= is given, and --passphrase is not: "
+		      "the keyring would not be protected\n",
+		      stderr);
+		return S3C_EXIT_USAGE;
+	}
+	r = s3c_keyring_new(source, ctl->args[1], ctl->protect, &err, id);
 
 	if (r < 0)
 		return fail(ctl, &err, r);

@@ -350,8 +350,8 @@ bool s3c_ctl_is_mount(const char *text)
 {
 	char path[PATH_MAX];
 
-	return (text[0] == '/' || text[0] == '.') &&
-	       s3c_control_find(text, path, sizeof(path)) == 0;
+	/* A bucket may have the name of a folder here, but hardly that of a mount. */
+	return !strstr(text, "://") && s3c_control_find(text, path, sizeof(path)) == 0;
 }
 
 /* The arguments of a process, each with a NUL, and one more at the end. */

@@ -6,13 +6,16 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/ctl_mount.h"
 #include "cli/progress.h"
 #include "engine/private.h" /* the volume's key in use */
+#include "fuse/session.h"
 
 #define OBJECTS_AT_ONCE 64u /* one has a request or two under way, of some tens of ms */
 
@@ -215,6 +218,17 @@ static int finish_epoch(struct s3c_ctl *ctl, struct s3c_access *access,
 	return 0;
 }
 
+/* One with a mistake in it would be brought under the key for ever, and its objects never. */
+static int check_paths(struct s3c_access *access, char **paths, struct s3c_err *err)
+{
+	struct s3c_info info;
+
+	for (; *paths; paths++)
+		if (**paths && s3c_engine_lookup(access->engine, NULL, *paths, &info) == -ENOENT)
+			return s3c_err_set(err, -ENOENT, "%s: nothing is there", *paths);
+	return 0;
+}
+
 int s3c_ctl_rekey(struct s3c_ctl *ctl)
 {
 	cleanup_access struct s3c_access access = { 0 };
@@ -241,6 +255,9 @@ int s3c_ctl_rekey(struct s3c_ctl *ctl)
 		r = s3c_ctl_open_beside(ctl, &ctl->source, &access, &err);
 	if (r == 0)
 		r = choose_key(ctl, &access, &err, &request.key_id);
+	if (r == 0) {
+		r = check_paths(&access, paths, &err);
+	}
 	if (r == 0) {
 		request.paths = (const char *const *)paths;
 		s3c_progress_begin(&telling.progress);
@@ -347,6 +364,60 @@ static int check_old(const struct s3c_keyring_source *from, const char *id, stru
 	return 0;
 }
 
+/* A mount of this machine that still writes under the key. */
+struct user {
+	const struct s3c_source *source;
+	const char *id;
+	char *mountpoint; /* NULL: none was found */
+	uint64_t pid;
+};
+
+/* Is one of the sources the other, or in it? */
+static bool overlap(const char *a, const char *b)
+{
+	size_t len = S3C_MIN(strlen(a), strlen(b));
+
+	while (len > 1 && a[len - 1] == '/')
+		len--;
+	return !strncmp(a, b, len) && (!a[len] || a[len] == '/') && (!b[len] || b[len] == '/');
+}
+
+static void look_at_mount(void *arg, const char *mountpoint)
+{
+	char *args[] = { (char *)mountpoint, NULL };
+	struct s3c_ctl status = { .command = "status", .args = args, .arg_count = 1 };
+	struct user *user = arg;
+	struct s3c_err err = { 0 };
+	json_t *answer = NULL;
+
+	/* Of others, or dead. */
+	if (user->mountpoint || s3c_ctl_ask_status(&status, &err, &answer) < 0)
+		return;
+	if (!strcmp(s3c_ctl_word(answer, "key"), user->id) &&
+	    overlap(s3c_ctl_word(answer, "source"), user->source->text)) {
+		user->mountpoint = strdup(mountpoint);
+		user->pid = s3c_ctl_number(answer, "pid");
+	}
+	json_decref(answer);
+}
+
+/* What it writes after this could be read by nobody. */
+static int check_mounts(const struct s3c_source *source, const char *id, struct s3c_err *err)
+{
+	struct user user = { .source = source, .id = id };
+	int r = 0;
+
+	s3c_mountpoint_each(look_at_mount, &user);
+	if (user.mountpoint)
+		r = s3c_err_set(err, -EBUSY,
+				"the mount on %s still writes under the key %s: have it read the "
+				"keyring again (kill -HUP %llu, or systemctl reload), rekey, and "
+				"then retire the key",
+				user.mountpoint, id, (unsigned long long)user.pid);
+	free(user.mountpoint);
+	return r;
+}
+
 int s3c_ctl_retire(struct s3c_ctl *ctl)
 {
 	const struct s3c_keyring_source from = s3c_options_keyring(&ctl->options);
@@ -361,6 +432,8 @@ int s3c_ctl_retire(struct s3c_ctl *ctl)
 		struct s3c_source source = { 0 };
 
 		r = s3c_source_parse(ctl->args[i], &err, &source);
+		if (r == 0)
+			r = check_mounts(&source, id, &err);
 		if (r == 0)
 			r = retire_from(ctl, &source, id, listed, &err);
 		s3c_source_free(&source);

@@ -345,5 +345,6 @@ const struct s3c_option s3c_option_table[] = {
 	IGNORED("rootmode", "what the kernel tells of a mount, for remount"),
 	IGNORED("user_id", "likewise"),
 	IGNORED("group_id", "likewise"),
+	IGNORED("uhelper", "what mount(8) has noted about the mount, for remount"),
 	{ 0 },
 };

@@ -112,6 +112,8 @@ int s3c_engine_hold_read_only(struct s3c_engine *engine, bool hold);
  * sse-c.
  */
 void s3c_engine_set_keyring(struct s3c_engine *engine, const struct s3c_keyring *keyring);
+/* The id of the key under which new objects come; NULL: there are no keys of ours. */
+const char *s3c_engine_active_key(const struct s3c_engine *engine);
 
 /*
  * Finds and opens the volume of prefix (or one above), or makes one when the prefix is empty and

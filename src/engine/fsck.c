@@ -279,10 +279,18 @@ int s3c_engine_fsck(struct s3c_engine *engine, const struct s3c_fsck_request *re
 		return -ENOMEM;
 	s3c_mutex_init(&f.lock);
 	s3c_mutex_init(&f.told);
-	for (; r == 0 && *paths; paths++)
+	for (; r == 0 && *paths; paths++) {
+		uint64_t before = f.counts.found;
+
 		r = check_path(&f, *paths, !paths[1]);
+		if (r == 0 && **paths && f.counts.found == before)
+			f.counts.missing = *paths;
+	}
 	if (r == 0)
 		r = s3c_fsck_uploads(&f);
+	/* A path with a mistake in it would be found good for ever. */
+	if (r == 0 && f.counts.missing && !f.counts.findings[S3C_FSCK_UPLOAD])
+		r = -ENOENT;
 	*ret_counts = f.counts;
 	s3c_mutex_destroy(&f.told);
 	s3c_mutex_destroy(&f.lock);

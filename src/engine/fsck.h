@@ -62,6 +62,7 @@ struct s3c_fsck_counts {
 	uint64_t size, stored; /* bytes of those whose metadata are right */
 	uint64_t findings[S3C_FSCK_KINDS];
 	uint64_t repaired;
+	const char *missing; /* -ENOENT: the path at and below which nothing is */
 };
 
 struct s3c_fsck_request {

@@ -215,6 +215,14 @@ void s3c_engine_set_keyring(struct s3c_engine *engine, const struct s3c_keyring 
 	__atomic_store_n(&engine->config.keyring, keyring, __ATOMIC_RELEASE);
 }
 
+const char *s3c_engine_active_key(const struct s3c_engine *engine)
+{
+	const struct s3c_keyring *keyring = s3c_keyring_in_use(&engine->config);
+	const struct s3c_master_key *key = keyring ? s3c_keyring_active(keyring) : NULL;
+
+	return key ? key->id : NULL;
+}
+
 int s3c_writable(const struct s3c_engine *engine)
 {
 	if (s3c_engine_read_only(engine))

@@ -14,8 +14,10 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
+#include "object/header.h"
 
 #define RESERVED ".s3cryptfs/"
+#define SEALED_LOOKS 8u /* at objects, whether they are of a volume */
 
 /*
  * Encrypted names: from the bucket's root down, to the first volume that has them. What is below it
@@ -65,11 +67,25 @@ int s3c_volume_find(const struct s3c_volume_request *rq, struct s3c_op *op, stru
 	}
 }
 
-/* 1: there is an object that is no one's bookkeeping; 0: there is none. */
+/* Was it written into a volume? Not, as far as a look does not tell. */
+static bool is_sealed(const struct s3c_volume_request *rq, struct s3c_op *op, const char *key)
+{
+	struct s3c_store_request head = { .op = S3C_STORE_HEAD, .key = key };
+	struct s3c_store_reply reply;
+	bool sealed = s3c_store_perform(rq->store, &head, op, &reply) == 0 &&
+		      s3c_meta_get(&reply.stat.meta, S3C_META_PACKED);
+
+	s3c_store_reply_free(&reply);
+	return sealed;
+}
+
+/* 1: there is an object that is no one's bookkeeping; 2: and among the first ones one that was
+   sealed; 0: there is none. */
 static int has_objects(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err)
 {
 	cleanup_free char *token = NULL;
 	size_t prefix_len = strlen(rq->prefix);
+	unsigned looks = 0;
 	int found = 0;
 
 	do {
@@ -86,9 +102,13 @@ static int has_objects(const struct s3c_volume_request *rq, struct s3c_op *op, s
 		if (r < 0)
 			s3c_store_explain(rq->store, r, reply.message, err);
 		for (size_t i = 0; r == 0 && i < reply.list.count; i++) {
-			const char *name = reply.list.entries[i].key + prefix_len;
+			const char *key = reply.list.entries[i].key, *name = key + prefix_len;
 
-			found |= *name && strcmp(name, RESERVED) != 0;
+			if (!*name || strcmp(name, RESERVED) == 0)
+				continue;
+			found = S3C_MAX(found, 1);
+			if (found == 1 && looks++ < SEALED_LOOKS && is_sealed(rq, op, key))
+				found = 2;
 		}
 		free(token);
 		token = steal_ptr(reply.list.next_token);
@@ -298,6 +318,13 @@ static int without_volume(const struct s3c_volume_request *rq, struct s3c_op *op
 	r = has_objects(rq, op, err);
 	if (r < 0)
 		return r;
+	if (r == 2)
+		return s3c_err_set(err, -ENOENT,
+				   "%s holds files of a volume of s3cryptfs, and the volume object "
+				   "%s%s is gone, without which nobody can read them: put it back "
+				   "(s3cryptfsctl volume import, or a former version of it); a new "
+				   "volume needs another prefix",
+				   s3c_prefix_shown(rq->prefix), rq->prefix, S3C_VOLUME_NAME);
 	if (r && !rq->force_init)
 		return s3c_err_set(
 			err, -ENOENT,

@@ -503,7 +503,10 @@ void s3c_object_close(struct s3c_object *object)
 		if (s3c_object_is_dirty(object) && object->jid && !object->upload &&
 		    s3c_writeback(engine))
 			s3c_object_schedule(object, true);
-		else if (!object->retry_ns && !object->hopeless)
+		/* One whose upload has begun goes on: the delay of a file that stays open, set by
+		   the sync of this close, is not for it. */
+		else if (!object->hopeless &&
+			 (!object->retry_ns || (object->upload && !object->failures)))
 			s3c_commit_start(object);
 		s3c_object_release(object);
 	}

@@ -323,6 +323,20 @@ bool s3c_mountpoint_is_ours(const char *mountpoint)
 	return find_mount(mountpoint, &there);
 }
 
+void s3c_mountpoint_each(void (*fn)(void *arg, const char *mountpoint), void *arg)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	struct mount_line parsed;
+	size_t alloc = 0;
+
+	while (file && getline(&line, &alloc, file) > 0)
+		if (parse_line(line, &parsed) && !strcmp(parsed.type, FS_TYPE))
+			fn(arg, parsed.where);
+	if (file)
+		fclose(file);
+}
+
 /* Standard error goes to a file in memory. -1: it does not. */
 static int capture_begin(int *ret_saved)
 {

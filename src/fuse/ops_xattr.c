@@ -11,6 +11,7 @@
 #include "fuse/private.h"
 
 #define CONTROL_XATTR "user.s3cryptfs.control"
+#define CONTROL_XATTR_SYSTEM "system.s3cryptfs.control" /* the kernel asks for nothing more */
 
 _Static_assert(S3C_XATTR_CREATE == XATTR_CREATE && S3C_XATTR_REPLACE == XATTR_REPLACE,
 	       "flags are passed on as they come");
@@ -19,10 +20,10 @@ _Static_assert(S3C_XATTR_CREATE == XATTR_CREATE && S3C_XATTR_REPLACE == XATTR_RE
 static const char *control_of(const struct s3c_call *call)
 {
 	bool trusted = call->caller.uid == 0 || call->caller.uid == geteuid();
+	bool control =
+		!strcmp(call->name, CONTROL_XATTR) || !strcmp(call->name, CONTROL_XATTR_SYSTEM);
 
-	return call->ino == FUSE_ROOT_ID && trusted && !strcmp(call->name, CONTROL_XATTR)
-		       ? call->fuse->control
-		       : NULL;
+	return call->ino == FUSE_ROOT_ID && trusted && control ? call->fuse->control : NULL;
 }
 
 /* Takes what buf holds over as the reply. Size 0 asks for the length. */

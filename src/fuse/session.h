@@ -33,7 +33,7 @@ struct s3c_fuse_config {
 	const char *mountpoint;    /* absolute */
 	const char *const
 		*fuse_options; /* NULL-terminated: "allow_other", "nosuid"... passed to libfuse */
-	const char *control;   /* value of user.s3cryptfs.control on the root; NULL: none */
+	const char *control;   /* value of *.s3cryptfs.control on the root; NULL: none */
 	bool read_only;
 	bool nosymfollow;        /* root only */
 	double ttl_s;            /* entry and attribute timeouts */
@@ -61,6 +61,9 @@ int s3c_mountpoint_check(const char *mountpoint, const char *source, bool nonemp
 
 /* Is the topmost mount right there one of s3cryptfs? Looks into the table of mounts only. */
 bool s3c_mountpoint_is_ours(const char *mountpoint);
+
+/* Calls fn for every place with a mount of s3cryptfs, as the table of mounts has them. */
+void s3c_mountpoint_each(void (*fn)(void *arg, const char *mountpoint), void *arg);
 
 /*
  * The kernel's part of a remount: read_only, nosymfollow, and words of mount(8) (nosuid, exec...;

@@ -3,6 +3,7 @@
 #include "key/keyring_source.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <linux/keyctl.h>
@@ -161,10 +162,12 @@ static int read_file(const char *path, struct s3c_err *err, struct found *found)
 	int r = s3c_private_read(path, err, &found->text);
 
 	if (r == -ENOENT)
-		return s3c_err_set(err, r,
-				   "there is no keyring %s; make one with: s3cryptfsctl key new -o "
-				   "keyring=%s",
-				   path, path);
+		return s3c_err_set(
+			err, r,
+			"there is no keyring %s; put yours there, or, for a store that has "
+			"nothing of it yet, make one with: s3cryptfsctl key new -o "
+			"keyring=%s",
+			path, path);
 	if (r < 0)
 		return s3c_err_set(err, r, "the keyring %s: %s", path, strerror(-r));
 	found->file = realpath(path, NULL);
@@ -248,13 +251,19 @@ int s3c_keyring_load(const char *path, struct s3c_err *err, struct s3c_keyring *
 char *s3c_keyring_default_path(void)
 {
 	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	struct passwd *user;
 
 	if (geteuid() == 0)
 		return strdup("/etc/s3cryptfs/keyring");
 	/* The XDG specification: a relative path there is to be ignored. */
 	if (config && *config == '/')
 		return s3c_asprintf("%s/s3cryptfs/keyring", config);
-	return s3c_asprintf("%s/.config/s3cryptfs/keyring", home ? home : "");
+	/* mount(8), which is set-user-id, hands on no environment. */
+	if (!home || *home != '/') {
+		user = getpwuid(geteuid());
+		home = user ? user->pw_dir : NULL;
+	}
+	return home ? s3c_asprintf("%s/.config/s3cryptfs/keyring", home) : NULL;
 }
 
 /* id NULL: "key-YYYYMMDD-XXXX". */

@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/file.h>
 
 #include "base/log.h"
@@ -261,6 +262,14 @@ static void call_unref(struct s3c_file_call *call)
 		free(call);
 }
 
+/* A folder that was removed has no objects, and that would be the answer. */
+static bool is_gone(const struct s3c_file_store *fs)
+{
+	struct stat st;
+
+	return fstat(fs->dir_fd, &st) < 0 || st.st_nlink == 0;
+}
+
 static void run_call(struct s3c_job *job)
 {
 	struct s3c_file_call *call = container_of(job, struct s3c_file_call, job);
@@ -274,6 +283,12 @@ static void run_call(struct s3c_job *job)
 			 rq->key, "a folder does not encrypt with customer keys (SSE-C)");
 	} else if (r == 0) {
 		r = operations[rq->op].run(call, &reply);
+	}
+	if (r != -ECANCELED && is_gone(call->fs)) {
+		r = -EIO;
+		snprintf(reply.message, sizeof(reply.message),
+			 "the folder of the store was removed: unmount, and mount what takes its "
+			 "place");
 	}
 	reply.result = r;
 	if (r < 0 && !reply.message[0])

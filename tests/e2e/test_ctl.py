@@ -420,6 +420,29 @@ def test_sync_waits(versity_store, mount):
     assert status(site.m, 0)["pending"] == {"files": 0, "names": 0, "bytes": 0, "failed": 0, "parked": 0}
 
 
+def test_status_while_away(versity_store, mount):
+    """The store is not asked for anything: the mount is."""
+    site = Site(mount, versity_store, writeback=True, ttl=0, timeout=20)
+    write_file(site / "f", b"data")
+    ctl("sync", site.path)
+    versity_store.proxy.fault("reset")
+    time.sleep(1.5)  # what the kernel knows of the mount's root ends
+    begun = time.monotonic()
+    assert status(site.m, 0)["source"] == versity_store.source
+    assert time.monotonic() - begun < 2
+    versity_store.proxy.fault("off")
+
+
+@pytest.mark.parametrize("mib", [1, 12, 40])
+def test_sent_soon(versity_store, mount, mib):
+    """writeback: what was closed begins to be sent after 1.5 s, whatever its size."""
+    site = Site(mount, versity_store, writeback=True)
+    write_file(site / "f", blob(mib << 20))
+    begun = time.monotonic()
+    wait_for(lambda: versity_store.keys() == ["f"], 60, "the file")
+    assert time.monotonic() - begun < 10
+
+
 def test_recover_writeback(versity_store, mount, keyring, tmp_path):
     """Names and contents that only the journal has, after kill -9."""
     site = Site(mount, versity_store, writeback=True, cache_dir=str(tmp_path / "cache"), **QUICK)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -79,6 +80,21 @@ class Damage:
 @pytest.fixture
 def site(file_store, mount):
     return Site(mount, file_store)
+
+
+def test_folder_removed(file_store, mount):
+    """Of a store that is a folder: the mount does not look empty, and what was to be written fails."""
+    site = Site(mount, file_store, ttl=0)
+    os.mkdir(site / "d")
+    write_file(site / "d/f", b"data")
+    shutil.rmtree(file_store.folder)
+    for call in (lambda: os.listdir(site.path), lambda: os.listdir(site / "d"), lambda: read_file(site / "d/f"),
+                 lambda: write_file(site / "new", b"data")):
+        with fails(errno.EIO):
+            call()
+    assert "the folder of the store was removed" in site.m.text()
+    os.mkdir(file_store.folder)
+    site.m.kill()
 
 
 def test_bits_of_a_small_body(site):

@@ -448,12 +448,23 @@ def test_unreadable(versity_store, mount, keyring):
 
 
 def test_usage(checked):
-    for args in (["--older=1d"], ["--repair", "--older=x"], ["--repair", "--older=0"], ["--repair", "--older=-1d"], ["--to=x"]):
+    for args in (["--older=1d"], ["--repair", "--older=x"], ["--repair", "--older=0"], ["--repair", "--older=-1d"], ["--repair", "--older=7"], ["--to=x"]):
         checked.run("fsck", *args, expect=2)
     assert run(CTL, "fsck", check=False).returncode == 2
     wrong = Keyring(checked.keyring.path + "-2")
     checked.keyring = wrong
     assert "keyring" in checked.run("fsck", expect=1).stderr
+
+
+def test_nothing_there(checked):
+    """A path with a mistake in it is no volume that is good."""
+    for flags in ((), ("--quick",)):
+        assert "typo: nothing is there" in run_on(checked, *flags, "typo")
+        assert "typo: nothing is there" in run_on(checked, *flags, "typo", "d")
+
+
+def run_on(checked, *args):
+    return checked.run("fsck", *args, expect=1).stderr
 
 
 def test_du(checked):

@@ -109,6 +109,8 @@ def test_protected(file_store, mount, tmp_path):
     write_file(secret, (PASSPHRASE + "\n").encode())
     os.chmod(secret, 0o600)
     options = "keyring=%s,passphrase_file=%s" % (path, secret)
+    unprotected = run(CTL, "key", "new", "-o", options, "first", check=False)
+    assert unprotected.returncode == 2 and "--passphrase is not" in unprotected.stderr
     ctl("key", "new", "--passphrase", "-o", options, "first")
     text = unprotect(read_file(path), PASSPHRASE)
     assert "[first]" in text and "state = active" in text

@@ -245,6 +245,13 @@ def test_remount(ns, line, file_store, keyring):
     write_file(inside + "/g", b"again")
     (found,) = ns.mounts(mnt)
     assert {"rw", "nosuid", "noexec"} <= set(found[3].split(",")) and not status(ns, mnt)["read_only"]
+    # mount(8) tells of what it has noted itself, without a line in fstab.
+    fstab = ns.fstab.read_text()
+    ns.fstab.write_text("")
+    for how in ("ro", "rw"):
+        ns.run("mount", "-o", "remount," + how, mnt)
+        assert how in ns.mounts(mnt)[0][3].split(",")
+    ns.fstab.write_text(fstab)
     ns.run("umount", mnt)
     assert file_store.decode(keyring, "g").plaintext() == b"again"
     # What began read-only has no journal to write by.

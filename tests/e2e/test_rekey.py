@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import signal
+import signal
 import subprocess
 import threading
 import time
@@ -100,6 +101,38 @@ def test_rewrap(any_store, mount, keyring):
     for name, st in stats.items():
         now = os.lstat(m / name)
         assert (now.st_mode, now.st_size, now.st_mtime_ns) == (st.st_mode, st.st_size, st.st_mtime_ns), name
+
+
+def test_retire_beside_a_mount(file_store, mount, keyring):
+    """Not while a mount of this machine writes under the key: nobody could read that."""
+    source = Source(file_store, keyring)
+    m = mount(file_store.source)
+    write_file(m / "one", b"1")
+    rotate(keyring, "second")
+    source.rekey()
+    told = source.retire("test-key", expect=1).stderr
+    assert "the mount on %s still writes under the key test-key" % m.path in told and "kill -HUP %d" % m.process.pid in told
+    write_file(m / "two", b"2")
+    m.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "read again" in m.text(), what="the new keyring")
+    assert "still need" in source.retire("test-key", expect=1).stderr
+    source.rekey()
+    source.retire("test-key")
+    write_file(m / "three", b"3")
+    m.umount()
+    m = mount(file_store.source)
+    assert [read_file(m / n) for n in ("one", "two", "three")] == [b"1", b"2", b"3"]
+
+
+def test_what_is_not_there(file_store, mount, keyring, tmp_path):
+    """A path with a mistake in it is no success; a mount may be named by a relative path."""
+    source = Source(file_store, keyring)
+    m = mount(file_store.source)
+    write_file(m / "f", b"1")
+    assert "typo: nothing is there" in source.rekey(paths=("typo",), expect=1).stderr
+    assert "1 object:" in source.rekey(paths=("f",)).stdout
+    done = run(CTL, "rekey", os.path.basename(m.path), check=False, cwd=os.path.dirname(m.path))
+    assert done.returncode == 0 and "1 was already" in done.stdout, done.stdout + done.stderr
 
 
 def test_retire_looks_at_the_whole_volume(versity_store, mount, keyring):

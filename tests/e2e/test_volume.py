@@ -62,7 +62,7 @@ def test_lost(file_store, mount, known, tmp_path):
     os.unlink(path_of(file_store))
     refused(mount, file_store, "is gone", "volume import", **options)
     # A machine that has never seen it is not fooled into a new one either.
-    refused(mount, file_store, "holds objects and no volume")
+    refused(mount, file_store, "holds files of a volume", "volume import")
     ctl("volume", "import", *words, file_store.source, backup)
     m = mount(file_store.source, **options)
     assert read_file(m / "f") == b"data"
@@ -88,6 +88,21 @@ def test_damaged(file_store, mount, known, keyring, tmp_path):
     assert "damaged" in ctl("volume", "import", *words, file_store.source, tmp_path / "bad", expect=1)
     assert "No such file" in ctl("volume", "import", *words, file_store.source, tmp_path / "none", expect=1)
     assert KEY not in file_store.paths()
+
+
+def test_gone_and_machine_new(file_store, mount, keyring, tmp_path, known):
+    """A machine that has never seen the volume knows by the objects that there was one: init makes no other."""
+    options, words, _ = known
+    backup = str(tmp_path / "backup")
+    ctl("volume", "export", *words, file_store.source, backup)
+    os.unlink(path_of(file_store))
+    new = {"state_dir": str(tmp_path / "other")}
+    refused(mount, file_store, "is gone", "volume import", **new)
+    words = ["-o", "keyring=%s,state_dir=%s" % (keyring.path, new["state_dir"])]
+    assert "volume import" in ctl("init", *words, file_store.source, expect=1)
+    assert KEY not in file_store.paths()
+    ctl("volume", "import", *words, file_store.source, backup)
+    assert read_file(mount(file_store.source, **new) / "f") == b"data"
 
 
 def test_older(file_store, mount, known, keyring, tmp_path):
