@@ -117,7 +117,8 @@ static void on_unsent(void *arg, const struct s3c_unsent *unsent)
 
 	all->files += unsent->what == S3C_UNSENT_FILE;
 	all->names += unsent->what != S3C_UNSENT_FILE;
-	all->failed += unsent->state == S3C_UNSENT_FAILED;
+	/* One that has failed counts until it succeeds, also while it is tried again. */
+	all->failed += unsent->failures && unsent->state != S3C_UNSENT_PARKED;
 	all->parked += unsent->state == S3C_UNSENT_PARKED;
 	all->bytes += unsent->bytes;
 	if (!all->list)

@@ -151,9 +151,13 @@ static int unknown_command(const char *name)
 			best = commands[i].name;
 		}
 	}
-	fprintf(stderr,
-		"s3cryptfsctl: unknown command '%s': did you mean '%s'? (--help lists all)\n", name,
-		best);
+	if (s3c_edit_is_near(name, least))
+		fprintf(stderr,
+			"s3cryptfsctl: unknown command '%s': did you mean '%s'? (--help lists "
+			"all)\n",
+			name, best);
+	else
+		fprintf(stderr, "s3cryptfsctl: unknown command '%s' (--help lists all)\n", name);
 	return S3C_EXIT_USAGE;
 }
 

@@ -87,7 +87,8 @@ static int key_rotate(struct s3c_ctl *ctl, const struct s3c_keyring_source *sour
 	print_name(source);
 	puts(" now, the former one is old\n"
 	     "Copy the file to every machine that mounts with it, and keep a copy in a safe place; "
-	     "then mount\nagain, and s3cryptfsctl rekey brings what is stored under the new key.");
+	     "reload\nevery mount (SIGHUP), and s3cryptfsctl rekey brings what is stored under the "
+	     "new key.");
 	return S3C_EXIT_OK;
 }
 

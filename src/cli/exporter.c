@@ -128,7 +128,8 @@ static void on_unsent(void *arg, const struct s3c_unsent *unsent)
 	sums->files += unsent->what == S3C_UNSENT_FILE;
 	sums->names += unsent->what != S3C_UNSENT_FILE;
 	sums->bytes += unsent->bytes;
-	sums->failed += unsent->state == S3C_UNSENT_FAILED;
+	/* Also while they are tried again: an alarm must not be reset by that. */
+	sums->failed += unsent->failures && unsent->state != S3C_UNSENT_PARKED;
 	sums->parked += unsent->state == S3C_UNSENT_PARKED;
 }
 

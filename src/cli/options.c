@@ -296,9 +296,10 @@ static const struct s3c_option *find_option(const char *name)
 	return NULL;
 }
 
+/* NULL: none is near. */
 static const char *nearest_name(const char *name)
 {
-	const char *best = "";
+	const char *best = NULL;
 	unsigned least = ~0u;
 
 	for (const struct s3c_option *o = s3c_option_table; o->name; o++) {
@@ -309,7 +310,17 @@ static const char *nearest_name(const char *name)
 			best = o->name;
 		}
 	}
-	return best;
+	return s3c_edit_is_near(name, least) ? best : NULL;
+}
+
+static int unknown_option(const char *name, struct s3c_err *err)
+{
+	const char *near = nearest_name(name);
+
+	return near ? s3c_err_set(err, -EINVAL,
+				  "unknown option '%s': did you mean '%s'? (-o help lists all)",
+				  name, near)
+		    : s3c_err_set(err, -EINVAL, "unknown option '%s' (-o help lists all)", name);
 }
 
 static int set_option(struct s3c_options *options, char *text, unsigned from, struct s3c_err *err)
@@ -325,9 +336,7 @@ static int set_option(struct s3c_options *options, char *text, unsigned from, st
 		return 0;
 	}
 	if (!option)
-		return s3c_err_set(err, -EINVAL,
-				   "unknown option '%s': did you mean '%s'? (-o help lists all)",
-				   text, nearest_name(text));
+		return unknown_option(text, err);
 	if (option->later)
 		return s3c_err_set(err, -EOPNOTSUPP,
 				   "option %s is not in this version yet: %s; leave it out", text,

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -115,3 +116,8 @@ void s3c_options_print(FILE *out);
 
 /* Number of insertions, deletions, replacements and swaps of neighbours that turn a into b. */
 unsigned s3c_edit_distance(const char *a, const char *b);
+/* May a name at that distance be what was meant? Less than half of it was to be written anew. */
+static inline bool s3c_edit_is_near(const char *name, unsigned distance)
+{
+	return 2 * (size_t)distance < strlen(name);
+}

@@ -126,8 +126,9 @@ static int take_lock(const char *state_dir, struct s3c_err *err, int *ret_fd)
 			pid = 0;
 		return s3c_err_set(
 			err, -EBUSY,
-			"state folder %s is in use by process %ld%s%s: unmount that first, "
-			"or give this mount a state_dir of its own",
+			"state folder %s is in use by process %ld%s%s: unmount that first (it "
+			"goes on while programs have files of it open), or give this mount a "
+			"state_dir of its own",
 			state_dir, (long)pid, mountpoint && mountpoint[0] ? " at " : "",
 			mountpoint ? mountpoint : "");
 	}

@@ -305,7 +305,7 @@ static int without_volume(const struct s3c_volume_request *rq, struct s3c_op *op
 		return s3c_err_set(err, -ENOENT,
 				   "the volume object %s%s is gone, and this machine has seen "
 				   "volume %s there: put it back (s3cryptfsctl volume import); to "
-				   "begin anew, use a new state_dir=",
+				   "begin anew, use a new state_dir= and cache_dir=",
 				   rq->prefix, S3C_VOLUME_NAME, id);
 	}
 	if (rq->expect_id)

@@ -123,12 +123,32 @@ static int open_slot(const json_t *slots, uint32_t epoch, const struct s3c_maste
 	return result;
 }
 
+/* For a sentence; not all of very many. */
+static void list_slots(const json_t *slots, char *ret_text, size_t size)
+{
+	const json_t *slot;
+	size_t i, len = 0;
+
+	*ret_text = '\0';
+	json_array_foreach(slots, i, slot)
+	{
+		const char *id = s3c_volume_get_string(slot, "key_id");
+		int n = id ? snprintf(ret_text + len, size - len, "%s%s", len ? ", " : "", id) : 0;
+
+		if (n < 0 || (size_t)n >= size - len)
+			break;
+		len += (size_t)n;
+	}
+	ret_text[len] = '\0';
+}
+
 int s3c_volume_find_key(const json_t *item, uint32_t epoch, const struct s3c_keyring *keyring,
 			const uint8_t *id, struct s3c_err *err, uint8_t *ret_volume_key)
 {
 	const json_t *slots = json_object_get(item, "slots");
 	const struct s3c_master_key *active = s3c_keyring_active(keyring), *wrong = NULL;
 	uint8_t check[S3C_KEY_LEN];
+	char ids[256];
 
 	if (!s3c_volume_get_hex(item, "check", check, sizeof(check)))
 		return s3c_volume_damaged(err, "no key check");
@@ -160,13 +180,11 @@ int s3c_volume_find_key(const json_t *item, uint32_t epoch, const struct s3c_key
 				   "made with (same name, other secret), or the volume object is "
 				   "damaged",
 				   wrong->id);
-	return s3c_err_set(err, -EKEYREJECTED,
-			   keyring->kms ? "neither kms_key_id and kms_read_keys nor a keyring "
-					  "name a key that opens this volume: its slots are for "
-					  "others"
-					: "no key of the keyring opens this volume; add the key "
-					  "that it was made with (its slots are for other keys "
-					  "than these)");
+	list_slots(slots, ids, sizeof(ids));
+	return s3c_err_set(err, -EKEYREJECTED, "%s opens this volume: it takes one of %s",
+			   keyring->kms ? "no key of kms_key_id, kms_read_keys or a keyring"
+					: "no key of the keyring",
+			   ids);
 }
 
 bool s3c_volume_is_entry_of(const json_t *item, const char *key_id)

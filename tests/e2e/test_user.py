@@ -136,9 +136,14 @@ def test_defaults(user):
     for command in (["ls", user.mnt], ["stat", user.mnt + "/d"], ["cat", user.mnt + "/large"]):
         result = user.as_root(*command, check=False, env=dict(os.environ, LC_ALL="C"))
         assert result.returncode != 0 and "Permission denied" in result.stderr, command
+    assert "everything is in the store" in user.as_root(user.ctl, "status", user.mnt).stdout
     options = user.as_root("grep", " %s " % user.mnt, "/proc/self/mounts").stdout
     assert "nosuid" in options and "nodev" in options and "user_id=%d" % UID in options and "allow_other" not in options
 
+    user.umount()
+    # As by mount(8), which is set-user-id and hands on no environment.
+    user.mount(env={"HOME": ""})
+    user.run("cmp", user.home + "/large", user.mnt + "/large")
     user.umount()
     written = user.written()
     assert written

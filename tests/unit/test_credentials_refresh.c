@@ -553,6 +553,9 @@ static void test_source_away(void **state)
 	pthread_join(thread, &status);
 	assert_int_equal((int)(intptr_t)status, 200);
 	assert_int_equal(logged("cannot be renewed, those that are there serve until"), 1);
+	/* Told after those who wait have been woken. */
+	for (unsigned i = 0; !logged("are renewed") && i < 250; i++)
+		rest_ms(20);
 	assert_int_equal(logged("are renewed"), 1);
 	close_client(&client, credentials);
 	close_credentials(credentials);

@@ -168,6 +168,7 @@ static void test_refusals(void **state)
 	} cases[] = {
 		{ "chache_size=1G", "did you mean 'cache_size'" },
 		{ "keyrign=/x", "did you mean 'keyring'" },
+		{ "bogus", "unknown option 'bogus' (-o help" },
 		{ "allow_others", "did you mean 'allow_other'" },
 		{ "enc=aes", "cse-key, cse-kms, sse-c, sse-kms, dsse-kms, sse-s3, none" },
 		{ "enc", "needs a value" },
