@@ -37,7 +37,8 @@ struct rename {
 	/* Of the last copy, which may be there, or come yet, although it failed. */
 	uint8_t copy_op[S3C_OP_ID_LEN];
 	bool copy_unsure;
-	bool followed; /* the source is under its new name */
+	bool followed;    /* the source is under its new name */
+	bool old_unknown; /* nobody knows of the old name, nor sees to it */
 };
 
 static void rename_free(struct rename *rn)
@@ -344,6 +345,7 @@ static bool keep_deleting(struct rename *rn, struct s3c_entry *entry,
 			      ret_later);
 	if (r < 0 && !rn->followed)
 		return false;
+	rn->old_unknown = r < 0;
 	s3c_warn("%s was renamed to %s; that it is gone under the old name %s", rn->from, rn->to,
 		 r < 0 ? "is not known: look, and delete it" : "is seen to later");
 	return true;
@@ -389,7 +391,7 @@ static int rename_recorded(struct rename *rn)
 		s3c_names_set(engine, entry);
 		return r;
 	}
-	if (taken) {
+	if (taken || rn->old_unknown) {
 		s3c_names_invalidate(engine, rn->from, false);
 	} else {
 		if (!later)

@@ -248,8 +248,9 @@ def test_copying_programs(store, mount, tmp_path, program, mode):
             run("rsync", "-a", tmp_path / "tree", site.path)
         run(CTL, "sync", site.path)
     total, most = sum(c.requests.values()), 2.1 if (program, mode) == ("rsync", "close") else 1.1
-    # Where both are slow, more time than that passes between two files, and attributes go by themselves.
-    most += 0.2 if os.environ.get("S3CRYPTFS_SANITIZED") else 0
+    # A slow machine with a sanitizer puts more than two seconds between some files: 2.135 was seen there.
+    if most == 2.1 and os.environ.get("S3CRYPTFS_SANITIZED"):
+        most = 2.2
     print(store.server.name, program, mode, "%.3f requests a file" % (total / len(content)), c.requests)
     assert total <= most * len(content), c.requests
     assert sorted(k for k in store.keys() if not k.endswith("/")) == sorted(content)
