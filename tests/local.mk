@@ -19,6 +19,7 @@ unit_tests = \
 	tests/unit/test_engine_clone \
 	tests/unit/test_engine_content \
 	tests/unit/test_engine_durable \
+	tests/unit/test_engine_exchange \
 	tests/unit/test_engine_exclusive \
 	tests/unit/test_engine_former \
 	tests/unit/test_engine_hidden \
@@ -221,6 +222,7 @@ EXTRA_DIST += \
 	tests/e2e/test_ctl.py \
 	tests/e2e/test_decoder.py \
 	tests/e2e/test_epochs.py \
+	tests/e2e/test_exchange.py \
 	tests/e2e/test_faults.py \
 	tests/e2e/test_files.py \
 	tests/e2e/test_java.py \

@@ -18,8 +18,8 @@ static const char *const operations[] = {
 	"mkdir",    "unlink",   "rmdir",     "symlink",     "rename",          "link",
 	"open",     "create",   "read",      "write",       "flush",           "fsync",
 	"release",  "opendir",  "readdir",   "fsyncdir",    "fallocate",       "lseek",
-	"getxattr", "setxattr", "listxattr", "removexattr", "copy_file_range", "other",
-	NULL
+	"getxattr", "setxattr", "listxattr", "removexattr", "copy_file_range", "exchange",
+	"other",    NULL
 };
 /* In the order of enum s3c_store_opcode; a test compares. */
 static const char *const store_operations[] = { "get",

@@ -71,16 +71,22 @@ static void listing_free(struct listing *listing)
 	free(listing->items);
 }
 
-/* All of these records begin alike: version(1) flags(1) path, a rename's
-   without flags. NULL: not so, or no memory. */
+/* All of these records begin alike: version(1) flags(1) path, a rename's without flags, a second
+   name's with an id and the first name instead. NULL: not so, or no memory. */
 static char *path_of(uint32_t kind, const uint8_t *data, size_t len)
 {
 	struct s3c_record_reader reader = { .at = data, .left = len };
 	uint8_t version = s3c_record_get_u8(&reader);
 	char path[S3C_PATH_MAX];
 
-	if (kind != S3C_RECORD_RENAME)
+	if (kind == S3C_RECORD_LINK) {
+		uint8_t id[S3C_FILE_ID_LEN];
+
+		s3c_record_take(&reader, id, sizeof(id));
+		s3c_record_get_text(&reader, path, sizeof(path));
+	} else if (kind != S3C_RECORD_RENAME) {
 		s3c_record_get_u8(&reader);
+	}
 	s3c_record_get_text(&reader, path, sizeof(path));
 	return reader.failed || version != 1 ? NULL : strdup(path);
 }
@@ -111,10 +117,9 @@ static int on_record(void *arg, uint64_t id, uint64_t sub, int result, const uin
 static void print_item(const struct item *item)
 {
 	static const char *const kinds[] = {
-		[S3C_RECORD_OBJECT] = "file",
-		[S3C_RECORD_GONE] = "removal",
-		[S3C_RECORD_DIR] = "directory",
-		[S3C_RECORD_RENAME] = "rename",
+		[S3C_RECORD_OBJECT] = "file",    [S3C_RECORD_GONE] = "removal",
+		[S3C_RECORD_DIR] = "directory",  [S3C_RECORD_RENAME] = "rename",
+		[S3C_RECORD_LINK] = "hard link", [S3C_RECORD_EXCHANGE] = "exchange",
 	};
 
 	printf("%-10s", kinds[item->kind]);
@@ -127,8 +132,8 @@ static void print_item(const struct item *item)
 
 static int dry_run(struct s3c_ctl *ctl, struct s3c_access *access)
 {
-	static const uint32_t kinds[] = { S3C_RECORD_RENAME, S3C_RECORD_DIR, S3C_RECORD_OBJECT,
-					  S3C_RECORD_GONE };
+	static const uint32_t kinds[] = { S3C_RECORD_RENAME, S3C_RECORD_EXCHANGE, S3C_RECORD_DIR,
+					  S3C_RECORD_OBJECT, S3C_RECORD_LINK,     S3C_RECORD_GONE };
 	struct listing listing = { 0 };
 	struct s3c_record_stats stats;
 	char size[S3C_SIZE_TEXT];

@@ -6,6 +6,7 @@
 #include "engine/names.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -499,28 +500,34 @@ struct s3c_entry *s3c_object_base(struct s3c_object *object)
 	return base;
 }
 
+char *s3c_kept_path(const struct s3c_engine *engine, const char *path, const char *word, int64_t ns)
+{
+	time_t seconds = (time_t)(ns / S3C_NSEC_PER_SEC);
+	unsigned micros = (unsigned)(ns % S3C_NSEC_PER_SEC / 1000);
+	char stamp[32];
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
+	return s3c_asprintf("%s%s-%s-%s.%06uZ", path, word, engine->host, stamp, micros);
+}
+
 /* NAME.conflict-HOST-TIME, which nothing here has: of one file several may be kept in a moment.
    NULL: no memory. Lock held. */
 static char *conflict_path(const struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
-	bool body = s3c_path_is_body(object->path);
-	int64_t now = s3c_clock_realtime_ns();
 	const struct s3c_object *other;
+	char name[S3C_PATH_MAX];
 
-	for (;; now += 1000) {
-		time_t seconds = (time_t)(now / S3C_NSEC_PER_SEC);
-		unsigned micros = (unsigned)(now % S3C_NSEC_PER_SEC / 1000);
-		char stamp[32];
-		struct tm tm;
-		char *path;
+	/* Bodies have no names that a person sees. */
+	if (s3c_path_is_body(object->path))
+		snprintf(name, sizeof(name), "hardlink-%s", object->path + strlen(S3C_BODY_DIR));
+	else
+		snprintf(name, sizeof(name), "%s", object->path);
+	for (int64_t now = s3c_clock_realtime_ns();; now += 1000) {
+		char *path = s3c_kept_path(engine, name, ".conflict", now);
 
-		gmtime_r(&seconds, &tm);
-		strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
-		/* Bodies have no names that a person sees. */
-		path = s3c_asprintf("%s%s.conflict-%s-%s.%06uZ", body ? "hardlink-" : "",
-				    body ? object->path + strlen(S3C_BODY_DIR) : object->path,
-				    engine->host, stamp, micros);
 		if (!path)
 			return NULL;
 		HASH_FIND_STR(object->objects->by_path, path, other);

@@ -530,6 +530,10 @@ int s3c_commit_resolve(struct s3c_commit *c, int result);
 int s3c_commit_meta(struct s3c_commit *c, struct s3c_meta *ret_meta);
 int s3c_commit_request(struct s3c_commit *c, struct s3c_store_request *rq, const char *what,
 		       struct s3c_store_reply *ret_reply);
+/* PATH, word, -HOST-TIME: a name for what is kept beside PATH. The caller frees; NULL: no memory.
+ */
+char *s3c_kept_path(const struct s3c_engine *engine, const char *path, const char *word,
+		    int64_t ns);
 /* Somebody else changed the object: what is here becomes an object of its own beside it. */
 int s3c_conflict_rename(struct s3c_object *object);
 /* Brings all that base has as chunks that are only here. Lock held, released. */

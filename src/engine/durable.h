@@ -47,6 +47,7 @@ enum s3c_record_kind {
 	S3C_RECORD_RENAME = 5,
 	S3C_RECORD_UPLOAD = 6,
 	S3C_RECORD_LINK = 7,
+	S3C_RECORD_EXCHANGE = 8,
 };
 
 /* Are there records at all (a journal that was unlocked)? Constant. */

@@ -358,6 +358,18 @@ int s3c_engine_readlink(struct s3c_engine *engine, struct s3c_op *op, const char
 int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
 		      const char *to, bool noreplace);
 
+/*
+ * RENAME_EXCHANGE of files and symlinks, in two steps, between which the caller's own tables may
+ * learn of the first: each name becomes one of a body (ret_body, as of link), then the two change
+ * places. -EINVAL: a directory or a special file, hard links are off, or there is no journal;
+ * -EAGAIN: one is no name of a body any more, begin anew; -EBUSY: others change them. After an
+ * error the names are what they were, or become that again when the store can be asked.
+ */
+int s3c_engine_make_body(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			 uint8_t ret_body[static 16]);
+int s3c_engine_exchange(struct s3c_engine *engine, struct s3c_op *op, const char *first,
+			const char *second);
+
 /* What close (flush) and fsync mean in this mount: the store, or the journal (writeback), confirmed
    it; commit=fsync: a close only begins to. */
 enum s3c_sync { S3C_SYNC_CLOSE, S3C_SYNC_FSYNC };

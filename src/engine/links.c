@@ -129,6 +129,66 @@ static int link_held(struct s3c_engine *engine, struct s3c_op *op, const char *f
 	return r == -ESTALE ? -EAGAIN : r;
 }
 
+/* -EAGAIN: it has become something else. */
+static int make_body_held(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			  uint8_t ret_body[static 16])
+{
+	struct s3c_object *object;
+	cleanup_entry struct s3c_entry *entry = NULL;
+	struct s3c_info info;
+	mode_t mode;
+	int r = s3c_writeback(engine) ? s3c_pending_flush(engine, op, path) : 0;
+
+	if (r < 0)
+		return r;
+	object = s3c_object_find(engine, path);
+	if (object) {
+		s3c_object_info(object, &info);
+		s3c_object_close(object);
+		mode = info.mode;
+	} else {
+		r = s3c_names_lookup(engine, op, path, false, &entry);
+		if (r < 0)
+			return r;
+		mode = entry->is_dir ? S_IFDIR : entry->header.attrs.mode;
+	}
+	if (!S_ISREG(mode) && !S_ISLNK(mode))
+		return -EINVAL;
+	if (entry && s3c_layout_is_reference(entry->header.layout)) {
+		memcpy(ret_body, entry->header.file_id, S3C_FILE_ID_LEN);
+		return 0;
+	}
+	s3c_random(ret_body, S3C_FILE_ID_LEN);
+	r = s3c_links_store(engine, op, path, NULL, ret_body, false);
+	return r == -ESTALE ? -EAGAIN : r;
+}
+
+int s3c_engine_make_body(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			 uint8_t ret_body[static 16])
+{
+	struct s3c_hold hold = { .path = path, .removes = true };
+	int r = s3c_writable(engine);
+
+	if (r < 0)
+		return r;
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	if (engine->config.no_hardlinks || !s3c_durable(engine) || !*path)
+		return -EINVAL;
+	r = -EAGAIN;
+	for (unsigned tries = 0; r == -EAGAIN && tries < S3C_RESOLVE_TRIES; tries++) {
+		r = s3c_links_settle(engine, op, path);
+		if (r == 0)
+			r = s3c_hold_begin(engine, op, &hold, 1);
+		if (r < 0)
+			return r;
+		r = s3c_links_any(engine, path) ? -EAGAIN
+						: make_body_held(engine, op, path, ret_body);
+		s3c_hold_end(engine, &hold, 1);
+	}
+	return r == -EAGAIN ? -EBUSY : r;
+}
+
 static int link_once(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
 		     uint8_t ret_body[static 16])
 {

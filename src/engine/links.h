@@ -21,6 +21,7 @@
  *	links.c		link and unlink
  *	pairs.c		pairs, their records, their thread
  *	links_store.c	bodies, references and counts of names in the store
+ *	exchange.c	two names that change places
  *	sweep.c		bodies that nothing refers to any more
  *
  * All is guarded by engine->lock. Who works on a pair has the holds of both its names.
@@ -49,6 +50,7 @@ struct s3c_pair {
 
 struct s3c_links {
 	TAILQ_HEAD(s3c_pair_list, s3c_pair) pairs;
+	TAILQ_HEAD(s3c_exchange_list, s3c_exchange) exchanges; /* that are not over */
 	struct s3c_pair *by_first, *by_second, *by_id;
 	struct s3c_waitq changed; /* a pair is gone */
 	TAILQ_HEAD(, s3c_counting) counting;
@@ -88,9 +90,24 @@ bool s3c_links_any(struct s3c_engine *engine, const char *path);
 /* links_store.c. The names are held by the caller. */
 
 /* Body and references of a file that has two names; what is there already of an earlier attempt
-   stays (again). -EEXIST: to is another file; -ENOENT: from is gone. */
+   stays (again). to NULL: of the one name that it has. -EEXIST: to is another file; -ENOENT: from
+   is gone; -ESTALE: from is another file now. */
 int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
 		    const uint8_t id[static S3C_FILE_ID_LEN], bool again);
+struct s3c_reference {
+	const char *path;
+	const uint8_t *id;
+	const uint8_t *op_id;             /* NULL: a new one */
+	const struct s3c_attrs *attrs;    /* of which the type counts */
+	const struct s3c_entry *replaces; /* NULL: nothing may be there */
+	struct s3c_entry *entry;          /* when it is written; the caller's */
+	bool unsure;                      /* it may be there, or come yet, all the same */
+};
+/* Does not enter it into the names. -EEXIST, -ESTALE: something else is there; not logged. */
+int s3c_reference_put(struct s3c_engine *engine, struct s3c_reference *ref);
+/* Deletes what was seen. Is it gone? NULL: it is. */
+bool s3c_reference_delete(struct s3c_engine *engine, const struct s3c_entry *entry);
+bool s3c_refers_to(const struct s3c_entry *entry, const uint8_t *id);
 /* One more reference, under a name that is free. */
 int s3c_links_add(struct s3c_engine *engine, struct s3c_op *op, const char *to,
 		  const uint8_t id[static S3C_FILE_ID_LEN]);
@@ -132,6 +149,22 @@ int s3c_pair_hold(struct s3c_engine *engine, struct s3c_op *op, const char *path
 int s3c_pair_store(struct s3c_engine *engine, struct s3c_op *op, struct s3c_pair *pair);
 /* The same for that of a path, where there is one. */
 int s3c_pair_store_at(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+
+/* exchange.c: those that are not over. */
+
+/* Of those with a name at or below path. Without holds. */
+int s3c_exchanges_settle(struct s3c_engine *engine, struct s3c_op *op, const char *path);
+bool s3c_exchanges_any(struct s3c_engine *engine, const char *path);
+/* When the thread is to try the next one, with a name of it; INT64_MAX: there is none. Lock held.
+ */
+int64_t s3c_exchanges_due(const struct s3c_links *links, char ret_path[static S3C_PATH_MAX]);
+void s3c_exchanges_each(struct s3c_engine *engine,
+			void (*fn)(void *arg, const struct s3c_unsent *unsent), void *arg);
+/* Undoes what an earlier daemon had begun. 1: something is left for the thread. */
+int s3c_exchanges_load(struct s3c_engine *engine);
+/* At the end, when they have been tried for the last time. */
+void s3c_exchanges_warn(struct s3c_engine *engine);
+void s3c_exchanges_free(struct s3c_links *links);
 
 /* mutate.c: removes a name that is none of a pair. S3C_IS_REFERENCE: it has become one. */
 int s3c_unlink_name(struct s3c_engine *engine, struct s3c_op *op, const char *path);

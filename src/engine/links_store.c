@@ -33,16 +33,7 @@ struct s3c_counting {
 	const uint8_t *id;
 };
 
-struct reference {
-	const char *path;
-	const uint8_t *id;
-	const struct s3c_attrs *attrs;    /* of which the type counts */
-	const struct s3c_entry *replaces; /* NULL: nothing may be there */
-	struct s3c_entry *entry;          /* when it is written */
-	bool unsure;                      /* it may be there, or come yet, all the same */
-};
-
-static void reference_header(struct s3c_engine *engine, const struct reference *ref,
+static void reference_header(struct s3c_engine *engine, const struct s3c_reference *ref,
 			     const char *key, struct s3c_header *ret_header)
 {
 	struct s3c_header header = {
@@ -60,14 +51,17 @@ static void reference_header(struct s3c_engine *engine, const struct reference *
 		header.attrs.mode |= S_IFREG;
 	memcpy(header.file_id, ref->id, sizeof(header.file_id));
 	memcpy(header.content_id, ref->id, sizeof(header.content_id));
-	s3c_random(header.op_id, sizeof(header.op_id));
+	if (ref->op_id)
+		memcpy(header.op_id, ref->op_id, sizeof(header.op_id));
+	else
+		s3c_random(header.op_id, sizeof(header.op_id));
 	header.generation = s3c_next_generation(
 		engine, key, ref->replaces ? ref->replaces->header.generation : 0);
 	*ret_header = header;
 }
 
 /* Right before a write without a condition: -EEXIST, -ESTALE. */
-static int look_before(struct s3c_engine *engine, const struct reference *ref, const char *key)
+static int look_before(struct s3c_engine *engine, const struct s3c_reference *ref, const char *key)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	int r = s3c_key_head(engine, key, &reply);
@@ -99,7 +93,7 @@ static int is_ours(struct s3c_engine *engine, const char *key, const struct s3c_
 }
 
 /* What a PUT that was refused, or whose reply was lost, has come to. */
-static int put_resolve(struct s3c_engine *engine, struct reference *ref, const char *key,
+static int put_resolve(struct s3c_engine *engine, struct s3c_reference *ref, const char *key,
 		       const struct s3c_header *header, int result, struct s3c_version *ret_version)
 {
 	bool lost = s3c_result_lost(result);
@@ -112,8 +106,7 @@ static int put_resolve(struct s3c_engine *engine, struct reference *ref, const c
 	return r > 0 ? 0 : result;
 }
 
-/* -EEXIST, -ESTALE: something else is there; not logged. */
-static int put(struct s3c_engine *engine, struct reference *ref, const char *key,
+static int put(struct s3c_engine *engine, struct s3c_reference *ref, const char *key,
 	       const struct s3c_header *header)
 {
 	const struct s3c_store_caps *caps = &engine->store->caps;
@@ -163,7 +156,7 @@ static int put(struct s3c_engine *engine, struct reference *ref, const char *key
 	return r;
 }
 
-static int reference_put(struct s3c_engine *engine, struct reference *ref)
+int s3c_reference_put(struct s3c_engine *engine, struct s3c_reference *ref)
 {
 	cleanup_free char *key = NULL;
 	struct s3c_header header;
@@ -175,8 +168,7 @@ static int reference_put(struct s3c_engine *engine, struct reference *ref)
 	return put(engine, ref, key, &header);
 }
 
-/* Is it gone? */
-static bool delete_entry(struct s3c_engine *engine, const struct s3c_entry *entry)
+bool s3c_reference_delete(struct s3c_engine *engine, const struct s3c_entry *entry)
 {
 	cleanup_free char *key = NULL;
 
@@ -214,9 +206,9 @@ static void linking_end(struct linking *ln)
 	s3c_entry_put(ln->body);
 }
 
-static bool refers_to(const struct s3c_entry *entry, const uint8_t *id)
+bool s3c_refers_to(const struct s3c_entry *entry, const uint8_t *id)
 {
-	return s3c_layout_is_reference(entry->header.layout) &&
+	return !entry->is_dir && s3c_layout_is_reference(entry->header.layout) &&
 	       memcmp(entry->header.file_id, id, S3C_FILE_ID_LEN) == 0;
 }
 
@@ -319,7 +311,7 @@ static int body_make(struct linking *ln)
 		return r;
 	copy.from = from;
 	copy.to = to;
-	copy.header.attrs.nlink = 2;
+	copy.header.attrs.nlink = ln->to ? 2 : 1;
 	copy.header.attrs.ctime_ns = s3c_clock_realtime_ns();
 	copy.header.attrs_final = source->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(ln->engine, &copy, &version);
@@ -332,10 +324,10 @@ static int body_make(struct linking *ln)
 }
 
 /* The new name: what an earlier attempt has put there is replaced. */
-static int second_put(struct linking *ln, struct reference *ref)
+static int second_put(struct linking *ln, struct s3c_reference *ref)
 {
 	cleanup_entry struct s3c_entry *there = NULL;
-	int r = reference_put(ln->engine, ref);
+	int r = s3c_reference_put(ln->engine, ref);
 
 	if (r != -EEXIST || !ln->again)
 		return r;
@@ -343,7 +335,7 @@ static int second_put(struct linking *ln, struct reference *ref)
 	r = s3c_names_lookup(ln->engine, ln->op, ref->path, true, &there);
 	if (r < 0)
 		return r == -ENOENT ? -EAGAIN : r;
-	if (refers_to(there, ln->id)) {
+	if (s3c_refers_to(there, ln->id)) {
 		ref->entry = steal_ptr(there);
 		return 0;
 	}
@@ -351,7 +343,7 @@ static int second_put(struct linking *ln, struct reference *ref)
 	if (there->is_dir || !s3c_same_content(there, ln->source))
 		return -EEXIST;
 	ref->replaces = there;
-	r = reference_put(ln->engine, ref);
+	r = s3c_reference_put(ln->engine, ref);
 	ref->replaces = NULL;
 	return r;
 }
@@ -379,15 +371,16 @@ static void object_follow(struct linking *ln)
 	s3c_object_close(object);
 }
 
-static void publish(struct linking *ln, const struct reference *first,
-		    const struct reference *second)
+static void publish(struct linking *ln, const struct s3c_reference *first,
+		    const struct s3c_reference *second)
 {
 	struct s3c_engine *engine = ln->engine;
 
 	s3c_mutex_lock(&engine->lock);
 	s3c_object_cache_drop(engine->objects, ln->from, false);
 	s3c_names_set_locked(engine->names, ln->body);
-	s3c_names_set_locked(engine->names, second->entry);
+	if (second->entry)
+		s3c_names_set_locked(engine->names, second->entry);
 	s3c_names_set_locked(engine->names, first->entry);
 	s3c_mutex_unlock(&engine->lock);
 	object_follow(ln);
@@ -395,15 +388,15 @@ static void publish(struct linking *ln, const struct reference *first,
 
 static int link_source(struct linking *ln)
 {
-	struct reference second = {
+	struct s3c_reference second = {
 		.path = ln->to,
 		.id = ln->id,
 		.attrs = &ln->source->header.attrs,
 	};
-	struct reference first = second;
+	struct s3c_reference first = second;
 	int r = body_make(ln);
 
-	if (r == 0)
+	if (r == 0 && ln->to)
 		r = second_put(ln, &second);
 	if (r == 0) {
 		first.path = ln->from;
@@ -411,20 +404,20 @@ static int link_source(struct linking *ln)
 		/* The file was stored from here, perhaps a moment ago: a record of it that came
 		   back would take the reference for another machine's. */
 		s3c_records_sync_drops(ln->engine);
-		r = reference_put(ln->engine, &first);
+		r = s3c_reference_put(ln->engine, &first);
 		/* Attributes were changed elsewhere, or the content: once more with what is there.
 		 */
 		if (r == -ESTALE)
 			s3c_names_invalidate(ln->engine, ln->from, false);
 		if (r < 0 && !ln->again)
-			second.unsure |= !delete_entry(ln->engine, second.entry);
+			second.unsure |= !s3c_reference_delete(ln->engine, second.entry);
 	}
 	/* Of a file that is a pair the next attempt goes on with what is there. */
 	if (r < 0 && !ln->again && !first.unsure && !second.unsure)
-		delete_entry(ln->engine, ln->body);
+		s3c_reference_delete(ln->engine, ln->body);
 	if (first.unsure)
 		s3c_names_invalidate(ln->engine, ln->from, false);
-	if (second.unsure)
+	if (second.unsure && ln->to)
 		s3c_names_invalidate(ln->engine, ln->to, false);
 	if (r == 0)
 		publish(ln, &first, &second);
@@ -438,17 +431,17 @@ static int link_rest(struct linking *ln)
 {
 	const uint8_t *id = ln->source->header.file_id;
 	cleanup_entry struct s3c_entry *there = NULL;
-	struct reference ref = { .path = ln->to, .id = id, .attrs = &ln->source->header.attrs };
+	struct s3c_reference ref = { .path = ln->to, .id = id, .attrs = &ln->source->header.attrs };
 	int r = s3c_names_lookup(ln->engine, ln->op, ln->to, true, &there);
 
 	if (r == 0)
-		return refers_to(there, id) ? 0 : -EEXIST;
+		return s3c_refers_to(there, id) ? 0 : -EEXIST;
 	if (r != -ENOENT)
 		return r;
 	r = memcmp(id, ln->id, S3C_FILE_ID_LEN) == 0 ? 0
 						     : s3c_links_count(ln->engine, ln->op, id, 1);
 	if (r == 0)
-		r = reference_put(ln->engine, &ref);
+		r = s3c_reference_put(ln->engine, &ref);
 	if (r == 0)
 		s3c_names_set(ln->engine, ref.entry);
 	s3c_entry_put(ref.entry);
@@ -471,12 +464,13 @@ int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *fr
 	s3c_body_path(id, ln.body_path);
 	r = source_find(&ln);
 	if (r == 0)
-		r = s3c_layout_is_reference(ln.source->header.layout) ? link_rest(&ln)
-								      : link_source(&ln);
+		r = !s3c_layout_is_reference(ln.source->header.layout) ? link_source(&ln)
+		    : to                                               ? link_rest(&ln)
+								       : -ESTALE;
 	linking_end(&ln);
 	/* Of a look at what is there, which nobody has put into words that programs know. */
 	if (r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH || r == -EPROTO)
-		r = s3c_engine_fail(engine, "link", to, r, NULL);
+		r = s3c_engine_fail(engine, "link", to ? to : from, r, NULL);
 	return r;
 }
 
@@ -485,7 +479,7 @@ int s3c_links_add(struct s3c_engine *engine, struct s3c_op *op, const char *to,
 {
 	char body[S3C_BODY_PATH];
 	struct s3c_attrs attrs = { 0 };
-	struct reference ref = { .path = to, .id = id, .attrs = &attrs };
+	struct s3c_reference ref = { .path = to, .id = id, .attrs = &attrs };
 	struct s3c_info info;
 	int r;
 
@@ -505,7 +499,7 @@ int s3c_links_add(struct s3c_engine *engine, struct s3c_op *op, const char *to,
 	r = s3c_links_count(engine, op, id, 1);
 	if (r < 0)
 		return r;
-	r = reference_put(engine, &ref);
+	r = s3c_reference_put(engine, &ref);
 	if (ref.unsure)
 		s3c_names_invalidate(engine, to, false);
 	else if (r < 0)

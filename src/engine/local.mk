@@ -17,6 +17,7 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/epochs.c \
 	src/engine/epochs.h \
 	src/engine/entry.c \
+	src/engine/exchange.c \
 	src/engine/exclusive.c \
 	src/engine/fetch.c \
 	src/engine/flight.c \

@@ -34,6 +34,7 @@ int s3c_links_new(struct s3c_engine *engine, struct s3c_links **ret_links)
 	if (!links)
 		return -ENOMEM;
 	TAILQ_INIT(&links->pairs);
+	TAILQ_INIT(&links->exchanges);
 	TAILQ_INIT(&links->counting);
 	s3c_waitq_init(&links->changed);
 	s3c_waitq_init(&links->counted);
@@ -64,6 +65,7 @@ void s3c_links_free(struct s3c_links *links)
 		TAILQ_REMOVE(&links->pairs, pair, all);
 		s3c_pair_free(pair);
 	}
+	s3c_exchanges_free(links);
 	free(links);
 }
 
@@ -444,6 +446,7 @@ void s3c_links_each(struct s3c_engine *engine,
 
 		fn(arg, &unsent);
 	}
+	s3c_exchanges_each(engine, fn, arg);
 }
 
 static bool pair_below(const struct s3c_pair *pair, const char *path)
@@ -471,7 +474,7 @@ bool s3c_links_any(struct s3c_engine *engine, const char *path)
 {
 	char first[S3C_PATH_MAX];
 
-	return find_below(engine, path, first);
+	return find_below(engine, path, first) || s3c_exchanges_any(engine, path);
 }
 
 int s3c_links_settle(struct s3c_engine *engine, struct s3c_op *op, const char *path)
@@ -481,7 +484,7 @@ int s3c_links_settle(struct s3c_engine *engine, struct s3c_op *op, const char *p
 
 	while (r == 0 && find_below(engine, path, first))
 		r = op == S3C_NOWAIT ? -EINPROGRESS : s3c_pair_store_at(engine, op, first);
-	return r;
+	return r < 0 ? r : s3c_exchanges_settle(engine, op, path);
 }
 
 /* The thread */
@@ -506,18 +509,23 @@ static void *links_run(void *arg)
 
 	s3c_mutex_lock(&engine->lock);
 	while (!links->stop) {
-		int64_t due_ns;
-		const struct s3c_pair *pair = find_due(links, &due_ns);
+		int64_t pair_due_ns, due_ns = s3c_exchanges_due(links, first);
+		const struct s3c_pair *pair = find_due(links, &pair_due_ns);
 		struct s3c_op op;
 
-		if (!pair) {
+		due_ns = S3C_MIN(due_ns, pair_due_ns);
+		if (due_ns > s3c_clock_monotonic_ns()) {
 			s3c_waitq_wait_until(&links->work, &engine->lock, NULL, due_ns);
 			continue;
 		}
-		strcpy(first, pair->first);
+		if (pair)
+			strcpy(first, pair->first);
 		s3c_mutex_unlock(&engine->lock);
 		s3c_op_init(&op, s3c_engine_deadline(engine));
-		s3c_pair_store_at(engine, &op, first);
+		if (pair)
+			s3c_pair_store_at(engine, &op, first);
+		else
+			s3c_exchanges_settle(engine, &op, first);
 		s3c_op_destroy(&op);
 		s3c_mutex_lock(&engine->lock);
 	}
@@ -560,6 +568,7 @@ void s3c_links_stop(struct s3c_engine *engine)
 		s3c_warn("%s: another name of %s, kept in the journal for the next mount",
 			 pair->second, pair->first);
 	s3c_mutex_unlock(&engine->lock);
+	s3c_exchanges_warn(engine);
 }
 
 /* Taking up */
@@ -669,11 +678,12 @@ int s3c_links_load(struct s3c_engine *engine)
 {
 	struct loaded loaded = { .engine = engine };
 	struct s3c_pair *pair;
-	bool any = false;
-	int r;
+	int r = s3c_exchanges_load(engine);
+	bool any = r > 0;
 
 	TAILQ_INIT(&loaded.pairs);
-	r = s3c_record_each(engine->config.journal, S3C_RECORD_LINK, on_record, &loaded);
+	r = r < 0 ? r
+		  : s3c_record_each(engine->config.journal, S3C_RECORD_LINK, on_record, &loaded);
 	while ((pair = TAILQ_FIRST(&loaded.pairs))) {
 		TAILQ_REMOVE(&loaded.pairs, pair, all);
 		if (r < 0 || take_up(engine, pair) > 0)

@@ -56,8 +56,11 @@ int s3c_fs_info(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *inode,
 		if (r != -EAGAIN)
 			break;
 		r = s3c_engine_lookup(fs->engine, op, path, &info);
-		if (r == -ENOENT && s3c_fs_path_changed(fs, inode, path))
+		/* Not there any more, or another file by now. */
+		if ((r == 0 || r == -ENOENT) && s3c_fs_path_changed(fs, inode, path)) {
+			r = -ESTALE;
 			continue;
+		}
 		if (r < 0)
 			break;
 		s3c_mutex_lock(&fs->inodes.lock);

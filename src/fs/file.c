@@ -78,8 +78,11 @@ static int open_object(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *i
 		return r;
 
 	r = s3c_object_open(fs->engine, op, path, &object);
-	if (r == -ENOENT && s3c_fs_path_changed(fs, inode, path))
+	if ((r == 0 || r == -ENOENT) && s3c_fs_path_changed(fs, inode, path)) {
+		if (r == 0)
+			s3c_object_close(object);
 		return -EAGAIN;
+	}
 	if (r < 0)
 		return r;
 	s3c_mutex_lock(&fs->inodes.lock);

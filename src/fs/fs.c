@@ -222,10 +222,15 @@ void s3c_fs_touch_dir_locked(struct s3c_inode *dir)
 	dir->changed_ns = s3c_clock_realtime_ns();
 }
 
+/* Counts of what can give a name another inode while the engine is asked for it. */
+struct changes {
+	unsigned joins, exchanges;
+};
+
 /* What is known of a name before the engine is asked. */
 static int begin_lookup(struct s3c_fs *fs, uint64_t parent_id, const char *name,
 			struct s3c_inode **ret_parent, char ret_path[static S3C_PATH_MAX],
-			struct s3c_sight *ret_sight, bool *ret_stale, unsigned *ret_joins)
+			struct s3c_sight *ret_sight, bool *ret_stale, struct changes *ret_changes)
 {
 	struct s3c_inode *parent, *child = NULL;
 	int r = -ESTALE;
@@ -238,7 +243,7 @@ static int begin_lookup(struct s3c_fs *fs, uint64_t parent_id, const char *name,
 		child = s3c_inode_child_locked(&fs->inodes, parent, name);
 		s3c_sight_take_locked(child, ret_sight);
 		*ret_stale = child && child->stale;
-		*ret_joins = fs->inodes.joins;
+		*ret_changes = (struct changes){ fs->inodes.joins, fs->inodes.exchanges };
 		*ret_parent = parent;
 	} else {
 		s3c_inode_put_locked(&fs->inodes, parent, 0);
@@ -368,13 +373,13 @@ static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 	struct s3c_sight sight;
 	struct s3c_info info;
 	bool stale = false;
-	unsigned joins = 0;
+	struct changes changes;
 	int r;
 
 	r = s3c_fs_check_name(parent_id, name, -ENOENT);
 	if (r < 0)
 		return r;
-	r = begin_lookup(fs, parent_id, name, &parent, path, &sight, &stale, &joins);
+	r = begin_lookup(fs, parent_id, name, &parent, path, &sight, &stale, &changes);
 	if (r < 0)
 		return r;
 	if (stale)
@@ -388,8 +393,11 @@ static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 		r = -ENOMEM;
 
 	s3c_mutex_lock(&fs->inodes.lock);
-	if (r == 0)
-		r = found_locked(fs, parent, name, path, joins, &sight, &info, &spare, ret_entry);
+	if ((r == 0 || r == -ENOENT) && changes.exchanges != fs->inodes.exchanges)
+		r = 1;
+	else if (r == 0)
+		r = found_locked(fs, parent, name, path, changes.joins, &sight, &info, &spare,
+				 ret_entry);
 	else if (r == -ENOENT)
 		r = missing_locked(fs, op, parent, name, path, &sight, ret_entry);
 	s3c_inode_put_locked(&fs->inodes, parent, 0);

@@ -113,6 +113,9 @@ int s3c_fs_link(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, uint64_t 
 int s3c_fs_rmdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name);
 int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
 		  uint64_t to_parent, const char *to_name, bool noreplace);
+/* The two names change places: of files and symlinks; -EINVAL of others. */
+int s3c_fs_exchange(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const char *name,
+		    uint64_t to_parent, const char *to_name);
 
 /*
  * Files. flags: those of open(2). keep_cache: the pages that the kernel may have of this inode are

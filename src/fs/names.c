@@ -12,6 +12,8 @@
 #include "base/util.h"
 #include "fs/private.h"
 
+#define EXCHANGE_TRIES 4 /* when others change the names meanwhile */
+
 /* The parent with a reference, for a name in it. */
 static int find_parent(struct s3c_fs *fs, uint64_t parent_id, const char *name, int hidden,
 		       struct s3c_inode **ret_parent)
@@ -228,23 +230,32 @@ int s3c_fs_rmdir(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent, const ch
 	return remove_name(fs, op, parent, name, true);
 }
 
-/* The inode of a file that has got another name: it has a body from now on. Lock held. */
-static void give_body_locked(struct s3c_fs *fs, struct s3c_inode *inode, struct s3c_inode *parent,
+/* Has it to become that of the body, which its file has from now on? Lock held. */
+static bool lacks_body_locked(struct s3c_fs *fs, struct s3c_inode *inode,
+			      const uint8_t body[static 16])
+{
+	struct s3c_inode *other;
+
+	/* Removed meanwhile, or known as such already. */
+	if (!inode->parent || s3c_inode_is_body_locked(&fs->inodes, inode))
+		return false;
+	if (s3c_inode_body_locked(&fs->inodes, body, &other) < 0)
+		return true;
+	s3c_inode_detach_locked(&fs->inodes, inode);
+	return false;
+}
+
+/* The inode of a file that has got another name. Lock held. */
+static void give_name_locked(struct s3c_fs *fs, struct s3c_inode *inode, struct s3c_inode *parent,
 			     const char *name, const uint8_t body[static 16])
 {
 	cleanup_free char *first = NULL;
-	struct s3c_inode *other, *old_parent = inode->parent;
 
-	/* Removed meanwhile, or known as such already. */
-	if (!old_parent || s3c_inode_is_body_locked(&fs->inodes, inode))
+	if (!lacks_body_locked(fs, inode, body))
 		return;
-	if (s3c_inode_body_locked(&fs->inodes, body, &other) == 0) {
-		s3c_inode_detach_locked(&fs->inodes, inode);
-		return;
-	}
 	first = strdup(s3c_inode_name(inode));
 	if (first)
-		s3c_inode_pair_locked(&fs->inodes, inode, old_parent, first, parent, name);
+		s3c_inode_pair_locked(&fs->inodes, inode, inode->parent, first, parent, name);
 	s3c_inode_to_body_locked(&fs->inodes, inode, body);
 }
 
@@ -295,7 +306,7 @@ int s3c_fs_link(struct s3c_fs *fs, struct s3c_op *op, uint64_t nodeid, uint64_t 
 		r = s3c_engine_link(fs->engine, op, path, to, body);
 		s3c_mutex_lock(&fs->inodes.lock);
 		if (r == 0)
-			give_body_locked(fs, inode, parent, name, body);
+			give_name_locked(fs, inode, parent, name, body);
 		s3c_use_end_locked(fs, &use);
 		s3c_mutex_unlock(&fs->inodes.lock);
 	}
@@ -403,5 +414,131 @@ int s3c_fs_rename(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, cons
 	if (r == 0 && inode)
 		relearn(fs, inode, to_path);
 	s3c_fs_put(fs, inode);
+	return r;
+}
+
+/* Of two names in two directories. */
+struct exchange {
+	struct s3c_fs *fs;
+	struct s3c_inode *parents[2]; /* references */
+	const char *names[2];
+	struct s3c_inode *files[2]; /* references; NULL: not known */
+	char paths[2][S3C_PATH_MAX];
+	struct s3c_use use;
+};
+
+/* Who works on one of the files by its path has ended, and who comes later waits. */
+static int exchange_begin(struct exchange *ex, struct s3c_op *op)
+{
+	struct s3c_fs *fs = ex->fs;
+	int r;
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	for (unsigned i = 0; i < ARRAY_LEN(ex->files); i++) {
+		ex->files[i] = s3c_inode_child_locked(&fs->inodes, ex->parents[i], ex->names[i]);
+		if (ex->files[i])
+			s3c_inode_ref_locked(&fs->inodes, ex->files[i]);
+	}
+	ex->use = (struct s3c_use){
+		.parent = ex->parents[0],
+		.to_parent = ex->parents[1],
+		.moved = ex->files[0],
+		.also = ex->files[1],
+	};
+	r = s3c_use_begin_locked(fs, op, &ex->use);
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ex->paths); i++) {
+		r = s3c_inode_path_locked(ex->parents[i], ex->names[i], ex->paths[i]);
+		if (r < 0)
+			s3c_use_end_locked(fs, &ex->use);
+	}
+	s3c_mutex_unlock(&fs->inodes.lock);
+	return r;
+}
+
+/*
+ * Names of bodies have no inodes of their own in the table: from here on no lookup can take one
+ * file for the other. Those that have begun already look once more.
+ */
+static int exchange_prepare(struct exchange *ex, struct s3c_op *op)
+{
+	struct s3c_fs *fs = ex->fs;
+	struct s3c_info info;
+	uint8_t body[16];
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ex->paths); i++) {
+		r = s3c_engine_lookup(fs->engine, op, ex->paths[i], &info);
+		if (r == 0 && !S_ISREG(info.mode) && !S_ISLNK(info.mode))
+			r = -EINVAL;
+	}
+	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ex->paths); i++) {
+		struct s3c_inode *child;
+
+		r = s3c_engine_make_body(fs->engine, op, ex->paths[i], body);
+		if (r < 0)
+			break;
+		s3c_mutex_lock(&fs->inodes.lock);
+		child = s3c_inode_child_locked(&fs->inodes, ex->parents[i], ex->names[i]);
+		if (child && lacks_body_locked(fs, child, body))
+			s3c_inode_to_body_locked(&fs->inodes, child, body);
+		fs->inodes.exchanges++;
+		s3c_mutex_unlock(&fs->inodes.lock);
+	}
+	return r;
+}
+
+static void exchange_end(struct exchange *ex, bool done)
+{
+	struct s3c_fs *fs = ex->fs;
+
+	s3c_mutex_lock(&fs->inodes.lock);
+	fs->inodes.exchanges++;
+	for (unsigned i = 0; done && i < ARRAY_LEN(ex->parents); i++)
+		s3c_fs_touch_dir_locked(ex->parents[i]);
+	s3c_use_end_locked(fs, &ex->use);
+	s3c_mutex_unlock(&fs->inodes.lock);
+}
+
+static int exchange(struct exchange *ex, struct s3c_op *op)
+{
+	int r = exchange_begin(ex, op);
+
+	if (r < 0)
+		return r;
+	for (unsigned tries = 0; tries < EXCHANGE_TRIES; tries++) {
+		r = exchange_prepare(ex, op);
+		if (r == 0)
+			r = s3c_engine_exchange(ex->fs->engine, op, ex->paths[0], ex->paths[1]);
+		if (r != -EAGAIN)
+			break;
+	}
+	exchange_end(ex, r == 0);
+	return r == -EAGAIN ? -EBUSY : r;
+}
+
+int s3c_fs_exchange(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
+		    uint64_t to_parent_id, const char *to_name)
+{
+	struct exchange *ex;
+	int r;
+
+	if (op == S3C_NOWAIT)
+		return -EINPROGRESS;
+	ex = calloc(1, sizeof(*ex));
+	if (!ex)
+		return -ENOMEM;
+	ex->fs = fs;
+	ex->names[0] = name;
+	ex->names[1] = to_name;
+	r = find_parent(fs, parent_id, name, -ENOENT, &ex->parents[0]);
+	if (r == 0)
+		r = find_parent(fs, to_parent_id, to_name, -ENOENT, &ex->parents[1]);
+	if (r == 0)
+		r = exchange(ex, op);
+	for (unsigned i = 0; i < ARRAY_LEN(ex->parents); i++) {
+		s3c_fs_put(fs, ex->files[i]);
+		s3c_fs_put(fs, ex->parents[i]);
+	}
+	free(ex);
 	return r;
 }

@@ -21,14 +21,15 @@
  * An operation that works on a name by its path. The kernel lets names in a directory be changed
  * while that directory, or one above it, gets another name; the path would be that of nothing, or
  * of something else, by the time the engine has it. So a rename of a directory waits for those that
- * work below it, and those that come later wait for the rename. All is guarded by the lock of
- * inodes.
+ * work below it, and those that come later wait for the rename; likewise an exchange of two files
+ * and those that work on these. All is guarded by the lock of inodes.
  */
 struct s3c_use {
 	LIST_ENTRY(s3c_use) link;
 	/* With references of the caller; to_parent and moved may be NULL. */
 	const struct s3c_inode *parent, *to_parent;
 	const struct s3c_inode *moved; /* the directory that gets another name */
+	const struct s3c_inode *also;  /* of two files that are exchanged, moved is one */
 };
 
 struct s3c_fs {
@@ -77,7 +78,7 @@ int s3c_fs_check_name(uint64_t parent, const char *name, int hidden);
 /* Paths under the lock of the table. child NULL: of the inode itself. */
 int s3c_fs_path(struct s3c_fs *fs, struct s3c_inode *inode, const char *child,
 		char ret_path[static S3C_PATH_MAX]);
-/* After -ENOENT: has a rename given the inode another path than the one that was tried? */
+/* Has a rename given the inode another path than the one that was tried? */
 bool s3c_fs_path_changed(struct s3c_fs *fs, struct s3c_inode *inode, const char *path);
 
 /* use.c. Its fields are set; waits until it may begin: -EINTR, -ETIMEDOUT, -EINPROGRESS for

@@ -19,7 +19,8 @@ static bool is_moving(const struct s3c_fs *fs, const struct s3c_use *self,
 	const struct s3c_use *use;
 
 	LIST_FOREACH (use, &fs->uses, link)
-		if (use != self && use->moved && is_below(inode, use->moved))
+		if (use != self && ((use->moved && is_below(inode, use->moved)) ||
+				    (use->also && is_below(inode, use->also))))
 			return true;
 	return false;
 }
@@ -63,7 +64,8 @@ int s3c_use_begin_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_use *u
 		return r;
 	LIST_INSERT_HEAD(&fs->uses, use, link);
 	/* New ones below it wait from here on. */
-	while (r == 0 && use->moved && is_used(fs, use, use->moved))
+	while (r == 0 && ((use->moved && is_used(fs, use, use->moved)) ||
+			  (use->also && is_used(fs, use, use->also))))
 		r = wait(fs, op);
 	if (r < 0)
 		s3c_use_end_locked(fs, use);

@@ -20,13 +20,11 @@ static const struct {
 	const char *name;
 	bool key;
 } told[] = {
-	{ "open", true },         { "create", true },
-	{ "read", true },         { "unlink", false },
-	{ "rename", false },      { "mkdir", false },
-	{ "rmdir", false },       { "mknod", false },
-	{ "symlink", false },     { "link", false },
-	{ "setattr", false },     { "truncate", true },
-	{ "fallocate", true },    { "setxattr", false },
+	{ "open", true },         { "create", true },          { "read", true },
+	{ "unlink", false },      { "rename", false },         { "exchange", false },
+	{ "mkdir", false },       { "rmdir", false },          { "mknod", false },
+	{ "symlink", false },     { "link", false },           { "setattr", false },
+	{ "truncate", true },     { "fallocate", true },       { "setxattr", false },
 	{ "removexattr", false }, { "copy_file_range", true },
 };
 
@@ -81,7 +79,7 @@ void s3c_call_audit(struct s3c_call *call, int r)
 		return;
 	if (s3c_fs_path_of(fuse->fs, call->ino, name_in_path(call), path) < 0)
 		strcpy(path, "?");
-	if (!strcmp(call->type->name, "rename") || copy)
+	if (!strcmp(call->type->name, "rename") || !strcmp(call->type->name, "exchange") || copy)
 		event.to = s3c_fs_path_of(fuse->fs, call->ino2, call->name2, to) == 0 ? to : "?";
 	if (!strcmp(call->type->name, "open") || !strcmp(call->type->name, "create"))
 		event.access = access_of(call->flags);

@@ -145,6 +145,11 @@ static int run_rename(struct s3c_call *call, struct s3c_op *op)
 			     call->flags & RENAME_NOREPLACE);
 }
 
+static int run_exchange(struct s3c_call *call, struct s3c_op *op)
+{
+	return s3c_fs_exchange(call->fuse->fs, op, call->ino, call->name, call->ino2, call->name2);
+}
+
 void s3c_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
 		   const char *to_name, unsigned int flags)
 {
@@ -155,14 +160,22 @@ void s3c_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino
 		.store = true,
 		.goes_on = true,
 	};
+	static const struct s3c_call_type exchange = {
+		.name = "exchange",
+		.run = run_exchange,
+		.direct = true,
+		.store = true,
+		.goes_on = true,
+	};
 	struct s3c_call call;
 
-	if (flags & ~(unsigned)RENAME_NOREPLACE) {
+	/* The kernel refuses both at once. */
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
 		s3c_audit_refused(req, "rename", parent, name, -EINVAL);
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	s3c_call_init(&call, req, &type, parent);
+	s3c_call_init(&call, req, flags & RENAME_EXCHANGE ? &exchange : &type, parent);
 	call.name = name;
 	call.ino2 = to_parent;
 	call.name2 = to_name;

@@ -509,7 +509,7 @@ def test_rename_noreplace(site):
     renameat2(site / "a", site / "c", 1)
     assert sorted(os.listdir(site.path)) == ["b", "c"]
     with fails(errno.EINVAL):
-        renameat2(site / "b", site / "c", 2)  # RENAME_EXCHANGE
+        renameat2(site / "b", site / "c", 4)  # RENAME_WHITEOUT
     assert read_file(site / "b") == b"b"
 
 

@@ -639,6 +639,26 @@ int s3c_engine_link(struct s3c_engine *engine, struct s3c_op *op, const char *fr
 	return -EPERM;
 }
 
+int s3c_engine_make_body(struct s3c_engine *engine, struct s3c_op *op, const char *path,
+			 uint8_t ret_body[static 16])
+{
+	(void)engine;
+	(void)op;
+	(void)path;
+	(void)ret_body;
+	return -EINVAL;
+}
+
+int s3c_engine_exchange(struct s3c_engine *engine, struct s3c_op *op, const char *first,
+			const char *second)
+{
+	(void)engine;
+	(void)op;
+	(void)first;
+	(void)second;
+	return -EINVAL;
+}
+
 bool s3c_engine_body_known(struct s3c_engine *engine, const char *path, uint8_t ret_body[static 16])
 {
 	(void)engine;
