@@ -373,7 +373,7 @@ static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 	struct s3c_sight sight;
 	struct s3c_info info;
 	bool stale = false;
-	struct changes changes;
+	struct changes changes = { 0, 0 };
 	int r;
 
 	r = s3c_fs_check_name(parent_id, name, -ENOENT);

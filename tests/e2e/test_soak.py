@@ -20,6 +20,7 @@ import crash_model
 from beside import Beside, Database, Git, outage
 from crash_tools import SANITIZED, Workload, build_workload
 from harness import CTL, Site, drop_caches, read_file, run, write_file
+from test_exchange import exchange
 
 MIB = 1 << 20
 HELD = 11  # s; more than a slow request is held by the proxy
@@ -60,8 +61,8 @@ class Tree(Beside):
         return call.__name__
 
     SORTS = (("create", 14), ("replace", 6), ("large", 1), ("write_inside", 14), ("append", 12), ("cut", 5), ("read", 25),
-             ("copy", 4), ("rename_file", 8), ("rename_folder", 3), ("unlink", 8), ("make_folder", 4), ("remove_folder", 2),
-             ("attributes", 6), ("xattr", 6), ("symlink", 2), ("list", 4))
+             ("copy", 4), ("rename_file", 8), ("exchange", 3), ("rename_folder", 3), ("unlink", 8), ("make_folder", 4),
+             ("remove_folder", 2), ("attributes", 6), ("xattr", 6), ("symlink", 2), ("list", 4))
 
     # -- what there is, and choices among it
 
@@ -208,6 +209,23 @@ class Tree(Beside):
             return
         self.done_before(lambda: os.rename(self.here(source), self.here(target)), errno.ENOENT)
         os.rename(self.there(source), self.there(target))
+
+    def exchange(self):
+        names = [self.pick("fl"), self.pick("fl")]
+        if not all(names) or names[0] == names[1] or any(os.lstat(self.there(n)).st_size > MIB for n in names):
+            return
+        exchange(*map(self.here, names))
+        exchange(*map(self.there, names))
+        # A third name may have been kept of one that had failed before, and it must not be exchanged once more.
+        while not self.wrong:
+            try:
+                for entry in os.scandir(os.path.dirname(self.here(names[0]))):
+                    if entry.name.startswith(os.path.basename(names[0]) + ".exchange-"):
+                        os.unlink(entry.path)
+                return
+            except OSError as e:
+                if e.errno not in TOLD | {errno.ENOENT}:
+                    raise
 
     def rename_folder(self):
         source, target = self.pick("d"), self.new_name("d")

@@ -376,78 +376,116 @@ def test_start(plugin, tmp_path):
         p.socket = own
 
 
-@pytest.fixture(scope="session")
-def podman(run_folder):
-    """podman(*args) -> result, with a store of its own and runc; podman.container(volume, command)."""
+class Containers:
+    """An engine for containers with a store of its own and runc: engine(*args) -> result, and its volume driver."""
+    driver, env = "s3cryptfs", None
+
+    def __init__(self, folder):
+        if not os.path.exists("/bin/busybox"):
+            pytest.skip("busybox-static is not installed")
+        self.folder, self.image, root = folder, "localhost/busybox", os.path.join(folder, "rootfs")
+        for name in ("bin", "data", "tmp"):
+            os.makedirs(os.path.join(root, name))
+        shutil.copy("/bin/busybox", root + "/bin/busybox")
+        for name in ("sh", "cat", "sleep"):
+            os.symlink("busybox", root + "/bin/" + name)
+        run("tar", "-C", root, "-cf", folder + "/image.tar", ".")
+        self.base, self.limits, self.plugin = [], ["--network=host"], Plugin(os.path.join(folder, "plugin"))
+
+    def __call__(self, *args, check=True):
+        return run(*self.base, *args, check=check, env=self.env)
+
+    def running(self, volume, command):
+        """The words that run a command with the volume at /data."""
+        return ["run", "--rm", *self.limits, "-v", volume + ":/data", self.image, "/bin/sh", "-c", command]
+
+    def container(self, volume, command, check=True):
+        return self(*self.running(volume, command), check=check)
+
+    def probe(self):
+        # podman: a container of --rootfs never lets go of its volumes in Debian's version
+        probe = self("import", self.folder + "/image.tar", self.image, check=False)
+        if probe.returncode == 0:
+            probe = self("run", "--rm", *self.limits, self.image, "/bin/sh", "-c", "echo runs", check=False)
+        if probe.stdout.strip() != "runs":
+            pytest.skip("%s cannot run a container here: %s" % (self.base[0], probe.stderr.strip()[-300:]))
+        return self
+
+
+@contextlib.contextmanager
+def podman(folder):
     if not shutil.which("podman") or not shutil.which("runc"):
         pytest.skip("podman and runc are not installed")
-    if not os.path.exists("/bin/busybox"):
-        pytest.skip("busybox-static is not installed")
-    folder = os.path.join(run_folder, "podman")
-    root = os.path.join(folder, "rootfs")
-    for name in ("bin", "data", "tmp"):
-        os.makedirs(os.path.join(root, name))
-    shutil.copy("/bin/busybox", root + "/bin/busybox")
-    for name in ("sh", "cat", "sleep"):
-        os.symlink("busybox", root + "/bin/" + name)
+    engine = Containers(folder)
     config = os.path.join(folder, "containers.conf")
-    socket_path = os.path.join(folder, "plugin", "run", "s3cryptfs.sock")
     with open(config, "w") as f:
-        f.write('[engine.volume_plugins]\ns3cryptfs = "%s"\n' % socket_path)
-    env = dict(os.environ, CONTAINERS_CONF=config)
-    base = ["podman", "--root", folder + "/store", "--runroot", folder + "/run", "--tmpdir", folder + "/tmp",
-            "--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager=cgroupfs", "--events-backend=file"]
-    limits = ["--network=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
-    image = "localhost/busybox"  # a container of --rootfs never lets go of its volumes in Debian's podman
-    run("tar", "-C", root, "-cf", folder + "/image.tar", ".")
+        f.write('[engine.volume_plugins]\ns3cryptfs = "%s"\n' % engine.plugin.socket)
+    engine.env = dict(os.environ, CONTAINERS_CONF=config)
+    engine.base = ["podman", "--root", folder + "/store", "--runroot", folder + "/run", "--tmpdir", folder + "/tmp",
+                   "--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+    engine.limits += ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+    yield engine.probe()
+    engine("volume", "rm", "-f", "-a", check=False)
 
-    def call(*args, check=True):
-        return run(*base, *args, check=check, env=env)
 
-    def container(volume, command, *args, check=True):
-        return call("run", "--rm", *limits, *args, "-v", volume + ":/data", image, "/bin/sh", "-c", command,
-                    check=check)
-    call.container, call.folder, call.base, call.limits, call.image, call.env = container, folder, base, limits, image, env
-    probe = call("import", folder + "/image.tar", image, check=False)
-    if probe.returncode == 0:
-        probe = call("run", "--rm", *limits, image, "/bin/sh", "-c", "echo runs", check=False)
-    if probe.stdout.strip() != "runs":
-        pytest.skip("podman cannot run a container here: " + probe.stderr.strip()[-300:])
-    yield call
-    call("volume", "rm", "-f", "-a", check=False)
+@contextlib.contextmanager
+def docker(folder):
+    """A dockerd of the test's own, which looks for the sockets of plugins in one folder of the machine."""
+    if not shutil.which("docker") or not shutil.which("dockerd"):
+        pytest.skip("docker and dockerd are not installed")
+    engine = Containers(folder)
+    engine.driver = "s3cryptfs-test-%d" % os.getpid()
+    engine.plugin.socket = "/run/docker/plugins/%s.sock" % engine.driver
+    engine.base = ["docker", "-H", "unix://%s/docker.sock" % folder]
+    os.makedirs("/run/docker/plugins", exist_ok=True)
+    with open(folder + "/log", "wb") as log, subprocess.Popen(
+            ["dockerd", "-H", "unix://%s/docker.sock" % folder, "--data-root", folder + "/store", "--exec-root", folder + "/run",
+             "--pidfile", folder + "/pid", "--storage-driver", "vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log) as daemon:
+        try:
+            with contextlib.suppress(AssertionError):
+                wait_for(lambda: daemon.poll() is not None or engine("version", check=False).returncode == 0, 60)
+            yield engine.probe()
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
 
 
 @pytest.mark.xdist_group("podman")
-def test_podman(podman, file_store, keyring):
+@pytest.mark.parametrize("program", [podman, docker], ids=["podman", "docker"])
+def test_containers(program, tmp_path_factory, file_store, keyring):
     """One container writes, another reads; both at once; the plugin ends, and is killed, in between."""
-    p = Plugin(os.path.join(podman.folder, "plugin")).start()
-    try:
-        refused = podman("volume", "create", "--driver", "s3cryptfs", "-o", "source=" + file_store.source, "-o", "keyrign=/k",
-                         "bad", check=False)
-        assert refused.returncode and "did you mean 'keyring'" in refused.stderr, refused.stderr
-        podman("volume", "create", "--driver", "s3cryptfs", "-o", "source=" + file_store.source, "-o",
-               "keyring=" + keyring.path, "-o", "cache_dir=%s/cache" % p.folder, "data")
-        assert podman("volume", "ls", "-q").stdout.split() == ["data"]
-        podman.container("data", "echo first >/data/f; cat /data/f")
-        wait_for(lambda: not p.mounts(), 30, "unmount")  # the clean-up after a container runs beside
-        assert podman.container("data", "cat /data/f").stdout == "first\n"
-        p.stop()
+    with program(str(tmp_path_factory.mktemp("c"))) as engine:
+        try:
+            use_volume(engine, engine.plugin.start(), file_store, keyring)
+        finally:
+            engine.plugin.finish()
+
+
+def use_volume(engine, p, store, keyring):
+    refused = engine("volume", "create", "--driver", engine.driver, "-o", "source=" + store.source, "-o", "keyrign=/k", "bad",
+                     check=False)
+    assert refused.returncode and "did you mean 'keyring'" in refused.stderr, refused.stderr
+    engine("volume", "create", "--driver", engine.driver, "-o", "source=" + store.source, "-o", "keyring=" + keyring.path,
+           "-o", "cache_dir=%s/cache" % p.folder, "data")
+    assert engine("volume", "ls", "-q").stdout.split() == ["data"]
+    engine.container("data", "echo first >/data/f; cat /data/f")
+    wait_for(lambda: not p.mounts(), 30, "unmount")  # the clean-up after a container runs beside
+    assert engine.container("data", "cat /data/f").stdout == "first\n"
+    p.stop()
+    p.start()
+    with subprocess.Popen(engine.base + engine.running("data", "echo up >/data/up; until [ -e /data/go ]; do sleep 0.1; done; "
+                                                               "cat /data/g; echo last >/data/h"),
+                          stdout=subprocess.PIPE, text=True, env=engine.env) as other:
+        wait_for(lambda: "up" in engine.container("data", "cat /data/up", check=False).stdout, 60, "the first container")
+        assert len(p.mounts()) == 1
+        p.stop(signal.SIGKILL)
         p.start()
-        with subprocess.Popen(podman.base + ["run", "--rm", *podman.limits, "-v", "data:/data", podman.image, "/bin/sh", "-c",
-                                             "echo up >/data/up; until [ -e /data/go ]; do sleep 0.1; done; "
-                                             "cat /data/g; echo last >/data/h"], stdout=subprocess.PIPE, text=True,
-                              env=podman.env) as other:
-            wait_for(lambda: "up" in podman.container("data", "cat /data/up", check=False).stdout, 60, "the first container")
-            assert len(p.mounts()) == 1
-            p.stop(signal.SIGKILL)
-            p.start()
-            assert podman.container("data", "cat /data/f; echo both >/data/g; echo >/data/go").stdout == "first\n"
-            assert other.communicate(timeout=60)[0] == "both\n" and other.returncode == 0
-        wait_for(lambda: not p.mounts(), 30, "unmount after the last")
-        assert podman.container("data", "cat /data/h").stdout == "last\n"
-        podman("volume", "rm", "data")
-        assert p.ask("VolumeDriver.List")["Volumes"] == []
-        assert file_store.decode_all(keyring)["h"].plaintext() == b"last\n"
-        assert find_bytes(b"first\n", file_store.folder) == []
-    finally:
-        p.finish()
+        assert engine.container("data", "cat /data/f; echo both >/data/g; echo >/data/go").stdout == "first\n"
+        assert other.communicate(timeout=60)[0] == "both\n" and other.returncode == 0
+    wait_for(lambda: not p.mounts(), 30, "unmount after the last")
+    assert engine.container("data", "cat /data/h").stdout == "last\n"
+    engine("volume", "rm", "data")
+    assert p.ask("VolumeDriver.List")["Volumes"] == []
+    assert store.decode_all(keyring)["h"].plaintext() == b"last\n"
+    assert find_bytes(b"first\n", store.folder) == []
