@@ -36,6 +36,7 @@ unit_tests = \
 	tests/unit/test_engine_volume \
 	tests/unit/test_engine_whole \
 	tests/unit/test_format_example \
+	tests/unit/test_fs_exchange \
 	tests/unit/test_fs_inode \
 	tests/unit/test_geometry \
 	tests/unit/test_header \

@@ -361,9 +361,10 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 /*
  * RENAME_EXCHANGE of files and symlinks, in two steps, between which the caller's own tables may
  * learn of the first: each name becomes one of a body (ret_body, as of link), then the two change
- * places. -EINVAL: a directory or a special file, hard links are off, or there is no journal;
- * -EAGAIN: one is no name of a body any more, begin anew; -EBUSY: others change them. After an
- * error the names are what they were, or become that again when the store can be asked.
+ * places. -EINVAL: a directory or a special file, hard links are off, there is no journal, or
+ * the store honours no condition on PUT; -EAGAIN: one is no name of a body any more, begin anew;
+ * -EBUSY: others change them. After an error the names are what they were, in the store as soon as
+ * that can be asked.
  */
 int s3c_engine_make_body(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 			 uint8_t ret_body[static 16]);

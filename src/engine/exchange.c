@@ -18,13 +18,17 @@
  *
  * The record is there from before step 1 until after step 4. With done, after step 3, the exchange
  * is acknowledged. One that fails before that, or whose daemon dies, is undone by this daemon or
- * the next: for who asked for it nothing has happened. What is not as one of these steps left it
- * was changed by others: it stays, and so does aside when it may be the last name of its body.
+ * the next: for who asked for it nothing has happened. Until it is undone both names lead to their
+ * own bodies here, whatever the store has (s3c_exchange_map_locked). What is not as one of these
+ * steps left it was changed by others: it stays, and so does aside when it may be the last name of
+ * its body.
  *
- * A request whose reply was lost may have its effect yet. A name that was written again since is
- * out of its reach where the store honours conditions; elsewhere aside stays.
+ * A request whose reply was lost may have its effect yet. So a name that may have been written is
+ * written again, which puts it out of the reach of such a request: its condition holds no more.
+ * Without conditions on PUT there is no exchange.
  *
- * The list is guarded by engine->lock; who works on an exchange has the holds of its names.
+ * An exchange is in the list from before its record until after it; the list is guarded by
+ * engine->lock. Who works on one has the holds of its names.
  */
 #include "engine/links.h"
 
@@ -59,7 +63,6 @@ struct s3c_exchange {
 	unsigned failures;
 	bool done;
 	bool sent[2]; /* the name may have been written, or be yet */
-	bool unsure;  /* the same of one that was not seen to be */
 };
 
 static void exchange_free(struct s3c_exchange *x)
@@ -156,10 +159,8 @@ static struct s3c_exchange *record_read(const uint8_t *data, size_t len)
 		s3c_record_take(&reader, body->new_op, sizeof(body->new_op));
 		x->sent[i] = true;
 	}
-	if (good && !reader.failed && !reader.left) {
-		x->unsure = !x->done;
+	if (good && !reader.failed && !reader.left)
 		return x;
-	}
 	exchange_free(x);
 	return NULL;
 }
@@ -239,15 +240,47 @@ void s3c_exchanges_warn(struct s3c_engine *engine)
 	s3c_mutex_unlock(&engine->lock);
 }
 
-/* Takes over. Lock held. */
-static void enter_locked(struct s3c_engine *engine, struct s3c_exchange *x)
+bool s3c_exchange_map_locked(const struct s3c_links *links, const char *path,
+			     char ret_path[static S3C_PATH_MAX])
+{
+	const struct s3c_exchange *x;
+
+	TAILQ_FOREACH (x, &links->exchanges, all)
+		for (unsigned i = 0; !x->done && i < ARRAY_LEN(x->bodies); i++)
+			if (strcmp(x->paths[i], path) == 0) {
+				s3c_body_path(x->bodies[i].id, ret_path);
+				return true;
+			}
+	return false;
+}
+
+/* Takes over; nobody tries it yet. */
+static void enter(struct s3c_engine *engine, struct s3c_exchange *x)
+{
+	x->due_ns = INT64_MAX;
+	s3c_mutex_lock(&engine->lock);
+	TAILQ_INSERT_TAIL(&engine->links->exchanges, x, all);
+	s3c_mutex_unlock(&engine->lock);
+}
+
+static void remove_free(struct s3c_engine *engine, struct s3c_exchange *x)
+{
+	s3c_mutex_lock(&engine->lock);
+	TAILQ_REMOVE(&engine->links->exchanges, x, all);
+	s3c_mutex_unlock(&engine->lock);
+	exchange_free(x);
+}
+
+/* It stays in the list, to be tried again. */
+static void postpone(struct s3c_engine *engine, struct s3c_exchange *x)
 {
 	unsigned wait_s = S3C_MIN(1u << S3C_MIN(x->failures, 6u), RETRY_MAX_S);
 
+	s3c_mutex_lock(&engine->lock);
 	x->failures++;
 	x->due_ns = s3c_clock_monotonic_ns() + wait_s * S3C_NSEC_PER_SEC;
-	TAILQ_INSERT_TAIL(&engine->links->exchanges, x, all);
 	s3c_waitq_wake_all(&engine->links->work);
+	s3c_mutex_unlock(&engine->lock);
 }
 
 /* Undoing, and ending */
@@ -274,27 +307,41 @@ static bool is_of(const struct s3c_entry *entry, const uint8_t *id, const uint8_
 	return s3c_refers_to(entry, id) && memcmp(entry->header.op_id, op_id, S3C_OP_ID_LEN) == 0;
 }
 
-static int put_back(struct s3c_engine *engine, const struct s3c_exchange *x, unsigned name,
-		    const struct s3c_entry *now)
+/* The name refers to the body of; now: what is there, NULL: nothing. */
+static int refer(struct s3c_engine *engine, const struct s3c_exchange *x, unsigned name,
+		 unsigned of, const struct s3c_entry *now)
 {
-	struct s3c_attrs attrs = now->header.attrs;
+	const struct s3c_attrs attrs = { .known = true, .mode = x->bodies[of].type | 0600 };
 	struct s3c_reference ref = {
 		.path = x->paths[name],
-		.id = x->bodies[name].id,
+		.id = x->bodies[of].id,
 		.attrs = &attrs,
 		.replaces = now,
 	};
-	int r;
+	int r = s3c_reference_put(engine, &ref);
 
-	attrs.xattrs = NULL;
-	attrs.mode = x->bodies[name].type | (attrs.mode & 07777);
-	r = s3c_reference_put(engine, &ref);
 	if (r == 0)
 		s3c_names_set(engine, ref.entry);
 	else
 		s3c_names_invalidate(engine, ref.path, false);
 	s3c_entry_put(ref.entry);
 	return r;
+}
+
+/* Where the second name has the first body, another one has it too, by now. */
+static int keep_first(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_exchange *x)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned name = i ? ASIDE : FIRST;
+		cleanup_entry struct s3c_entry *now = NULL;
+		int r = look(engine, op, x->paths[name], &now);
+
+		if (r < 0)
+			return r;
+		if (now && s3c_refers_to(now, x->bodies[FIRST].id))
+			return 0;
+	}
+	return refer(engine, x, ASIDE, FIRST, NULL);
 }
 
 /* Of one of the two names. Does it refer to its body then? */
@@ -304,14 +351,15 @@ static int undo_name(struct s3c_engine *engine, struct s3c_op *op, const struct 
 	const struct body *own = &x->bodies[name], *other = &x->bodies[!name];
 	cleanup_entry struct s3c_entry *now = NULL;
 	int r = look(engine, op, x->paths[name], &now);
+	bool ours = now && is_of(now, other->id, own->new_op);
 
 	*ret_named = now && s3c_refers_to(now, own->id);
-	if (r < 0 || !now || !x->sent[name])
+	if (r < 0 || !x->sent[name] || !(ours || (now && is_of(now, own->id, own->old_op))))
 		return r;
-	if (!is_of(now, other->id, own->new_op) &&
-	    !(is_of(now, own->id, own->old_op) && engine->store->caps.put_if_match))
-		return 0;
-	r = put_back(engine, x, name, now);
+	if (ours && name == SECOND)
+		r = keep_first(engine, op, x);
+	if (r == 0)
+		r = refer(engine, x, name, name, now);
 	*ret_named = r == 0;
 	return r;
 }
@@ -330,13 +378,6 @@ static int drop_aside(struct s3c_engine *engine, struct s3c_op *op, const struct
 		s3c_error("%s and %s were to be exchanged, and others have changed them meanwhile: "
 			  "what was %s is %s now",
 			  x->paths[FIRST], x->paths[SECOND], x->paths[FIRST], aside);
-		return 0;
-	}
-	if (x->unsure && !engine->store->caps.put_if_match) {
-		s3c_warn("%s and %s were not exchanged; a request for that may reach the store "
-			 "yet, which honours no condition: %s stays as another name of %s, delete "
-			 "it when both are as they should be",
-			 x->paths[FIRST], x->paths[SECOND], aside, x->paths[FIRST]);
 		return 0;
 	}
 	if (!s3c_reference_delete(engine, now))
@@ -366,16 +407,18 @@ static int end_done(struct s3c_engine *engine, struct s3c_op *op, const struct s
 	return drop_aside(engine, op, x, second && s3c_refers_to(second, x->bodies[FIRST].id));
 }
 
-/* The names are held. 0: it is over, and freed. */
+/* The names are held, and it is in the list. 0: it is over, and freed. */
 static int end_held(struct s3c_engine *engine, struct s3c_op *op, struct s3c_exchange *x)
 {
 	int r = x->done ? end_done(engine, op, x) : undo(engine, op, x);
 
-	if (r == 0) {
-		drop_record(engine, x);
-		exchange_free(x);
+	if (r < 0) {
+		postpone(engine, x);
+		return r;
 	}
-	return r;
+	drop_record(engine, x);
+	remove_free(engine, x);
+	return 0;
 }
 
 struct holds {
@@ -402,15 +445,8 @@ static int settle_one(struct s3c_engine *engine, struct s3c_op *op, struct holds
 		return r;
 	s3c_mutex_lock(&engine->lock);
 	x = find_record(engine->links, held->record);
-	if (x)
-		TAILQ_REMOVE(&engine->links->exchanges, x, all);
 	s3c_mutex_unlock(&engine->lock);
 	r = x ? end_held(engine, op, x) : 0;
-	if (r < 0) {
-		s3c_mutex_lock(&engine->lock);
-		enter_locked(engine, x);
-		s3c_mutex_unlock(&engine->lock);
-	}
 	s3c_hold_end(engine, held->holds, NAMES);
 	return r;
 }
@@ -438,34 +474,37 @@ int s3c_exchanges_settle(struct s3c_engine *engine, struct s3c_op *op, const cha
 
 /* Exchanging */
 
-/* A path beside the first name that is short enough. */
-static int choose_aside(struct s3c_engine *engine, struct s3c_exchange *x)
+/* NAME.exchange-HOST-TIME, or in the directory of the name, exchange-HOST-TIME. */
+static int set_aside(struct s3c_engine *engine, struct s3c_exchange *x, const char *path,
+		     bool with_name)
 {
-	cleanup_free char *parent = s3c_path_parent(x->paths[FIRST]);
+	cleanup_free char *parent = s3c_path_parent(path);
 	cleanup_free char *start = NULL;
-	const char *starts[] = { x->paths[FIRST], NULL };
-	int r = -ENAMETOOLONG;
+	cleanup_free char *key = NULL;
+	int r;
 
 	if (!parent)
 		return -ENOMEM;
-	start = s3c_asprintf("%s%s", parent, *parent ? "/" : "");
-	starts[1] = start;
-	for (unsigned i = 0; i < ARRAY_LEN(starts) && r == -ENAMETOOLONG; i++) {
-		cleanup_free char *key = NULL;
+	start = with_name ? s3c_asprintf("%s.", path)
+			  : s3c_asprintf("%s%s", parent, *parent ? "/" : "");
+	free(x->paths[ASIDE]);
+	x->paths[ASIDE] =
+		start ? s3c_kept_path(engine, start, "exchange", s3c_clock_realtime_ns()) : NULL;
+	if (!x->paths[ASIDE])
+		return -ENOMEM;
+	if (strlen(s3c_path_name(x->paths[ASIDE])) > NAME_MAX)
+		return -ENAMETOOLONG;
+	r = s3c_path_check(x->paths[ASIDE]);
+	return r < 0 ? r : s3c_key_of(engine, x->paths[ASIDE], false, &key);
+}
 
-		free(x->paths[ASIDE]);
-		x->paths[ASIDE] =
-			starts[i] ? s3c_kept_path(engine, starts[i], i ? "exchange" : ".exchange",
-						  s3c_clock_realtime_ns())
-				  : NULL;
-		if (!x->paths[ASIDE])
-			return -ENOMEM;
-		r = strlen(s3c_path_name(x->paths[ASIDE])) > NAME_MAX
-			    ? -ENAMETOOLONG
-			    : s3c_path_check(x->paths[ASIDE]);
-		if (r == 0)
-			r = s3c_key_of(engine, x->paths[ASIDE], false, &key);
-	}
+/* One that is short enough. */
+static int choose_aside(struct s3c_engine *engine, struct s3c_exchange *x)
+{
+	int r = -ENAMETOOLONG;
+
+	for (unsigned i = 0; i < 4 && r == -ENAMETOOLONG; i++)
+		r = set_aside(engine, x, x->paths[i / 2], i % 2 == 0);
 	return r;
 }
 
@@ -546,7 +585,6 @@ static int give(struct exchanging *ex, unsigned name, unsigned of)
 	if (name != ASIDE)
 		x->sent[name] = true;
 	r = s3c_reference_put(ex->engine, &ref);
-	x->unsure |= ref.unsure;
 	ex->now[name] = ref.entry;
 	return r;
 }
@@ -566,36 +604,45 @@ static int exchange_begun(struct exchanging *ex)
 			  x->paths[FIRST], x->paths[SECOND]);
 		r = -EBUSY;
 	}
-	if (r < 0)
-		return r;
-	x->done = true;
-	r = put_record(ex->engine, x);
-	if (r < 0)
-		x->done = false;
 	return r;
 }
 
-/* Takes over ex->x. */
-static void leave(struct exchanging *ex)
+/* From here on it is acknowledged, and what the names are. */
+static int exchange_done(struct exchanging *ex)
 {
 	struct s3c_engine *engine = ex->engine;
 	struct s3c_exchange *x = ex->x;
 	int r;
 
+	x->done = true;
+	r = put_record(engine, x);
+	s3c_mutex_lock(&engine->lock);
+	x->done = r == 0;
+	if (r == 0) {
+		s3c_names_set_locked(engine->names, ex->now[FIRST]);
+		s3c_names_set_locked(engine->names, ex->now[SECOND]);
+	}
+	s3c_mutex_unlock(&engine->lock);
+	return r;
+}
+
+/* The end of an exchange that is in the list. */
+static void leave(struct exchanging *ex)
+{
+	struct s3c_engine *engine = ex->engine;
+	struct s3c_exchange *x = ex->x;
+
 	if (x->done && s3c_reference_delete(engine, ex->now[ASIDE])) {
 		/* A listing may have seen it. */
 		s3c_names_remove(engine, x->paths[ASIDE]);
 		drop_record(engine, x);
-		exchange_free(x);
-		return;
+		remove_free(engine, x);
+	} else if (x->done) {
+		postpone(engine, x);
+		s3c_links_start(engine);
+	} else if (end_held(engine, ex->op, x) < 0) {
+		s3c_links_start(engine);
 	}
-	r = x->done ? -EAGAIN : end_held(engine, ex->op, x);
-	if (r == 0)
-		return;
-	s3c_mutex_lock(&engine->lock);
-	enter_locked(engine, x);
-	s3c_mutex_unlock(&engine->lock);
-	s3c_links_start(engine);
 }
 
 /* The names are held; takes over ex->x. */
@@ -612,19 +659,16 @@ static int exchange_held(struct exchanging *ex)
 	}
 	if (r == 0)
 		r = find_both(ex);
-	if (r == 0)
-		r = put_record(engine, x);
 	if (r != 0) {
 		exchange_free(x);
 		return S3C_MIN(r, 0);
 	}
-	r = exchange_begun(ex);
-	if (r == 0) {
-		s3c_mutex_lock(&engine->lock);
-		s3c_names_set_locked(engine->names, ex->now[FIRST]);
-		s3c_names_set_locked(engine->names, ex->now[SECOND]);
-		s3c_mutex_unlock(&engine->lock);
-	}
+	enter(engine, x);
+	r = put_record(engine, x);
+	if (r == 0)
+		r = exchange_begun(ex);
+	if (r == 0)
+		r = exchange_done(ex);
 	leave(ex);
 	return r;
 }
@@ -710,12 +754,11 @@ int s3c_exchanges_load(struct s3c_engine *engine)
 		TAILQ_REMOVE(&loaded.list, x, all);
 		if (r < 0) {
 			exchange_free(x);
-		} else if (end_held(engine, NULL, x) < 0) {
-			s3c_mutex_lock(&engine->lock);
-			enter_locked(engine, x);
-			s3c_mutex_unlock(&engine->lock);
-			left = 1;
+			continue;
 		}
+		enter(engine, x);
+		if (end_held(engine, NULL, x) < 0)
+			left = 1;
 	}
 	return r < 0 ? r : left;
 }

@@ -255,7 +255,7 @@ void s3c_plain_link(const struct s3c_stat *st, struct s3c_header *header)
 	if (count && s3c_parse_u64(count, S3C_NLINK_MAX, &nlink) == 0)
 		header->attrs.nlink = (unsigned)nlink;
 	/* Of other sizes it is a file that was written over one, or a copy by somebody else. */
-	if (!link || st->size != S3C_REFERENCE_LEN || s3c_hex_decode(link, id, sizeof(id)) < 0)
+	if (!link || !s3c_reference_size(st->size) || s3c_hex_decode(link, id, sizeof(id)) < 0)
 		return;
 	header->layout = S3C_LAYOUT_PLAIN_REFERENCE;
 	header->size = 0;

@@ -173,7 +173,9 @@ int s3c_engine_make_body(struct s3c_engine *engine, struct s3c_op *op, const cha
 		return r;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	if (engine->config.no_hardlinks || !s3c_durable(engine) || !*path)
+	/* A request that was given up may arrive late: conditions have to keep it off. */
+	if (engine->config.no_hardlinks || !s3c_durable(engine) ||
+	    !engine->store->caps.put_if_match || !*path)
 		return -EINVAL;
 	r = -EAGAIN;
 	for (unsigned tries = 0; r == -EAGAIN && tries < S3C_RESOLVE_TRIES; tries++) {
@@ -328,7 +330,9 @@ int s3c_engine_unlink_joined(struct s3c_engine *engine, struct s3c_op *op, const
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
 	do {
-		r = unlink_pair(engine, op, path, ret_joined);
+		r = s3c_exchanges_settle(engine, op, path);
+		if (r == 0)
+			r = unlink_pair(engine, op, path, ret_joined);
 		if (r == 1)
 			r = s3c_unlink_name(engine, op, path);
 	} while (r == S3C_IS_REFERENCE);

@@ -152,6 +152,9 @@ int s3c_pair_store_at(struct s3c_engine *engine, struct s3c_op *op, const char *
 
 /* exchange.c: those that are not over. */
 
+/* Where a name leads to while the store may have it otherwise. Lock held. */
+bool s3c_exchange_map_locked(const struct s3c_links *links, const char *path,
+			     char ret_path[static S3C_PATH_MAX]);
 /* Of those with a name at or below path. Without holds. */
 int s3c_exchanges_settle(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 bool s3c_exchanges_any(struct s3c_engine *engine, const char *path);

@@ -114,7 +114,8 @@ static int put(struct s3c_engine *engine, struct s3c_reference *ref, const char 
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_ssec struct s3c_ssec ssec;
 	struct s3c_version version;
-	struct iovec iov = { .iov_base = S3C_REFERENCE_BODY, .iov_len = S3C_REFERENCE_LEN };
+	char body[S3C_REFERENCE_LEN] = S3C_REFERENCE_BODY;
+	struct iovec iov = { .iov_base = body, .iov_len = sizeof(body) };
 	struct s3c_store_request rq = {
 		.op = S3C_STORE_PUT,
 		.key = key,
@@ -128,6 +129,7 @@ static int put(struct s3c_engine *engine, struct s3c_reference *ref, const char 
 	r = r < 0 ? r : s3c_header_to_meta(engine, header, NULL, ref->path, key, &meta);
 	if (r < 0)
 		return r;
+	s3c_random(body + S3C_REFERENCE_MIN, sizeof(body) - S3C_REFERENCE_MIN);
 	if (!ref->replaces)
 		rq.condition.if_none_match = caps->put_if_none_match;
 	else if (caps->put_if_match && ref->replaces->version.etag[0])

@@ -385,7 +385,7 @@ int s3c_unlink_name(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 		r = s3c_hold_begin(engine, op, &hold, 1);
 	if (r < 0)
 		return r;
-	if (s3c_links_same_pair(engine, path, path)) {
+	if (s3c_links_same_pair(engine, path, path) || s3c_exchanges_any(engine, path)) {
 		r = S3C_IS_REFERENCE;
 	} else {
 		refers = s3c_links_refers(engine, op, path, body);

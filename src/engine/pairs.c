@@ -111,22 +111,32 @@ static struct s3c_pair *find_any(struct s3c_links *links, const char *path)
 	return pair || TAILQ_EMPTY(&links->pairs) ? pair : find_first(links, path);
 }
 
-bool s3c_links_map(struct s3c_engine *engine, const char *path, char ret_path[static S3C_PATH_MAX])
+/* Lock held. */
+static bool map_locked(struct s3c_engine *engine, const char *path,
+		       char ret_path[static S3C_PATH_MAX])
 {
-	const struct s3c_pair *pair;
+	const struct s3c_pair *pair = find_led(engine->links, path);
 
-	s3c_mutex_lock(&engine->lock);
-	pair = find_led(engine->links, path);
 	if (pair)
 		strcpy(ret_path, pair->first);
+	return pair || s3c_exchange_map_locked(engine->links, path, ret_path);
+}
+
+bool s3c_links_map(struct s3c_engine *engine, const char *path, char ret_path[static S3C_PATH_MAX])
+{
+	bool mapped;
+
+	s3c_mutex_lock(&engine->lock);
+	mapped = map_locked(engine, path, ret_path);
 	s3c_mutex_unlock(&engine->lock);
-	return pair;
+	return mapped;
 }
 
 bool s3c_links_moved(struct s3c_engine *engine, struct s3c_op *op, const char *path, const char *at)
 {
 	int64_t until_ns = s3c_clock_monotonic_ns() + (int64_t)(MOVED_WAIT_S * S3C_NSEC_PER_SEC);
 	const struct s3c_pair *pair;
+	char now[S3C_PATH_MAX];
 	bool moved;
 
 	s3c_mutex_lock(&engine->lock);
@@ -135,7 +145,7 @@ bool s3c_links_moved(struct s3c_engine *engine, struct s3c_op *op, const char *p
 		if (s3c_waitq_wait_until(&engine->links->changed, &engine->lock, op, until_ns) < 0)
 			break;
 	/* It leads elsewhere now, or nowhere: to itself. */
-	moved = strcmp(pair ? pair->first : path, at) != 0;
+	moved = strcmp(map_locked(engine, path, now) ? now : path, at) != 0;
 	s3c_mutex_unlock(&engine->lock);
 	return moved;
 }
@@ -144,14 +154,15 @@ int s3c_links_resolve(struct s3c_engine *engine, struct s3c_op *op, const char *
 		      struct s3c_object *object, char ret_path[static S3C_PATH_MAX])
 {
 	cleanup_entry struct s3c_entry *entry = NULL;
-	const struct s3c_pair *pair;
 	int r;
 
 	if (strlen(path) >= S3C_PATH_MAX)
 		return -ENAMETOOLONG;
 	s3c_mutex_lock(&engine->lock);
-	pair = find_led(engine->links, path);
-	strcpy(ret_path, object && !object->detached ? object->path : pair ? pair->first : path);
+	if (object && !object->detached)
+		strcpy(ret_path, object->path);
+	else if (!map_locked(engine, path, ret_path))
+		strcpy(ret_path, path);
 	s3c_mutex_unlock(&engine->lock);
 	if (object || s3c_path_is_body(ret_path))
 		return 0;

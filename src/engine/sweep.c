@@ -133,7 +133,7 @@ static int add_entry(struct sweep *sw, const struct s3c_list_entry *entry)
 		sw->counts.bodies++;
 		return 0;
 	}
-	if (entry->size != S3C_REFERENCE_LEN || entry->key[strlen(entry->key) - 1] == '/' ||
+	if (!s3c_reference_size(entry->size) || entry->key[strlen(entry->key) - 1] == '/' ||
 	    strncmp(rel, S3C_RESERVED_NAME "/", sizeof(S3C_RESERVED_NAME)) == 0)
 		return 0;
 	return add_name(sw, entry->key);

@@ -222,13 +222,13 @@ void s3c_fs_touch_dir_locked(struct s3c_inode *dir)
 	dir->changed_ns = s3c_clock_realtime_ns();
 }
 
-/* Counts of what can give a name another inode while the engine is asked for it. */
+/* How often happened what can give a name another inode while the engine is asked for it. */
 struct changes {
 	unsigned joins, exchanges;
 };
 
 /* What is known of a name before the engine is asked. */
-static int begin_lookup(struct s3c_fs *fs, uint64_t parent_id, const char *name,
+static int begin_lookup(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id, const char *name,
 			struct s3c_inode **ret_parent, char ret_path[static S3C_PATH_MAX],
 			struct s3c_sight *ret_sight, bool *ret_stale, struct changes *ret_changes)
 {
@@ -238,6 +238,8 @@ static int begin_lookup(struct s3c_fs *fs, uint64_t parent_id, const char *name,
 	s3c_mutex_lock(&fs->inodes.lock);
 	parent = s3c_inode_get_locked(&fs->inodes, parent_id);
 	if (parent)
+		r = s3c_use_wait_name_locked(fs, op, parent, name);
+	if (r == 0)
 		r = s3c_inode_path_locked(parent, name, ret_path);
 	if (r == 0) {
 		child = s3c_inode_child_locked(&fs->inodes, parent, name);
@@ -379,7 +381,7 @@ static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 	r = s3c_fs_check_name(parent_id, name, -ENOENT);
 	if (r < 0)
 		return r;
-	r = begin_lookup(fs, parent_id, name, &parent, path, &sight, &stale, &changes);
+	r = begin_lookup(fs, op, parent_id, name, &parent, path, &sight, &stale, &changes);
 	if (r < 0)
 		return r;
 	if (stale)
@@ -393,7 +395,8 @@ static int lookup_once(struct s3c_fs *fs, struct s3c_op *op, uint64_t parent_id,
 		r = -ENOMEM;
 
 	s3c_mutex_lock(&fs->inodes.lock);
-	if ((r == 0 || r == -ENOENT) && changes.exchanges != fs->inodes.exchanges)
+	if ((r == 0 || r == -ENOENT) && (changes.exchanges != fs->inodes.exchanges ||
+					 s3c_use_exchanges_locked(fs, parent, name)))
 		r = 1;
 	else if (r == 0)
 		r = found_locked(fs, parent, name, path, changes.joins, &sight, &info, &spare,

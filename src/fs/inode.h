@@ -76,7 +76,7 @@ struct s3c_inodes {
 	struct s3c_inode *root;
 	struct s3c_inode *bodies; /* parent of those with a body; NULL: there was none yet */
 	unsigned joins;           /* how many became files of one name again */
-	unsigned exchanges;       /* changes when names that exist change places */
+	unsigned exchanges;       /* how often two names changed places */
 };
 
 int s3c_inodes_init(struct s3c_inodes *table);

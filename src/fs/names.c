@@ -427,7 +427,8 @@ struct exchange {
 	struct s3c_use use;
 };
 
-/* Who works on one of the files by its path has ended, and who comes later waits. */
+/* Who works on one of the files by its path has ended, and who comes later waits, as does who
+   looks one of the names up. */
 static int exchange_begin(struct exchange *ex, struct s3c_op *op)
 {
 	struct s3c_fs *fs = ex->fs;
@@ -444,6 +445,7 @@ static int exchange_begin(struct exchange *ex, struct s3c_op *op)
 		.to_parent = ex->parents[1],
 		.moved = ex->files[0],
 		.also = ex->files[1],
+		.names = { ex->names[0], ex->names[1] },
 	};
 	r = s3c_use_begin_locked(fs, op, &ex->use);
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(ex->paths); i++) {
@@ -455,10 +457,8 @@ static int exchange_begin(struct exchange *ex, struct s3c_op *op)
 	return r;
 }
 
-/*
- * Names of bodies have no inodes of their own in the table: from here on no lookup can take one
- * file for the other. Those that have begun already look once more.
- */
+/* Names of bodies have no inodes of their own in the table: from here on no path of an inode is
+   that of one of the two names. */
 static int exchange_prepare(struct exchange *ex, struct s3c_op *op)
 {
 	struct s3c_fs *fs = ex->fs;
@@ -481,7 +481,6 @@ static int exchange_prepare(struct exchange *ex, struct s3c_op *op)
 		child = s3c_inode_child_locked(&fs->inodes, ex->parents[i], ex->names[i]);
 		if (child && lacks_body_locked(fs, child, body))
 			s3c_inode_to_body_locked(&fs->inodes, child, body);
-		fs->inodes.exchanges++;
 		s3c_mutex_unlock(&fs->inodes.lock);
 	}
 	return r;
@@ -492,6 +491,7 @@ static void exchange_end(struct exchange *ex, bool done)
 	struct s3c_fs *fs = ex->fs;
 
 	s3c_mutex_lock(&fs->inodes.lock);
+	/* Lookups that had begun look once more. */
 	fs->inodes.exchanges++;
 	for (unsigned i = 0; done && i < ARRAY_LEN(ex->parents); i++)
 		s3c_fs_touch_dir_locked(ex->parents[i]);

@@ -22,14 +22,16 @@
  * while that directory, or one above it, gets another name; the path would be that of nothing, or
  * of something else, by the time the engine has it. So a rename of a directory waits for those that
  * work below it, and those that come later wait for the rename; likewise an exchange of two files
- * and those that work on these. All is guarded by the lock of inodes.
+ * and those that work on these, or look their names up. All is guarded by the lock of inodes.
  */
 struct s3c_use {
 	LIST_ENTRY(s3c_use) link;
 	/* With references of the caller; to_parent and moved may be NULL. */
 	const struct s3c_inode *parent, *to_parent;
 	const struct s3c_inode *moved; /* the directory that gets another name */
-	const struct s3c_inode *also;  /* of two files that are exchanged, moved is one */
+	/* Of two files that are exchanged, moved is one; their names in parent and to_parent. */
+	const struct s3c_inode *also;
+	const char *names[2];
 };
 
 struct s3c_fs {
@@ -92,6 +94,11 @@ int s3c_use_begin(struct s3c_fs *fs, struct s3c_op *op, struct s3c_inode *parent
 void s3c_use_end(struct s3c_fs *fs, struct s3c_use *use);
 /* Until the inode's path is not about to change. Lock held, released. */
 int s3c_use_wait_locked(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_inode *inode);
+/* Is the name about to be that of another file? And until it is not: lock held, released. */
+bool s3c_use_exchanges_locked(const struct s3c_fs *fs, const struct s3c_inode *parent,
+			      const char *name);
+int s3c_use_wait_name_locked(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_inode *parent,
+			     const char *name);
 
 /* What was known of an inode's content before the engine was asked, to tell changes by others
  * from changes that were made here in between. */

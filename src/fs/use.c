@@ -53,6 +53,29 @@ int s3c_use_wait_locked(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_i
 	return r;
 }
 
+bool s3c_use_exchanges_locked(const struct s3c_fs *fs, const struct s3c_inode *parent,
+			      const char *name)
+{
+	const struct s3c_use *use;
+
+	LIST_FOREACH (use, &fs->uses, link)
+		if (use->names[0] &&
+		    ((use->parent == parent && strcmp(use->names[0], name) == 0) ||
+		     (use->to_parent == parent && strcmp(use->names[1], name) == 0)))
+			return true;
+	return false;
+}
+
+int s3c_use_wait_name_locked(struct s3c_fs *fs, struct s3c_op *op, const struct s3c_inode *parent,
+			     const char *name)
+{
+	int r = 0;
+
+	while (r == 0 && s3c_use_exchanges_locked(fs, parent, name))
+		r = wait(fs, op);
+	return r;
+}
+
 int s3c_use_begin_locked(struct s3c_fs *fs, struct s3c_op *op, struct s3c_use *use)
 {
 	int r = 0;

@@ -476,7 +476,7 @@ static int unpack(const char *text, const struct s3c_volume *volume, uint64_t st
 	if (h->layout == S3C_LAYOUT_S3EC)
 		h->size = stored_size - S3C_TAG_LEN;
 	if ((h->layout == S3C_LAYOUT_NONE && stored_size) ||
-	    (h->layout == S3C_LAYOUT_REFERENCE && stored_size != S3C_REFERENCE_LEN) ||
+	    (h->layout == S3C_LAYOUT_REFERENCE && !s3c_reference_size(stored_size)) ||
 	    (h->layout == S3C_LAYOUT_S3EC &&
 	     (stored_size < S3C_TAG_LEN || h->size > S3C_S3EC_SIZE_MAX)) ||
 	    (h->layout == S3C_LAYOUT_CHUNKS &&

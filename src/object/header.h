@@ -32,9 +32,18 @@ enum s3c_layout {
 	S3C_LAYOUT_PLAIN_REFERENCE, /* the same, not sealed */
 };
 #define S3C_LAYOUT_LAST S3C_LAYOUT_PLAIN_REFERENCE
-/* All that a reference has in its body: a size that nothing else has that is sealed. */
+/*
+ * What a reference has in its body, and then random bytes, without which all references would have
+ * one ETag, and a condition on it would hold for each of them. The sizes are such as nothing else
+ * has that is sealed.
+ */
 #define S3C_REFERENCE_BODY "link\n"
-#define S3C_REFERENCE_LEN (sizeof(S3C_REFERENCE_BODY) - 1)
+#define S3C_REFERENCE_MIN (sizeof(S3C_REFERENCE_BODY) - 1)
+#define S3C_REFERENCE_LEN 15u
+static inline bool s3c_reference_size(uint64_t stored_size)
+{
+	return stored_size >= S3C_REFERENCE_MIN && stored_size <= S3C_REFERENCE_LEN;
+}
 /* Where bodies are, relative to the volume; then 32 hex digits. */
 #define S3C_BODY_DIR ".s3cryptfs/links/"
 /* Is it ours, with a seal? */

@@ -438,7 +438,7 @@ class Object:
         elif self.layout == NONE:
             need(len(self.body) == 0, "a body without content")
         elif self.layout == REFERENCE:
-            need(bytes(self.body) == b"link\n", "body of a reference")
+            need(bytes(self.body[:5]) == b"link\n" and len(self.body) == 15, "body of a reference")
             need(self.file_id == self.content_id, "ids of a reference")
         seal_input = field("s3cryptfs seal v1") + field(self.key) + field(size) + field(packed[:-32])
         for name in ENVELOPE + ATTRIBUTES + OTHER_ITEMS + (S3EC_ITEMS if self.layout == S3EC else ()):

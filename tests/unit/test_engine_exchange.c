@@ -78,12 +78,11 @@ static void test_exchange(void **state)
 	static const enum s3c_enc encs[] = { S3C_ENC_CSE_KEY, S3C_ENC_NONE };
 
 	(void)state;
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct fx_options o = {
 			.enc = encs[i % 2],
 			.durable = true,
 			.writeback = i & 2,
-			.no_caps = i & 4,
 			.encrypted_names = i % 2 == 0,
 		};
 		struct fx fx;
@@ -94,12 +93,10 @@ static void test_exchange(void **state)
 		assert_true(check(&fx));
 		assert_true(check_stored(&fx));
 		assert_string_equal(list(&fx, ""), "a b");
-		/* From now on it costs the four requests alone, and looks where there are no
-		   conditions. */
+		/* From now on it costs the four requests alone. */
 		fx_requests(&fx);
 		assert_int_equal(exchange(&fx, "b", "a"), 0);
-		if (!o.no_caps)
-			assert_string_equal(fx_requests(&fx), "PUT 3 DELETE 1");
+		assert_string_equal(fx_requests(&fx), "PUT 3 DELETE 1");
 		assert_false(check_stored(&fx));
 		assert_string_equal(list(&fx, ""), "a b");
 		assert_int_equal(records(&fx), 0);
@@ -171,8 +168,7 @@ static void next_daemon(struct fx_options *o)
 	assert_int_equal(done, shared->result == 0);
 	assert_int_equal(check_stored(&fx), done);
 	assert_int_equal(records(&fx), 0);
-	if (!o->no_caps)
-		assert_string_equal(list(&fx, ""), "a b");
+	assert_string_equal(list(&fx, ""), "a b");
 	/* And as often as one likes. */
 	assert_int_equal(exchange(&fx, "a", "b"), 0);
 	assert_int_equal(check_stored(&fx), !done);
@@ -189,17 +185,16 @@ static void test_killed(void **state)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	assert_ptr_not_equal(shared, MAP_FAILED);
-	for (unsigned i = 0; i < 2 * 2 * 2 * (PUTS + 3); i++) {
-		unsigned step = i / 8;
+	for (unsigned i = 0; i < 2 * 2 * (PUTS + 3); i++) {
+		unsigned step = i / 4;
 		struct fx_options o = {
 			.durable = true,
 			.writeback = i & 1,
-			.no_caps = i & 2,
 			.timeout_s = 1,
 		};
 		char dir[64];
 
-		how.kind = kinds[(i / 4) % 2];
+		how.kind = kinds[(i / 2) % 2];
 		how.op = ops[step < PUTS ? 0 : step < PUTS + 2 ? 1 : 2];
 		how.after = step < PUTS ? step : step < PUTS + 2 ? step - PUTS : 0;
 		fresh_dir(&o, dir);
@@ -217,31 +212,30 @@ static void test_failed(void **state)
 	static const enum s3c_fault_kind kinds[] = { S3C_FAULT_FAIL, S3C_FAULT_LOST };
 
 	(void)state;
-	for (unsigned i = 0; i < 2 * 2 * 2 * 2 * PUTS; i++) {
-		struct fx_options o = {
-			.durable = true,
-			.no_caps = i & 1,
-			.writeback = i & 2,
-		};
-		bool blind = i & 4, done;
+	for (unsigned i = 0; i < 2 * 2 * 2 * PUTS; i++) {
+		struct fx_options o = { .durable = true, .writeback = i & 1 };
+		bool blind = i & 2, done;
 		struct fx fx;
 		int r;
 
 		begin(&fx, &o);
 		make_both(&fx);
 		assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
-		fail_from(&fx, S3C_STORE_PUT, kinds[(i / 8) % 2], i / 16, blind ? 0 : 1);
-		if (blind && (i & 8))
+		fail_from(&fx, S3C_STORE_PUT, kinds[(i / 4) % 2], i / 8, blind ? 0 : 1);
+		if (blind && (i & 4))
 			fail_from(&fx, S3C_STORE_HEAD, S3C_FAULT_FAIL, 0, 0);
 		r = exchange(&fx, "a", "b");
+		/* Here that is so at once, whatever the store has. */
+		s3c_names_invalidate(fx.engine, "", true);
+		fail_from(&fx, S3C_STORE_PUT, S3C_FAULT_FAIL, 0, 0);
 		s3c_store_fault_clear(fx.store);
-		assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
 		done = check(&fx);
 		assert_int_equal(done, r == 0);
+		assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
+		assert_int_equal(check(&fx), done);
 		assert_int_equal(check_stored(&fx), done);
 		assert_int_equal(records(&fx), 0);
-		if (!o.no_caps)
-			assert_string_equal(list(&fx, ""), "a b");
+		assert_string_equal(list(&fx, ""), "a b");
 		assert_int_equal(exchange(&fx, "a", "b"), 0);
 		assert_int_equal(check_stored(&fx), !done);
 		fx_end(&fx);
@@ -352,12 +346,16 @@ static void test_refused(void **state)
 	assert_int_equal(s3c_engine_readlink(fx.engine, NULL, "b", target, sizeof(target)), 0);
 	fx_end(&fx);
 
-	o.durable = false;
-	begin(&fx, &o);
-	make_both(&fx);
-	assert_int_equal(exchange(&fx, "a", "b"), -EINVAL);
-	assert_false(check_stored(&fx));
-	fx_end(&fx);
+	/* Without a journal, or conditions of the store. */
+	for (unsigned i = 0; i < 2; i++) {
+		o.durable = i;
+		o.no_caps = i;
+		begin(&fx, &o);
+		make_both(&fx);
+		assert_int_equal(exchange(&fx, "a", "b"), -EINVAL);
+		assert_false(check_stored(&fx));
+		fx_end(&fx);
+	}
 }
 
 /* Two names of one file are exchanged when nothing is done. */
@@ -377,11 +375,216 @@ static void test_same(void **state)
 	fx_end(&fx);
 }
 
-/* The third name of a name that is as long as one may be. */
+/* The store is as step says, and nothing of that is undone yet: the store is not there. */
+static void half(struct fx *fx, unsigned step)
+{
+	make_both(fx);
+	assert_int_equal(exchange(fx, "a", "b"), 0);
+	assert_int_equal(exchange(fx, "a", "b"), 0);
+	assert_int_equal(s3c_engine_sync(fx->engine, NULL), 0);
+	fail_from(fx, S3C_STORE_PUT, S3C_FAULT_LOST, step - 1, 1);
+	fail_from(fx, S3C_STORE_PUT, S3C_FAULT_FAIL, step - 1, 0);
+	fail_from(fx, S3C_STORE_HEAD, S3C_FAULT_FAIL, 0, 0);
+	fail_from(fx, S3C_STORE_GET, S3C_FAULT_FAIL, 0, 0);
+	assert_true(exchange(fx, "a", "b") < 0);
+	s3c_store_fault_clear(fx->store);
+	s3c_names_invalidate(fx->engine, "", true);
+}
+
+/* Until it is undone each name is that of its own file: what is written, set or removed by it is
+   that file's. */
+static void test_half(void **state)
+{
+	cleanup_free uint8_t *a = pattern(LEN_A, 1), *b = pattern(LEN_B, 2),
+			     *other = pattern(500, 9);
+	struct s3c_attrs attrs = { .known = true, .mode = 0600 };
+	struct s3c_object *object;
+	struct s3c_info info;
+	uint8_t id[16];
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * 2 * 6; i++) {
+		struct fx_options o = { .durable = true, .writeback = i & 1 };
+		unsigned what = i / 4;
+		struct fx fx;
+
+		begin(&fx, &o);
+		half(&fx, i & 2 ? 2 : 3);
+		assert_false(check(&fx));
+		if (what == 0) {
+			assert_int_equal(s3c_object_open(fx.engine, NULL, "a", &object), 0);
+			assert_int_equal(s3c_object_truncate(object, NULL, 0), 0);
+			write_all(object, 0, other, 500);
+			assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_FSYNC), 0);
+			s3c_object_close(object);
+		} else if (what == 1) {
+			assert_int_equal(s3c_engine_setattr(fx.engine, NULL, "b", NULL,
+							    S3C_SET_MODE, &attrs, &info),
+					 0);
+		} else if (what < 4) {
+			assert_int_equal(s3c_engine_unlink(fx.engine, NULL, what == 2 ? "a" : "b"),
+					 0);
+		} else if (what == 4) {
+			assert_int_equal(s3c_engine_rename(fx.engine, NULL, "a", "b", false), 0);
+		} else {
+			assert_int_equal(s3c_engine_link(fx.engine, NULL, "b", "c", id), 0);
+		}
+		assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_string_equal(list(&fx, ""), what < 2    ? "a b"
+						   : what == 5 ? "a b c"
+						   : what == 3 ? "a"
+							       : "b");
+		if (what == 0)
+			path_equal(&fx, "a", other, 500);
+		else if (what == 1 || what == 3 || what == 5)
+			path_equal(&fx, "a", a, LEN_A);
+		if (what == 4)
+			path_equal(&fx, "b", a, LEN_A);
+		else if (what != 3)
+			path_equal(&fx, "b", b, LEN_B);
+		if (what == 1)
+			assert_int_equal(s3c_engine_lookup(fx.engine, NULL, "b", &info), 0);
+		if (what == 1)
+			assert_int_equal(info.mode & 07777, 0600);
+		if (what == 5)
+			path_equal(&fx, "c", b, LEN_B);
+		assert_int_equal(records(&fx), 0);
+		fx_end(&fx);
+	}
+}
+
+/* Another machine has removed the third name, and the first, or replaced it, when the second alone
+   refers to the first body: it is not taken from that. */
+static void test_last_name(void **state)
+{
+	cleanup_free uint8_t *a = pattern(LEN_A, 1), *b = pattern(LEN_B, 2);
+	struct fx_options o = { .durable = true };
+	char aside[S3C_PATH_MAX];
+	struct fx fx;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		begin(&fx, &o);
+		half(&fx, 3);
+		aside_of(&fx, aside);
+		hand_delete(&fx, aside);
+		hand_delete(&fx, "a");
+		if (i)
+			hand_file(&fx, "a", "new");
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
+		s3c_names_invalidate(fx.engine, "", true);
+		path_equal(&fx, "b", b, LEN_B);
+		aside_of(&fx, aside);
+		path_equal(&fx, aside, a, LEN_A);
+		if (i)
+			assert_reads(&fx, "a", "new");
+		fx_end(&fx);
+	}
+}
+
+/* The same when it is over but for the third name. */
+static void test_third_stays(void **state)
+{
+	cleanup_free uint8_t *a = pattern(LEN_A, 1);
+	struct fx_options o = { .durable = true };
+	char aside[S3C_PATH_MAX];
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	make_both(&fx);
+	fail_from(&fx, S3C_STORE_DELETE, S3C_FAULT_FAIL, 0, 0);
+	assert_int_equal(exchange(&fx, "a", "b"), 0);
+	assert_true(check(&fx));
+	s3c_store_fault_clear(fx.store);
+	hand_delete(&fx, "b");
+	s3c_names_invalidate(fx.engine, "", true);
+	assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
+	aside_of(&fx, aside);
+	path_equal(&fx, aside, a, LEN_A);
+	assert_int_equal(records(&fx), 0);
+	fx_end(&fx);
+}
+
+/* Nobody asks: the thread does it, in the daemon that has failed and in the next. */
+static void test_thread(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	half(&fx, 2);
+	for (unsigned tries = 0; records(&fx); tries++) {
+		assert_true(tries < 1000);
+		usleep(10000);
+	}
+	assert_string_equal(list(&fx, ""), "a b");
+	assert_false(check(&fx));
+	fx_end(&fx);
+}
+
+static void half_killed(struct fx *fx, struct fx_options *o)
+{
+	(void)o;
+	half(fx, 2);
+}
+
+static void test_thread_of_next(void **state)
+{
+	struct fx_options o = { .durable = true, .timeout_s = 1 };
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	killed(half_killed, &o);
+	fx_open(&fx, &o);
+	fault(&fx, S3C_STORE_PUT, S3C_FAULT_FAIL, -EACCES);
+	fx_start(&fx, &o);
+	assert_false(check(&fx));
+	s3c_store_fault_clear(fx.store);
+	for (unsigned tries = 0; records(&fx); tries++) {
+		assert_true(tries < 1000);
+		usleep(10000);
+	}
+	assert_false(check_stored(&fx));
+	assert_string_equal(list(&fx, ""), "a b");
+	fx_end(&fx);
+}
+
+/* No two references are the same to a condition. */
+static void test_bodies_differ(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct s3c_stat st = { 0 };
+	struct s3c_buf bodies[2] = { { .max = 64 }, { .max = 64 } };
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	make_both(&fx);
+	assert_int_equal(exchange(&fx, "a", "b"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		hand_get(&fx, i ? "b" : "a", &bodies[i], &st);
+		s3c_stat_free(&st);
+		assert_int_equal(bodies[i].len, S3C_REFERENCE_LEN);
+		assert_memory_equal(bodies[i].data, S3C_REFERENCE_BODY, S3C_REFERENCE_MIN);
+	}
+	assert_memory_not_equal(bodies[0].data, bodies[1].data, S3C_REFERENCE_LEN);
+	s3c_buf_free(&bodies[0]);
+	s3c_buf_free(&bodies[1]);
+	fx_end(&fx);
+}
+
+/* The third name of a name that is as long as one may be, or whose key is. */
 static void test_long(void **state)
 {
 	struct fx_options o = { .durable = true };
-	char names[2][NAME_MAX + 1];
+	struct s3c_attrs dir = { .known = true, .mode = S_IFDIR | 0755 };
+	char names[2][NAME_MAX + 1], deep[1024] = "";
 	struct fx fx;
 
 	(void)state;
@@ -395,17 +598,33 @@ static void test_long(void **state)
 	assert_int_equal(exchange(&fx, names[0], names[1]), 0);
 	assert_int_equal(size_of(&fx, names[0]), LEN_B);
 	assert_int_equal(size_of(&fx, names[1]), LEN_A);
+	for (unsigned i = 0; i < 4; i++) {
+		memset(deep + strlen(deep), 'd', 253);
+		if (i < 3) {
+			assert_int_equal(s3c_engine_mkdir(fx.engine, NULL, deep, &dir), 0);
+			strcat(deep, "/");
+		}
+	}
+	create_close(&fx, deep, LEN_A, 1);
+	create_close(&fx, "b", LEN_B, 2);
+	assert_int_equal(exchange(&fx, deep, "b"), 0);
+	assert_int_equal(size_of(&fx, deep), LEN_B);
+	assert_int_equal(exchange(&fx, "b", deep), 0);
+	assert_int_equal(size_of(&fx, deep), LEN_A);
 	fx_end(&fx);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exchange), cmocka_unit_test(test_open),
-		cmocka_unit_test(test_killed),   cmocka_unit_test(test_failed),
-		cmocka_unit_test(test_late),     cmocka_unit_test(test_changed_meanwhile),
-		cmocka_unit_test(test_refused),  cmocka_unit_test(test_same),
-		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_exchange),      cmocka_unit_test(test_open),
+		cmocka_unit_test(test_killed),        cmocka_unit_test(test_failed),
+		cmocka_unit_test(test_late),          cmocka_unit_test(test_changed_meanwhile),
+		cmocka_unit_test(test_refused),       cmocka_unit_test(test_same),
+		cmocka_unit_test(test_long),          cmocka_unit_test(test_half),
+		cmocka_unit_test(test_last_name),     cmocka_unit_test(test_third_stays),
+		cmocka_unit_test(test_thread),        cmocka_unit_test(test_thread_of_next),
+		cmocka_unit_test(test_bodies_differ),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
