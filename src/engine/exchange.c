@@ -86,11 +86,11 @@ void s3c_exchanges_free(struct s3c_links *links)
 
 /* The record */
 
-static int record_text(const struct s3c_exchange *x, struct s3c_buf *text)
+static int record_text(const struct s3c_exchange *x, bool done, struct s3c_buf *text)
 {
 	int r = s3c_record_put_u8(text, RECORD_VERSION);
 
-	r = r < 0 ? r : s3c_record_put_u8(text, x->done);
+	r = r < 0 ? r : s3c_record_put_u8(text, done);
 	for (unsigned i = 0; r == 0 && i < NAMES; i++)
 		r = s3c_record_put_text(text, x->paths[i]);
 	for (unsigned i = 0; r == 0 && i < ARRAY_LEN(x->bodies); i++) {
@@ -104,11 +104,11 @@ static int record_text(const struct s3c_exchange *x, struct s3c_buf *text)
 	return r;
 }
 
-static int put_record(struct s3c_engine *engine, const struct s3c_exchange *x)
+static int put_record(struct s3c_engine *engine, const struct s3c_exchange *x, bool done)
 {
 	cleanup_buf struct s3c_buf text = { 0 };
 	struct s3c_tx *tx = NULL;
-	int r = record_text(x, &text);
+	int r = record_text(x, done, &text);
 
 	r = r < 0 ? r : s3c_tx_new(engine->config.journal, &tx);
 	if (r < 0)
@@ -612,10 +612,8 @@ static int exchange_done(struct exchanging *ex)
 {
 	struct s3c_engine *engine = ex->engine;
 	struct s3c_exchange *x = ex->x;
-	int r;
+	int r = put_record(engine, x, true);
 
-	x->done = true;
-	r = put_record(engine, x);
 	s3c_mutex_lock(&engine->lock);
 	x->done = r == 0;
 	if (r == 0) {
@@ -664,7 +662,7 @@ static int exchange_held(struct exchanging *ex)
 		return S3C_MIN(r, 0);
 	}
 	enter(engine, x);
-	r = put_record(engine, x);
+	r = put_record(engine, x, false);
 	if (r == 0)
 		r = exchange_begun(ex);
 	if (r == 0)

@@ -443,7 +443,7 @@ class Side:
 
     def __init__(self, name, make, store, folder, program, seed):
         self.name, self.program, self.seed, self.folder = name, program, seed, str(folder)
-        self.place, self.gauge = Place(store, name), Gauge()
+        self.place, self.gauge, self.server = Place(store, name), Gauge(), store.server.name
         self.site = Site(make, self.place, memory="64M", cache_size="64M", **MODES[name])
         self.beside, self.workload, self.rounds, self.operations, self.failed, self.odd = [], None, 0, 0, [], []
 
@@ -508,7 +508,8 @@ class Side:
     def check_errors(self):
         """With writeback nobody is told of any; else what the store's failures are told as."""
         errors = [e for b in self.beside for e in b.errors]
-        if self.name == "writeback":
+        # versitygw has files for objects: a key below one that is deleted a moment later is refused.
+        if self.name == "writeback" and self.server != "versitygw":
             assert not errors and not self.failed, (errors[:5], self.failed[:5])
         odd = [repr(e) for e in errors if isinstance(e, OSError) and e.errno not in TOLD] + self.odd
         assert not odd, "%d: %s" % (len(odd), "\n".join(odd[:8]))
