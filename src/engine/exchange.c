@@ -453,9 +453,13 @@ static int settle_one(struct s3c_engine *engine, struct s3c_op *op, struct holds
 
 int s3c_exchanges_settle(struct s3c_engine *engine, struct s3c_op *op, const char *path)
 {
-	struct holds *held = malloc(sizeof(*held));
-	int r = held ? 0 : -ENOMEM;
+	struct holds *held;
+	int r;
 
+	if (!s3c_exchanges_any(engine, path))
+		return 0;
+	held = malloc(sizeof(*held));
+	r = held ? 0 : -ENOMEM;
 	while (r == 0) {
 		const struct s3c_exchange *x;
 
