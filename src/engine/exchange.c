@@ -23,9 +23,11 @@
  * steps left it was changed by others: it stays, and so does aside when it may be the last name of
  * its body.
  *
- * A request whose reply was lost may have its effect yet. So a name that may have been written is
- * written again, which puts it out of the reach of such a request: its condition holds no more.
- * Without conditions on PUT there is no exchange.
+ * A request whose reply was lost may have its effect yet. So one of the two names that may have
+ * been written is written again, which puts it out of the reach of such a request: its condition
+ * holds no more. Without conditions on PUT there is no exchange. aside can come back so, as one
+ *more name of its body. It is not counted: where somebody removes it, the count of names is one too
+ *low until s3cryptfsctl links counts them.
  *
  * An exchange is in the list from before its record until after it; the list is guarded by
  * engine->lock. Who works on one has the holds of its names.
@@ -178,13 +180,15 @@ static struct s3c_exchange *find_record(const struct s3c_links *links, uint64_t 
 	return x;
 }
 
-static struct s3c_exchange *find_below(const struct s3c_links *links, const char *path)
+/* failed: none that is under way, for which who needs it waits by its holds. */
+static struct s3c_exchange *find_below(const struct s3c_links *links, const char *path, bool failed)
 {
 	struct s3c_exchange *x;
 
 	TAILQ_FOREACH (x, &links->exchanges, all)
 		for (unsigned i = 0; i < NAMES; i++)
-			if (s3c_path_below(x->paths[i], path))
+			if (s3c_path_below(x->paths[i], path) &&
+			    !(failed && x->due_ns == INT64_MAX))
 				return x;
 	return NULL;
 }
@@ -194,7 +198,7 @@ bool s3c_exchanges_any(struct s3c_engine *engine, const char *path)
 	bool any;
 
 	s3c_mutex_lock(&engine->lock);
-	any = find_below(engine->links, path);
+	any = find_below(engine->links, path, false);
 	s3c_mutex_unlock(&engine->lock);
 	return any;
 }
@@ -285,6 +289,19 @@ static void postpone(struct s3c_engine *engine, struct s3c_exchange *x)
 
 /* Undoing, and ending */
 
+/* Is it there, and nothing that this mount reads? */
+static bool is_refused(struct s3c_engine *engine, const char *path)
+{
+	const struct s3c_node *node;
+	bool refused;
+
+	s3c_mutex_lock(&engine->lock);
+	node = s3c_node_find(engine->names, path);
+	refused = node && node->known && node->refusal && node->refusal->result == -EIO;
+	s3c_mutex_unlock(&engine->lock);
+	return refused;
+}
+
 /* What the name is now; *ret_entry NULL: nothing that this has to do with. */
 static int look(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 		struct s3c_entry **ret_entry)
@@ -299,7 +316,7 @@ static int look(struct s3c_engine *engine, struct s3c_op *op, const char *path,
 	}
 	s3c_names_invalidate(engine, path, false);
 	r = s3c_names_lookup(engine, op, path, true, ret_entry);
-	return r == -ENOENT ? 0 : r;
+	return r == -ENOENT || (r == -EIO && is_refused(engine, path)) ? 0 : r;
 }
 
 static bool is_of(const struct s3c_entry *entry, const uint8_t *id, const uint8_t *op_id)
@@ -328,20 +345,27 @@ static int refer(struct s3c_engine *engine, const struct s3c_exchange *x, unsign
 	return r;
 }
 
-/* Where the second name has the first body, another one has it too, by now. */
+/* Does the name refer to the first body? */
+static int is_named(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_exchange *x,
+		    unsigned name, bool *ret_named)
+{
+	cleanup_entry struct s3c_entry *now = NULL;
+	int r = look(engine, op, x->paths[name], &now);
+
+	*ret_named = now && s3c_refers_to(now, x->bodies[FIRST].id);
+	return r;
+}
+
+/* Where the second name has the first body, another one has it too, by now. -EEXIST: something
+   else is in the place for that. */
 static int keep_first(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_exchange *x)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		unsigned name = i ? ASIDE : FIRST;
-		cleanup_entry struct s3c_entry *now = NULL;
-		int r = look(engine, op, x->paths[name], &now);
+	bool named;
+	int r = is_named(engine, op, x, FIRST, &named);
 
-		if (r < 0)
-			return r;
-		if (now && s3c_refers_to(now, x->bodies[FIRST].id))
-			return 0;
-	}
-	return refer(engine, x, ASIDE, FIRST, NULL);
+	if (r == 0 && !named)
+		r = is_named(engine, op, x, ASIDE, &named);
+	return r < 0 || named ? r : refer(engine, x, ASIDE, FIRST, NULL);
 }
 
 /* Of one of the two names. Does it refer to its body then? */
@@ -358,6 +382,12 @@ static int undo_name(struct s3c_engine *engine, struct s3c_op *op, const struct 
 		return r;
 	if (ours && name == SECOND)
 		r = keep_first(engine, op, x);
+	if (r == -EEXIST) {
+		s3c_error("%s and %s were to be exchanged and were not, which cannot be undone: "
+			  "others have put something at %s; they stay exchanged",
+			  x->paths[FIRST], x->paths[SECOND], x->paths[ASIDE]);
+		return 0;
+	}
 	if (r == 0)
 		r = refer(engine, x, name, name, now);
 	*ret_named = r == 0;
@@ -394,17 +424,17 @@ static int undo(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_e
 
 	if (r == 0 && named[SECOND])
 		r = undo_name(engine, op, x, FIRST, &named[FIRST]);
+	else if (r == 0)
+		r = is_named(engine, op, x, FIRST, &named[FIRST]);
 	return r < 0 ? r : drop_aside(engine, op, x, named[FIRST]);
 }
 
 static int end_done(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_exchange *x)
 {
-	cleanup_entry struct s3c_entry *second = NULL;
-	int r = look(engine, op, x->paths[SECOND], &second);
+	bool named;
+	int r = is_named(engine, op, x, SECOND, &named);
 
-	if (r < 0)
-		return r;
-	return drop_aside(engine, op, x, second && s3c_refers_to(second, x->bodies[FIRST].id));
+	return r < 0 ? r : drop_aside(engine, op, x, named);
 }
 
 /* The names are held, and it is in the list. 0: it is over, and freed. */
@@ -464,7 +494,7 @@ int s3c_exchanges_settle(struct s3c_engine *engine, struct s3c_op *op, const cha
 		const struct s3c_exchange *x;
 
 		s3c_mutex_lock(&engine->lock);
-		x = find_below(engine->links, path);
+		x = find_below(engine->links, path, true);
 		if (x)
 			holds_fill(held, x);
 		s3c_mutex_unlock(&engine->lock);
@@ -547,7 +577,8 @@ static void exchanging_end(struct exchanging *ex)
 		s3c_entry_put(ex->now[i]);
 }
 
-/* 1: both are names of one file. -EAGAIN: one is no reference (any more). */
+/* As the store has them now: what another machine changed a moment ago is not exchanged for what it
+   was. 1: both are names of one file. -EAGAIN: one is no reference (any more). */
 static int find_both(struct exchanging *ex)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(ex->old); i++) {
@@ -560,7 +591,7 @@ static int find_both(struct exchanging *ex)
 			s3c_object_close(object);
 			return -EAGAIN;
 		}
-		r = s3c_names_lookup(ex->engine, ex->op, path, false, &ex->old[i]);
+		r = s3c_names_lookup(ex->engine, ex->op, path, true, &ex->old[i]);
 		if (r < 0)
 			return r;
 		if (ex->old[i]->is_dir || !s3c_layout_is_reference(ex->old[i]->header.layout))
@@ -759,7 +790,10 @@ int s3c_exchanges_load(struct s3c_engine *engine)
 			continue;
 		}
 		enter(engine, x);
-		if (end_held(engine, NULL, x) < 0)
+		/* The store is not there: the mount does not wait for that again and again. */
+		if (left)
+			postpone(engine, x);
+		else if (end_held(engine, NULL, x) < 0)
 			left = 1;
 	}
 	return r < 0 ? r : left;

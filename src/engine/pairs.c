@@ -225,12 +225,16 @@ bool s3c_engine_body_known(struct s3c_engine *engine, const char *path, uint8_t 
 	const struct s3c_pair *pair;
 	const struct s3c_node *node;
 	const uint8_t *id = NULL;
+	uint8_t mapped[S3C_FILE_ID_LEN];
+	char body[S3C_PATH_MAX];
 
 	s3c_mutex_lock(&engine->lock);
 	pair = find_any(engine->links, path);
 	node = s3c_node_find(engine->names, path);
 	if (pair)
 		id = pair->id;
+	else if (s3c_exchange_map_locked(engine->links, path, body) && s3c_body_id(body, mapped))
+		id = mapped;
 	else if (node && node->known && node->entry &&
 		 s3c_layout_is_reference(node->entry->header.layout))
 		id = node->entry->header.file_id;
@@ -516,7 +520,7 @@ static void *links_run(void *arg)
 {
 	struct s3c_engine *engine = arg;
 	struct s3c_links *links = engine->links;
-	char first[S3C_PATH_MAX];
+	char first[S3C_PATH_MAX] = "";
 
 	s3c_mutex_lock(&engine->lock);
 	while (!links->stop) {
@@ -525,7 +529,7 @@ static void *links_run(void *arg)
 		struct s3c_op op;
 
 		due_ns = S3C_MIN(due_ns, pair_due_ns);
-		if (due_ns > s3c_clock_monotonic_ns()) {
+		if (!pair && due_ns > s3c_clock_monotonic_ns()) {
 			s3c_waitq_wait_until(&links->work, &engine->lock, NULL, due_ns);
 			continue;
 		}

@@ -493,17 +493,17 @@ int s3c_engine_discard(struct s3c_engine *engine, struct s3c_op *op, const char 
 int s3c_engine_sync(struct s3c_engine *engine, struct s3c_op *op)
 {
 	struct s3c_object *object;
-	int r;
+	int r, names;
 
 	s3c_mutex_lock(&engine->lock);
 	LIST_FOREACH (object, &engine->objects->all, all)
 		if (!object->failures)
 			object->retry_ns = 0;
 	s3c_mutex_unlock(&engine->lock);
-	r = s3c_links_settle(engine, op, "");
-	if (r == 0)
-		r = s3c_objects_commit_below(engine, op, "");
+	/* Names that cannot be settled keep no content from being stored. */
+	names = s3c_links_settle(engine, op, "");
+	r = s3c_objects_commit_below(engine, op, "");
 	if (r == 0 && s3c_durable(engine))
 		r = s3c_pending_flush(engine, op, "");
-	return r;
+	return names < 0 ? names : r;
 }

@@ -40,9 +40,10 @@ enum s3c_layout {
 #define S3C_REFERENCE_BODY "link\n"
 #define S3C_REFERENCE_MIN (sizeof(S3C_REFERENCE_BODY) - 1)
 #define S3C_REFERENCE_LEN 15u
+/* Those of before had none. */
 static inline bool s3c_reference_size(uint64_t stored_size)
 {
-	return stored_size >= S3C_REFERENCE_MIN && stored_size <= S3C_REFERENCE_LEN;
+	return stored_size == S3C_REFERENCE_MIN || stored_size == S3C_REFERENCE_LEN;
 }
 /* Where bodies are, relative to the volume; then 32 hex digits. */
 #define S3C_BODY_DIR ".s3cryptfs/links/"

@@ -93,10 +93,10 @@ static void test_exchange(void **state)
 		assert_true(check(&fx));
 		assert_true(check_stored(&fx));
 		assert_string_equal(list(&fx, ""), "a b");
-		/* From now on it costs the four requests alone. */
+		/* From now on it costs the four requests alone, and a look at each name. */
 		fx_requests(&fx);
 		assert_int_equal(exchange(&fx, "b", "a"), 0);
-		assert_string_equal(fx_requests(&fx), "PUT 3 DELETE 1");
+		assert_string_equal(fx_requests(&fx), "HEAD 2 PUT 3 DELETE 1");
 		assert_false(check_stored(&fx));
 		assert_string_equal(list(&fx, ""), "a b");
 		assert_int_equal(records(&fx), 0);
@@ -384,7 +384,8 @@ static void half(struct fx *fx, unsigned step)
 	assert_int_equal(s3c_engine_sync(fx->engine, NULL), 0);
 	fail_from(fx, S3C_STORE_PUT, S3C_FAULT_LOST, step - 1, 1);
 	fail_from(fx, S3C_STORE_PUT, S3C_FAULT_FAIL, step - 1, 0);
-	fail_from(fx, S3C_STORE_HEAD, S3C_FAULT_FAIL, 0, 0);
+	/* After both names have been looked at. */
+	fail_from(fx, S3C_STORE_HEAD, S3C_FAULT_FAIL, 2, 0);
 	fail_from(fx, S3C_STORE_GET, S3C_FAULT_FAIL, 0, 0);
 	assert_true(exchange(fx, "a", "b") < 0);
 	s3c_store_fault_clear(fx->store);
@@ -480,6 +481,67 @@ static void test_last_name(void **state)
 		path_equal(&fx, aside, a, LEN_A);
 		if (i)
 			assert_reads(&fx, "a", "new");
+		fx_end(&fx);
+	}
+}
+
+/* Others have put there what this mount does not read, or something else where the third name was:
+   it ends all the same, and nothing waits for it any more. */
+static void test_refused_name(void **state)
+{
+	struct s3c_meta meta = { 0 };
+	struct fx_options o = { .durable = true };
+	char aside[S3C_PATH_MAX];
+	struct fx fx;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		begin(&fx, &o);
+		half(&fx, 3);
+		aside_of(&fx, aside);
+		if (i < 2)
+			hand_put(&fx, i ? "b" : "a", &meta, "plain", 5);
+		if (i == 2) {
+			hand_delete(&fx, "a");
+			hand_delete(&fx, aside);
+			hand_put(&fx, aside, &meta, "plain", 5);
+		}
+		s3c_names_invalidate(fx.engine, "", true);
+		assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+		assert_int_equal(records(&fx), 0);
+		assert_int_equal(size_of(&fx, i == 0   ? "b"
+					      : i == 1 ? "a"
+						       : "b"),
+				 i == 0   ? LEN_B
+				 : i == 1 ? LEN_B
+					  : LEN_A);
+		if (i < 2)
+			assert_int_equal(size_of(&fx, aside), LEN_A);
+		fx_end(&fx);
+	}
+}
+
+/* What another machine has replaced since it was looked at here is not exchanged for what it was.
+ */
+static void test_replaced(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct fx fx;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		begin(&fx, &o);
+		make_both(&fx);
+		assert_int_equal(exchange(&fx, "a", "b"), 0);
+		assert_int_equal(exchange(&fx, "a", "b"), 0);
+		hand_file(&fx, i ? "b" : "a", "new");
+		assert_int_equal(s3c_engine_exchange(fx.engine, NULL, "a", "b"), -EAGAIN);
+		assert_int_equal(records(&fx), 0);
+		/* As a whole it is done with what is there. */
+		assert_int_equal(exchange(&fx, "a", "b"), 0);
+		assert_reads(&fx, i ? "a" : "b", "new");
+		assert_int_equal(size_of(&fx, i ? "b" : "a"), i ? LEN_A : LEN_B);
+		assert_string_equal(list(&fx, ""), "a b");
 		fx_end(&fx);
 	}
 }
@@ -624,7 +686,8 @@ int main(void)
 		cmocka_unit_test(test_long),          cmocka_unit_test(test_half),
 		cmocka_unit_test(test_last_name),     cmocka_unit_test(test_third_stays),
 		cmocka_unit_test(test_thread),        cmocka_unit_test(test_thread_of_next),
-		cmocka_unit_test(test_bodies_differ),
+		cmocka_unit_test(test_bodies_differ), cmocka_unit_test(test_refused_name),
+		cmocka_unit_test(test_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
