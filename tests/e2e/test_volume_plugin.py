@@ -449,6 +449,7 @@ def docker(folder):
         finally:
             daemon.terminate()
             daemon.wait(60)
+            run("umount", folder + "/run/netns/default", check=False)
 
 
 @pytest.mark.xdist_group("podman")
