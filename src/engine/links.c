@@ -255,6 +255,8 @@ static int unlink_of_pair(struct s3c_engine *engine, struct s3c_op *op, struct s
 		if (r < 0) {
 			s3c_mutex_lock(&engine->lock);
 			pair->joining = false;
+			/* The copy may be there, or come yet. */
+			pair->tried = true;
 			s3c_names_add_local_locked(engine->names, pair->second, S_IFREG);
 			s3c_waitq_wake_all(&engine->links->changed);
 			s3c_mutex_unlock(&engine->lock);
