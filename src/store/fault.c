@@ -28,6 +28,7 @@ struct fault_store {
 	/* The rest is guarded by lock. */
 	STAILQ_HEAD(, rule) rules;
 	uint64_t counts[S3C_STORE_UPLOAD_ABORT + 1];
+	uint64_t stalled;
 	unsigned releases;
 	bool closing;
 };
@@ -162,6 +163,7 @@ static int stall(struct fault_call *call)
 	int r = -EINPROGRESS;
 
 	pthread_mutex_lock(&fs->lock);
+	fs->stalled++;
 	while (r == -EINPROGRESS) {
 		struct timespec until;
 
@@ -393,6 +395,17 @@ void s3c_store_fault_release(struct s3c_store *store)
 	fs->releases++;
 	pthread_cond_broadcast(&fs->changed);
 	pthread_mutex_unlock(&fs->lock);
+}
+
+uint64_t s3c_store_fault_stalled(struct s3c_store *store)
+{
+	struct fault_store *fs = container_of(store, struct fault_store, base);
+	uint64_t stalled;
+
+	pthread_mutex_lock(&fs->lock);
+	stalled = fs->stalled;
+	pthread_mutex_unlock(&fs->lock);
+	return stalled;
 }
 
 uint64_t s3c_store_fault_count(struct s3c_store *store, enum s3c_store_opcode op)

@@ -29,5 +29,7 @@ int s3c_store_fault_new(struct s3c_store *inner, struct s3c_store **ret_store);
 int s3c_store_fault_add(struct s3c_store *store, const struct s3c_fault_rule *rule);
 void s3c_store_fault_clear(struct s3c_store *store);
 void s3c_store_fault_release(struct s3c_store *store);
+/* Requests that were held so far. */
+uint64_t s3c_store_fault_stalled(struct s3c_store *store);
 /* Requests passed on so far, by kind. */
 uint64_t s3c_store_fault_count(struct s3c_store *store, enum s3c_store_opcode op);

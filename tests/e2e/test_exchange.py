@@ -205,10 +205,10 @@ def test_half(site):
         site.remount()
 
 
-def busy(site, end, what):
-    """Until then, what(): never a mixture, never an error but that a name is looked up in the very moment of its change."""
+def busy(site, over, what):
+    """what(), until it is over(): how often."""
     count = 0
-    while time.monotonic() < end:
+    while not over():
         what(site)
         count += 1
     return count
@@ -243,13 +243,20 @@ def test_others_at_work(site):
             os.fchmod(fd, 0o600 + len(inos[ino]) % 2 * 0o40)
             os.pwrite(fd, inos[ino][5000:6000], 5000)
             os.close(fd)
+        changed.set()
 
-    end = time.monotonic() + 6
+    stop, changed, exchanges, end = threading.Event(), threading.Event(), 0, time.monotonic() + 5
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
-        jobs = [pool.submit(busy, site, end, what) for what in (reads, reads, looks, changes)]
-        exchanges = busy(site, end, lambda s: exchange(s / "a", s / "b"))
+        jobs = [pool.submit(busy, site, stop.is_set, what) for what in (reads, reads, looks, changes)]
+        try:
+            # However slow the machine is.
+            while (time.monotonic() < end or exchanges < 5 or not changed.is_set()) and not any(job.done() for job in jobs):
+                exchange(site / "a", site / "b")
+                exchanges += 1
+        finally:
+            stop.set()
         counts = [job.result() for job in jobs]
-    assert exchanges >= 8 and min(counts) >= 5, (exchanges, counts)
+    assert min(counts) >= 1, counts
     for _ in range(2):
         assert sorted(os.listdir(site.path)) == ["a", "b"]
         for n, name in enumerate("ab" if exchanges % 2 == 0 else "ba"):
@@ -276,17 +283,17 @@ def test_killed(site, tmp_path):
     for name, data in zip("ab", files):
         write_file(site / name, data)
     site.remount(**local)
-    done = moments = 0
+    done = 0
     for n in range(12):
         if hasattr(site.store, "proxy"):
             site.store.proxy.latency(20)
         loop = subprocess.Popen([sys.executable, "-c", LOOP, site / "a", site / "b"], stdout=subprocess.PIPE)
-        time.sleep(0.25 + 0.037 * n)
+        assert loop.stdout.read(1) == b"."
+        time.sleep(0.037 * n)
         site.m.kill()
-        told = len(loop.communicate()[0])
+        told = 1 + len(loop.communicate()[0])
         if hasattr(site.store, "proxy"):
             site.store.proxy.latency(0)
-        moments += told > 0
         site.remount(**local)
         found = [read_file(site / name) for name in "ab"]
         assert sorted(map(len, found)) == [100000, 100001], n
@@ -294,10 +301,8 @@ def test_killed(site, tmp_path):
         # What the kernel was told last may not have reached the program.
         swapped = found != files
         assert swapped in ((done + told) % 2, (done + told + 1) % 2)
-        assert told == 0 or loop.returncode is not None
         assert sorted(os.listdir(site.path)) == ["a", "b"], n
         done = int(swapped)
-    assert moments >= 6
     site.remount()
     assert [read_file(site / name) for name in "ab"] == files[::-1 if done else 1]
 
@@ -314,25 +319,10 @@ def test_store_away(site):
     proxy = site.store.proxy
     for step in range(3):
         # The third name passes, or the first as well.
-        stop = threading.Event()
-
-        def cut():
-            proxy.reset()
-            while not stop.is_set():
-                if proxy.counts().get("PUT", 0) >= step:
-                    proxy.fault("hang")
-                    return
-                time.sleep(0.0005)
-
-        proxy.latency(60)
-        thread = threading.Thread(target=cut)
-        thread.start()
+        proxy.fault("hang", method="PUT", after=step)
         with fails(errno.EIO, errno.ETIMEDOUT):
             exchange(site / "a", site / "b")
-        stop.set()
-        thread.join()
         proxy.fault("off")
-        proxy.latency(0)
         run(CTL, "sync", site.path)
         wait_for(lambda: {n: read_file(site / n) for n in files} == files, 20, "the old names, step %d" % step)
         assert sorted(os.listdir(site.path)) == ["a", "b"]

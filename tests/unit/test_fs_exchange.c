@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "fs/fs.h"
+#include "fs/private.h"
 
 #define LEN_A ((size_t)3000)
 #define LEN_B ((size_t)70000)
@@ -125,10 +125,18 @@ static void *work_main(void *arg)
 static void work_begin(struct work *work, struct at *at,
 		       int (*run)(struct at *at, struct s3c_op *op))
 {
+	uint64_t stalled = s3c_store_fault_stalled(at->fx.store);
+
 	*work = (struct work){ .at = at, .run = run };
 	assert_int_equal(pthread_create(&work->thread, NULL, work_main, work), 0);
-	/* It is at the request that is held. */
-	usleep(SOON_MS * 1000);
+	/* Until it is at the request that is held, or, where the lookup under way has that, in the
+	   table of those that work on names. */
+	for (bool there = false; !there; usleep(1000)) {
+		s3c_mutex_lock(&at->fs->inodes.lock);
+		there = run == exchange && stalled && !LIST_EMPTY(&at->fs->uses);
+		s3c_mutex_unlock(&at->fs->inodes.lock);
+		there |= s3c_store_fault_stalled(at->fx.store) > stalled;
+	}
 }
 
 static void work_end(struct work *work)
@@ -266,7 +274,9 @@ static void test_overtaken(void **state)
 	stall(&at, S3C_STORE_PUT, NULL, 4);
 	work_begin(&work, &at, exchange);
 	s3c_store_fault_release(at.fx.store);
-	usleep(SOON_MS * 1000);
+	/* At the last reference. */
+	while (s3c_store_fault_stalled(at.fx.store) < 2)
+		usleep(1000);
 	work_end(&work);
 	work_end(&look);
 	check_done(&at);
