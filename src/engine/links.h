@@ -83,7 +83,7 @@ void s3c_links_mark_locked(struct s3c_engine *engine, const char *path, struct s
 bool s3c_links_taken(struct s3c_engine *engine, const char *path);
 /* Are both names of one pair? */
 bool s3c_links_same_pair(struct s3c_engine *engine, const char *a, const char *b);
-/* Stores pairs with a name at or below path. Without holds. */
+/* Stores pairs with a name at or below path, and ends exchanges that have failed. Without holds. */
 int s3c_links_settle(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 bool s3c_links_any(struct s3c_engine *engine, const char *path);
 
