@@ -231,6 +231,7 @@ EXTRA_DIST += \
 	tests/e2e/test_keys.py \
 	tests/e2e/test_kms.py \
 	tests/e2e/test_large.py \
+	tests/e2e/test_late.py \
 	tests/e2e/test_links.py \
 	tests/e2e/test_posix.py \
 	tests/e2e/test_readme.py \

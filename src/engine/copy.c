@@ -13,6 +13,13 @@
  * was copied is looked at: an unchanged ETag is proof; else, when the source
  * still stands, its ETag; else the content itself is opened under the header.
  *
+ * A COPY without that condition may be made later than it is looked at: it had
+ * no reply in time and was sent again, or given up, and takes the bytes of a file
+ * that has got the name of the source since. Nothing is copied so between keys:
+ * bytes that are here, or are few, are sent with their header; of others parts
+ * are copied, and the source is looked at before the short request that makes an
+ * object of them.
+ *
  * What is replaced was seen by whoever asks for that: the target carries a
  * condition too, or is looked at right before (guard).
  */
@@ -322,7 +329,7 @@ static int send_parts(struct copying *c, const char *upload_id, bool by_copy,
 }
 
 static int complete(struct copying *c, const char *upload_id, const struct s3c_store_part *parts,
-		    size_t count, struct s3c_store_reply *reply)
+		    size_t count, bool by_copy, struct s3c_store_reply *reply)
 {
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	struct s3c_store_request rq = {
@@ -333,9 +340,11 @@ static int complete(struct copying *c, const char *upload_id, const struct s3c_s
 		.parts = parts,
 		.part_count = count,
 	};
-	int r = guard_target(c, caps->complete_if_match, caps->complete_if_none_match, false,
-			     &rq.condition);
+	int r = by_copy && !c->same && !caps->part_copy_source_if_match ? look_at_source(c) : 0;
 
+	if (r == 0)
+		r = guard_target(c, caps->complete_if_match, caps->complete_if_none_match, false,
+				 &rq.condition);
 	return r < 0 ? r : request(c, &rq, reply, "complete");
 }
 
@@ -359,28 +368,55 @@ static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *r
 		return r;
 	r = send_parts(c, created.upload_id, by_copy, &parts, &count);
 	if (r == 0)
-		r = complete(c, created.upload_id, parts, count, reply);
+		r = complete(c, created.upload_id, parts, count, by_copy, reply);
 	/* After a lost answer the upload may be the object already: aborting does no harm then. */
 	if (r < 0)
 		abort_upload(c, created.upload_id);
 	return r;
 }
 
-/* Is a write of the bytes, which are here, the only way to replace no more than what was seen? */
+/* Would a COPY that is made late take whatever stands at the source then? */
+static bool may_stray(const struct copying *c)
+{
+	return !c->same && !c->engine->store->caps.copy_source_if_match;
+}
+
+/* Is a write of the bytes, which are here, the only way to replace no more than what was seen, or
+   to write no other bytes? */
 static bool write_is_safer(const struct copying *c)
 {
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	const struct s3c_copy *copy = c->copy;
 
-	if (!copy->body || !copy->stored_size || !copy->guard || copy->looked || c->same)
+	if (!copy->body || !copy->stored_size || c->same)
+		return false;
+	if (may_stray(c))
+		return true;
+	if (!copy->guard || copy->looked)
 		return false;
 	return copy->replaces ? !caps->copy_if_match && caps->put_if_match
 			      : !caps->copy_if_none_match && caps->put_if_none_match;
 }
 
+static int copy_conditional(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+{
+	*ret_checked = c->engine->store->caps.copy_source_if_match && c->source_etag;
+	return copy_whole(c, reply);
+}
+
+/* Between keys the source is looked at in the middle, where there is no condition. */
+static int copy_by_parts(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+{
+	bool conditional = c->engine->store->caps.part_copy_source_if_match;
+
+	c->copy->source_unseen = !c->same && !conditional;
+	*ret_checked = c->source_etag && (!c->same || conditional);
+	return copy_parts(c, true, reply);
+}
+
 /*
  * By the store alone, and without an effect that comes when nobody waits for it any more: a copy is
- * one request that may take minutes. With a condition it does no harm then; else parts are copied,
+ * one request that may take minutes. With conditions it does no harm then; else parts are copied,
  * which are nothing before the short request that completes them.
  */
 static int transfer_by_store(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
@@ -388,14 +424,24 @@ static int transfer_by_store(struct copying *c, struct s3c_store_reply *reply, b
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	bool conditional = c->copy->replaces ? caps->copy_if_match : caps->copy_if_none_match;
 
-	if (caps->copy && conditional && c->copy->stored_size <= COPY_MAX) {
-		*ret_checked = caps->copy_source_if_match && c->source_etag;
-		return copy_whole(c, reply);
-	}
-	if (!caps->part_copy)
-		return -EOPNOTSUPP;
-	*ret_checked = caps->part_copy_source_if_match && c->source_etag;
-	return copy_parts(c, true, reply);
+	if (caps->copy && conditional && !may_stray(c) && c->copy->stored_size <= COPY_MAX)
+		return copy_conditional(c, reply, ret_checked);
+	return caps->part_copy ? copy_by_parts(c, reply, ret_checked) : -EOPNOTSUPP;
+}
+
+static void again(struct s3c_store_reply *reply)
+{
+	s3c_store_reply_free(reply);
+	*reply = (struct s3c_store_reply){ 0 };
+}
+
+/* By requests that store what they bring. The bytes were of the source when they were read. */
+static int transfer_by_hand(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+{
+	c->copy->source_unseen = !c->same;
+	*ret_checked = c->source_etag;
+	return c->copy->stored_size <= WHOLE_MAX ? rewrite_whole(c, reply)
+						 : copy_parts(c, false, reply);
 }
 
 /* ret_checked: the bytes are those of the source's version without doubt. */
@@ -403,36 +449,32 @@ static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_
 {
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	uint64_t size = c->copy->stored_size;
-	bool marker = c->copy->to[strlen(c->copy->to) - 1] == '/';
+	bool marker = c->copy->to[strlen(c->copy->to) - 1] == '/', stray = may_stray(c);
 	int r = -EOPNOTSUPP;
 
 	if (c->copy->by_store)
 		return transfer_by_store(c, reply, ret_checked);
-	*ret_checked = true;
 	/* A marker has no bytes that could be another version's. */
-	if (!size && (marker || (c->same && caps->put_if_match) || !caps->copy))
-		return put_whole(c, NULL, 0, reply);
-	if (write_is_safer(c))
+	if ((!size && (marker || (c->same && caps->put_if_match) || !caps->copy || stray)) ||
+	    write_is_safer(c)) {
+		c->copy->source_unseen = !c->same && !marker;
+		*ret_checked = true;
 		return put_whole(c, c->copy->body, size, reply);
-	if (caps->copy && size <= COPY_MAX) {
-		*ret_checked = caps->copy_source_if_match && c->source_etag;
-		r = copy_whole(c, reply);
 	}
+	if (caps->copy && size <= COPY_MAX && !stray)
+		r = copy_conditional(c, reply, ret_checked);
 	if (r != -EOPNOTSUPP)
 		return r;
-	s3c_store_reply_free(reply);
-	*reply = (struct s3c_store_reply){ 0 };
-	if (caps->part_copy && size > WHOLE_MAX) {
-		*ret_checked = caps->part_copy_source_if_match && c->source_etag;
-		r = copy_parts(c, true, reply);
-		/* Ceph decrypts what a part copies with the key of the target. */
-		if (r != -EKEYREJECTED)
+	again(reply);
+	if (caps->part_copy && size > (stray ? S3C_COPY_FEW : WHOLE_MAX)) {
+		r = copy_by_parts(c, reply, ret_checked);
+		/* Ceph decrypts what a part copies with the key of the target; and of a key with a
+		   '%' it would find another object to copy. */
+		if (r != -EKEYREJECTED && r != -EOPNOTSUPP)
 			return r;
-		s3c_store_reply_free(reply);
-		*reply = (struct s3c_store_reply){ 0 };
+		again(reply);
 	}
-	*ret_checked = c->source_etag;
-	return size <= WHOLE_MAX ? rewrite_whole(c, reply) : copy_parts(c, false, reply);
+	return transfer_by_hand(c, reply, ret_checked);
 }
 
 /* Is what stands at the target what this operation wrote? */

@@ -156,11 +156,6 @@ static int feed_store(struct s3c_pass *pass, struct s3c_s3ec_pass *content)
 	return r;
 }
 
-static bool is_here(const struct s3c_entry *base)
-{
-	return base->tail && base->tail_len == base->stored_size;
-}
-
 static void keep_chunk(void *arg, uint64_t chunk, const uint8_t *data, uint32_t len)
 {
 	struct s3c_pass *pass = arg;
@@ -178,8 +173,8 @@ static int content_new(struct s3c_pass *pass, const uint8_t *data_key,
 	int r = -ENOMEM;
 
 	while (r == -ENOMEM && more) {
-		r = s3c_s3ec_pass_new(base->s3ec, data_key, is_here(base) ? NULL : keep_chunk, pass,
-				      ret_content);
+		r = s3c_s3ec_pass_new(base->s3ec, data_key,
+				      s3c_entry_body(base) ? NULL : keep_chunk, pass, ret_content);
 		if (r != -ENOMEM)
 			break;
 		s3c_mutex_lock(&objects->engine->lock);
@@ -230,8 +225,8 @@ static int verify(struct s3c_pass *pass, struct s3c_s3ec_body **ret_body)
 		return refuse(pass, r, why);
 	r = content_new(pass, data_key, &content);
 	if (r == 0)
-		r = is_here(base) ? s3c_s3ec_pass_feed(content, base->tail, base->tail_len)
-				  : feed_store(pass, content);
+		r = s3c_entry_body(base) ? s3c_s3ec_pass_feed(content, base->tail, base->tail_len)
+					 : feed_store(pass, content);
 	/* Logged, or nobody's error. */
 	if (r < 0)
 		return r;
@@ -291,7 +286,7 @@ static struct s3c_pass *pass_start(struct s3c_object *object)
 	s3c_object_hold(object);
 	LIST_INSERT_HEAD(&object->objects->passes, pass, link);
 	object->pass = pass;
-	here = is_here(pass->base);
+	here = s3c_entry_body(pass->base);
 	s3c_mutex_unlock(&engine->lock);
 	if (here)
 		pass_run(&pass->job);

@@ -297,7 +297,7 @@ static int body_make(struct linking *ln)
 		/* A key of its own that nobody else can know. */
 		.guard = true,
 		.looked = true,
-		.body = source->tail_len == source->stored_size ? source->tail : NULL,
+		.body = s3c_entry_body(source),
 	};
 	int r = ln->again ? body_find(ln, &there) : 0;
 

@@ -461,6 +461,8 @@ void s3c_op_id_of(const struct s3c_header *header, const struct s3c_meta *meta,
 int s3c_op_id_set(const struct s3c_header *header, struct s3c_meta *meta);
 
 /* copy.c */
+/* So many bytes travel in less time than the requests of a multipart upload take. */
+#define S3C_COPY_FEW (1u << 20)
 struct s3c_copy {
 	const char *from, *to;            /* full keys; may be the same */
 	const char *path;                 /* of to; its last name is enough */
@@ -478,6 +480,9 @@ struct s3c_copy {
 	const struct s3c_version *replaces;
 	uint64_t over; /* generation of that */
 	bool by_store; /* or not at all; no failure is logged. With guard, onto another key */
+	/* Set: the target is what the source was when it was last looked at, and only another look
+	   tells whether that still stands there. */
+	bool source_unseen;
 };
 /* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: guard, and the
    target is there; -EREMCHG: guard, and it is not replaces. Nothing was logged yet for those. */

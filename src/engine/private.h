@@ -66,6 +66,11 @@ struct s3c_entry {
 };
 struct s3c_entry *s3c_entry_ref(struct s3c_entry *entry);
 void s3c_entry_put(struct s3c_entry *entry); /* NULL is legal */
+/* All stored_size bytes of it, borrowed; NULL: they are not here, or there are none. */
+static inline const uint8_t *s3c_entry_body(const struct s3c_entry *entry)
+{
+	return entry->tail_len == entry->stored_size ? entry->tail : NULL;
+}
 void s3c_entry_info(struct s3c_engine *engine, const struct s3c_entry *entry,
 		    struct s3c_info *ret_info);
 

@@ -37,8 +37,9 @@ struct rename {
 	/* Of the last copy, which may be there, or come yet, although it failed. */
 	uint8_t copy_op[S3C_OP_ID_LEN];
 	bool copy_unsure;
-	bool followed;    /* the source is under its new name */
-	bool old_unknown; /* nobody knows of the old name, nor sees to it */
+	bool source_unseen; /* it may have been replaced before that copy was there */
+	bool followed;      /* the source is under its new name */
+	bool old_unknown;   /* nobody knows of the old name, nor sees to it */
 };
 
 static void rename_free(struct rename *rn)
@@ -215,7 +216,7 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		.looked = seen_absent(rn),
 		.replaces = rn->target_entry ? &rn->target_entry->version : NULL,
 		.over = rn->target_entry ? rn->target_entry->header.generation : 0,
-		.body = entry->tail_len == entry->stored_size ? entry->tail : NULL,
+		.body = s3c_entry_body(entry),
 	};
 	int r;
 
@@ -226,6 +227,7 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 	s3c_random(rn->copy_op, sizeof(rn->copy_op));
 	memcpy(copy.header.op_id, rn->copy_op, sizeof(rn->copy_op));
 	r = s3c_copy_object(rn->engine, &copy, &version);
+	rn->source_unseen = copy.source_unseen;
 	rn->copy_unsure = r < 0 && r != -ESTALE && r != -EEXIST && r != -EREMCHG;
 	return r < 0 ? r
 		     : s3c_entry_local(rn->engine, rn->to, false, &copy.header, &version,
@@ -351,6 +353,26 @@ static bool keep_deleting(struct rename *rn, struct s3c_entry *entry,
 	return true;
 }
 
+/* Where a condition of the DELETE does not keep it off what another machine has written, and the
+   copy does not tell that nobody has, a look does. */
+static int delete_source(struct rename *rn, const char *key)
+{
+	const char *etag = rn->source_entry->version.etag;
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r;
+
+	if (rn->source_unseen && *etag && !rn->engine->store->caps.delete_if_match) {
+		r = s3c_key_head(rn->engine, key, &reply);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return s3c_engine_fail(rn->engine, "look up", key, r, reply.message);
+		if (!s3c_etag_equal(reply.stat.version.etag, etag))
+			return -ESTALE;
+	}
+	return s3c_delete_key(rn->engine, key, etag);
+}
+
 /* The target is detached. */
 static int rename_recorded(struct rename *rn)
 {
@@ -374,7 +396,7 @@ static int rename_recorded(struct rename *rn)
 	release_target(rn, true);
 	r = s3c_pending_moved(engine, rn->source_entry, rn->source, false, &later);
 	if (r == -EAGAIN)
-		r = s3c_delete_key(engine, from_key, rn->source_entry->version.etag);
+		r = delete_source(rn, from_key);
 	if (s3c_result_lost(r) && keep_deleting(rn, entry, &later))
 		r = 0;
 	/* The copy is what was to be renamed: what came after it is another file of the old name.

@@ -92,14 +92,22 @@ static struct s3c_entry *cached_entry(struct s3c_tree *tree, const struct s3c_tr
 	return entry;
 }
 
-int s3c_tree_head(struct s3c_engine *engine, const char *key, struct s3c_header *ret_header,
-		  struct s3c_version *ret_version, uint64_t *ret_size, struct s3c_extra **ret_extra)
+/* With its bytes as well, the last of them when they are more than body takes; NULL: without. */
+static int tree_look(struct s3c_engine *engine, const char *key, struct s3c_buf *body,
+		     struct s3c_header *ret_header, struct s3c_version *ret_version,
+		     uint64_t *ret_size, struct s3c_extra **ret_extra)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_ssec struct s3c_ssec ssec;
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key };
 	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
 
+	if (body) {
+		rq.op = S3C_STORE_GET;
+		rq.content = true;
+		rq.suffix = body->max;
+		rq.sink = s3c_store_buf_sink(body);
+	}
 	if (r == 0)
 		r = s3c_request(engine, &rq, NULL, &reply);
 	if (r == -ENOENT)
@@ -110,6 +118,12 @@ int s3c_tree_head(struct s3c_engine *engine, const char *key, struct s3c_header 
 	*ret_size = reply.stat.size;
 	r = s3c_header_of(engine, key, &reply.stat, ret_header);
 	return r < 0 ? r : s3c_extra_make(ret_header, s3c_key_is_dir(key), &reply.stat, ret_extra);
+}
+
+int s3c_tree_head(struct s3c_engine *engine, const char *key, struct s3c_header *ret_header,
+		  struct s3c_version *ret_version, uint64_t *ret_size, struct s3c_extra **ret_extra)
+{
+	return tree_look(engine, key, NULL, ret_header, ret_version, ret_size, ret_extra);
 }
 
 /* The entry of the copy, when all of it is known: then it is kept. */
@@ -236,6 +250,9 @@ static int copy_item(struct s3c_tree *tree, struct s3c_tree_item *item)
 	cleanup_entry struct s3c_entry *source = cached_entry(tree, item);
 	cleanup_extra struct s3c_extra *extra = NULL;
 	cleanup_free char *to = NULL, *path = s3c_tree_path(tree, item, tree->to);
+	cleanup_buf struct s3c_buf body = { .max = S3C_COPY_FEW };
+	bool sends = !tree->engine->store->caps.copy_source_if_match && item->size &&
+		     item->size <= S3C_COPY_FEW;
 	struct s3c_version version, copied, replaces = { 0 };
 	struct s3c_copy copy = { .from = item->key, .path = path, .source = &version };
 	cleanup_header struct s3c_header header = { 0 };
@@ -248,10 +265,12 @@ static int copy_item(struct s3c_tree *tree, struct s3c_tree_item *item)
 		s3c_header_set(&header, &source->header);
 		version = source->version;
 		copy.stored_size = source->stored_size;
+		copy.body = s3c_entry_body(source);
 		extra = s3c_extra_ref(source->extra);
 	} else {
-		r = s3c_tree_head(tree->engine, item->key, &header, &version, &copy.stored_size,
-				  &extra);
+		r = tree_look(tree->engine, item->key, sends ? &body : NULL, &header, &version,
+			      &copy.stored_size, &extra);
+		copy.body = sends && body.len == copy.stored_size ? (uint8_t *)body.data : NULL;
 	}
 	if (r == -ENOENT)
 		return 0; /* gone meanwhile: the next LIST tells */

@@ -515,7 +515,10 @@ def test_survived(store, mount, keyring, kind):
     with fault(method="POST"):
         write_file(site / "large", large)
     with fault(method="PUT", match="copy"):
+        os.rename(site / "large", site / "moved")
+    with fault(method="PUT", match="/g"):
         os.rename(site / "f", site / "g")
+    os.rename(site / "moved", site / "large")
     with fault(method="DELETE"):
         os.unlink(site / "g")
     write_file(site / "g", MARKER)

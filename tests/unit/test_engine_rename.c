@@ -4,6 +4,8 @@
 
 #include <stdatomic.h>
 
+#include "engine/names.h"
+
 static void test_rename_file(void **state)
 {
 	struct s3c_info info;
@@ -254,7 +256,7 @@ static void test_rename_dir_taken(void **state)
 		fx_requests(&fx);
 		assert_int_equal(move(&fx, "d", "g"), 0);
 		assert_requests(&fx, caps ? "HEAD 9 PUT 1 LIST 3 COPY 9 MANY 1"
-					  : "HEAD 18 PUT 1 LIST 4 COPY 9 MANY 1");
+					  : "GET 9 PUT 10 LIST 4 MANY 1");
 		assert_content(&fx, "p/g/f3", "hello");
 		assert_content(&fx, "p/g/sub/x", "hello");
 		fx_end(&fx);
@@ -646,7 +648,7 @@ static void test_no_conditions(void **state)
 {
 	static const struct s3c_attrs attrs = { .mode = 0600 };
 	struct fx_options options = { .prefix = "p/", .no_caps = true };
-	struct s3c_fault_rule stall = { .op = S3C_STORE_COPY, .kind = S3C_FAULT_STALL, .times = 1 };
+	struct s3c_fault_rule stall = { .op = S3C_STORE_PUT, .kind = S3C_FAULT_STALL, .times = 1 };
 	struct changer changer;
 	pthread_t thread;
 	struct fx fx;
@@ -657,13 +659,52 @@ static void test_no_conditions(void **state)
 	list(&fx, "");
 	look(&fx, "a", NULL);
 	fx_requests(&fx);
-	/* The folder gives copies new ETags: the content is looked at, or the source. */
+	/* The folder gives copies new ETags: the content is looked at. */
 	set(&fx, "a", S3C_SET_MODE, &attrs, 0);
 	assert_requests(&fx, "GET 1 HEAD 1 COPY 1");
+	/* Between keys nothing is copied that could be another version by then. */
 	assert_int_equal(move(&fx, "a", "b"), 0);
-	assert_requests(&fx, "HEAD 1 COPY 1 DELETE 1");
+	assert_requests(&fx, "HEAD 1 PUT 1 DELETE 1");
 	assert_content(&fx, "p/b", "hello");
-	/* The folder itself does honour the condition: the change is refused, and then made. */
+	/* What came after what was renamed keeps the old name. */
+	changer = (struct changer){ &fx, "p/b" };
+	assert_int_equal(s3c_store_fault_add(fx.store, &stall), 0);
+	assert_int_equal(s3c_thread_start(&thread, "changer", change_while_stalled, &changer), 0);
+	assert_int_equal(move(&fx, "b", "c"), 0);
+	pthread_join(thread, NULL);
+	assert_content(&fx, "p/c", "hello");
+	assert_content(&fx, "p/b", "newer");
+	fx_end(&fx);
+}
+
+/* The same of what is too large to be sent: the parts are of the version that the header is of. */
+static void test_parts_no_conditions(void **state)
+{
+	struct fx_options options = { .prefix = "p/", .no_caps = true };
+	struct s3c_fault_rule stall = {
+		.op = S3C_STORE_HEAD, .key_substring = "p/b", .kind = S3C_FAULT_STALL, .times = 1
+	};
+	cleanup_free char *text = malloc(S3C_COPY_FEW + 2);
+	struct s3c_object *object;
+	struct changer changer;
+	pthread_t thread;
+	char got[1000];
+	struct fx fx;
+
+	(void)state;
+	memset(text, 'x', S3C_COPY_FEW + 1);
+	text[S3C_COPY_FEW + 1] = '\0';
+	fx_new(&fx, &options);
+	make_file(&fx, "a", text);
+	list(&fx, "");
+	fx_requests(&fx);
+	assert_int_equal(move(&fx, "a", "b"), 0);
+	assert_requests(&fx, "HEAD 2 DELETE 1 CREATE 1 PARTCOPY 1 COMPLETE 1");
+	assert_int_equal(s3c_object_open(fx.engine, NULL, "b", &object), 0);
+	read_object(&fx, object, got, sizeof(got));
+	s3c_object_close(object);
+	assert_memory_equal(got, text, sizeof(got) - 1);
+	/* Its bytes were copied before it is another file: that one is what is renamed. */
 	changer = (struct changer){ &fx, "p/b" };
 	assert_int_equal(s3c_store_fault_add(fx.store, &stall), 0);
 	assert_int_equal(s3c_thread_start(&thread, "changer", change_while_stalled, &changer), 0);
@@ -700,7 +741,7 @@ static void test_others_replaced(void **state)
 		assert_int_equal(look(&fx, "b", NULL), 0);
 		fx_requests(&fx);
 		assert_int_equal(move(&fx, "a", "b"), 0);
-		assert_requests(&fx, caps ? "COPY 1 DELETE 1" : "HEAD 2 COPY 1 DELETE 1");
+		assert_requests(&fx, caps ? "COPY 1 DELETE 1" : "HEAD 2 PUT 1 DELETE 1");
 		assert_content(&fx, "p/b", "hello");
 		/* Gone since: nothing is lost. */
 		hand_file(&fx, "p/c", "old");
@@ -1032,6 +1073,7 @@ int main(void)
 		cmocka_unit_test(test_others_stay),
 		cmocka_unit_test(test_sent_or_not),
 		cmocka_unit_test(test_no_conditions),
+		cmocka_unit_test(test_parts_no_conditions),
 		cmocka_unit_test(test_others_replaced),
 		cmocka_unit_test(test_local_names),
 		cmocka_unit_test(test_open_files),
