@@ -55,6 +55,38 @@ uint64_t s3c_durable_id(struct s3c_engine *engine)
 	return id;
 }
 
+int s3c_durable_put(struct s3c_engine *engine, enum s3c_record_kind kind, uint64_t id,
+		    const struct s3c_buf *text, enum s3c_tx_mode mode)
+{
+	struct s3c_tx *tx;
+	int r = s3c_tx_new(engine->config.journal, &tx);
+
+	if (r < 0)
+		return r;
+	s3c_tx_vital(tx);
+	r = s3c_tx_put(tx, kind, id, 0, text->data, text->len);
+	if (r == 0)
+		return s3c_tx_commit(tx, mode);
+	s3c_tx_free(tx);
+	return r;
+}
+
+int s3c_durable_drop(struct s3c_engine *engine, enum s3c_record_kind kind, uint64_t id,
+		     enum s3c_tx_mode mode)
+{
+	struct s3c_tx *tx;
+	int r = s3c_tx_new(engine->config.journal, &tx);
+
+	if (r < 0)
+		return r;
+	s3c_tx_vital(tx);
+	r = s3c_tx_delete(tx, kind, id, 0);
+	if (r == 0)
+		return s3c_tx_commit(tx, mode);
+	s3c_tx_free(tx);
+	return r;
+}
+
 /* What the journal has of an object while it is not certain that it takes something else. */
 struct before {
 	uint64_t jid, cid;

@@ -56,6 +56,12 @@ bool s3c_durable(const struct s3c_engine *engine);
 bool s3c_writeback(const struct s3c_engine *engine);
 /* A number for a record, never given before in this journal. Any thread. */
 uint64_t s3c_durable_id(struct s3c_engine *engine);
+/* One record that is whole by itself (sub 0), in a transaction of its own; it may take what the
+   journal keeps in reserve. Waits as mode says. */
+int s3c_durable_put(struct s3c_engine *engine, enum s3c_record_kind kind, uint64_t id,
+		    const struct s3c_buf *text, enum s3c_tx_mode mode);
+int s3c_durable_drop(struct s3c_engine *engine, enum s3c_record_kind kind, uint64_t id,
+		     enum s3c_tx_mode mode);
 
 /* durable.c */
 

@@ -18,6 +18,9 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/epochs.h \
 	src/engine/entry.c \
 	src/engine/exchange.c \
+	src/engine/exchange.h \
+	src/engine/exchange_list.c \
+	src/engine/exchange_undo.c \
 	src/engine/exclusive.c \
 	src/engine/fetch.c \
 	src/engine/flight.c \

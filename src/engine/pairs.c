@@ -297,18 +297,9 @@ enum s3c_tx_mode s3c_pair_tx_mode(const struct s3c_engine *engine)
 static int put_record(struct s3c_engine *engine, const struct s3c_pair *pair, enum s3c_tx_mode mode)
 {
 	cleanup_buf struct s3c_buf text = { 0 };
-	struct s3c_tx *tx = NULL;
 	int r = record_text(pair, &text);
 
-	r = r < 0 ? r : s3c_tx_new(engine->config.journal, &tx);
-	if (r < 0)
-		return r;
-	s3c_tx_vital(tx);
-	r = s3c_tx_put(tx, S3C_RECORD_LINK, pair->record, 0, text.data, text.len);
-	if (r == 0)
-		return s3c_tx_commit(tx, mode);
-	s3c_tx_free(tx);
-	return r;
+	return r < 0 ? r : s3c_durable_put(engine, S3C_RECORD_LINK, pair->record, &text, mode);
 }
 
 int s3c_pair_record(struct s3c_engine *engine, struct s3c_pair *pair)
@@ -319,17 +310,7 @@ int s3c_pair_record(struct s3c_engine *engine, struct s3c_pair *pair)
 
 int s3c_pair_unrecord(struct s3c_engine *engine, const struct s3c_pair *pair, enum s3c_tx_mode mode)
 {
-	struct s3c_tx *tx;
-	int r = s3c_tx_new(engine->config.journal, &tx);
-
-	if (r < 0)
-		return r;
-	s3c_tx_vital(tx);
-	r = s3c_tx_delete(tx, S3C_RECORD_LINK, pair->record, 0);
-	if (r == 0)
-		return s3c_tx_commit(tx, mode);
-	s3c_tx_free(tx);
-	return r;
+	return s3c_durable_drop(engine, S3C_RECORD_LINK, pair->record, mode);
 }
 
 struct s3c_pair *s3c_pair_new(const char *first, const char *second)

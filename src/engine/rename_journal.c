@@ -28,7 +28,6 @@ int s3c_rename_record(struct s3c_engine *engine, const char *from, const char *t
 {
 	cleanup_buf struct s3c_buf text = { 0 };
 	uint64_t id = s3c_durable_id(engine);
-	struct s3c_tx *tx = NULL;
 	uint8_t started[8];
 	int r = s3c_buf_append_char(&text, RECORD_VERSION);
 
@@ -37,14 +36,7 @@ int s3c_rename_record(struct s3c_engine *engine, const char *from, const char *t
 	r = r < 0 ? r : s3c_record_put_text(&text, to);
 	r = r < 0 ? r : s3c_buf_append(&text, started, sizeof(started));
 	r = r < 0 ? r : s3c_record_put_entry(&text, source);
-	r = r < 0 ? r : s3c_tx_new(engine->config.journal, &tx);
-	if (r < 0)
-		return r;
-	s3c_tx_vital(tx);
-	r = s3c_tx_put(tx, S3C_RECORD_RENAME, id, 0, text.data, text.len);
-	if (r == 0)
-		r = s3c_tx_commit(steal_ptr(tx), S3C_TX_SYNC);
-	s3c_tx_free(tx);
+	r = r < 0 ? r : s3c_durable_put(engine, S3C_RECORD_RENAME, id, &text, S3C_TX_SYNC);
 	if (r == 0)
 		*ret_id = id;
 	return r;
