@@ -193,6 +193,7 @@ EXTRA_DIST += \
 	tests/unit/credentials_fixture.h \
 	tests/unit/durable_fixture.h \
 	tests/unit/engine_fixture.h \
+	tests/unit/failing_journal.h \
 	tests/unit/fake_engine.h \
 	tests/unit/http_server.h \
 	tests/unit/killed_fixture.h \

@@ -4,37 +4,15 @@
  * Operations that are known again: what the journal has to know before something is sent. Its disk
  * fails under a daemon that lives on; daemons that die are child processes which end by SIGKILL.
  */
+#include "failing_journal.h"
 #include "killed_fixture.h"
 
 #include <errno.h>
-#include <sys/syscall.h>
 
 #include "engine/content.h"
 #include "engine/durable.h"
 
 static const struct s3c_attrs made_attrs = { .known = true, .mode = S_IFREG | 0644 };
-
-/* What SQLite asks of the kernel for the journal, instead of libc's. */
-static bool syncs_fail;
-int fdatasync(int fd)
-{
-	char link[64], path[4096];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[S3C_MAX(n, (ssize_t)0)] = '\0';
-	if (__atomic_load_n(&syncs_fail, __ATOMIC_RELAXED) && strstr(path, "journal.db")) {
-		errno = EIO;
-		return -1;
-	}
-	return (int)syscall(SYS_fdatasync, fd);
-}
-
-static void journal_fails(bool fails)
-{
-	__atomic_store_n(&syncs_fail, fails, __ATOMIC_RELAXED);
-}
 
 static void fault(struct fx *fx, enum s3c_store_opcode op, const char *key,
 		  enum s3c_fault_kind kind, int result)

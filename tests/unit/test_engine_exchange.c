@@ -5,6 +5,7 @@
  * two contents has one of the two names afterwards, the other one where the exchange was answered.
  */
 #include "durable_fixture.h"
+#include "failing_journal.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -312,6 +313,49 @@ static void test_late(void **state)
 		seen[i] = reply.stat.version;
 	}
 	assert_false(s3c_etag_equal(seen[0].etag, seen[1].etag));
+	assert_false(check_stored(&fx));
+	fx_end(&fx);
+}
+
+struct asking {
+	struct fx *fx;
+	int result;
+};
+
+static void *ask(void *arg)
+{
+	struct asking *asking = arg;
+
+	asking->result = s3c_engine_exchange(asking->fx->engine, NULL, "a", "b");
+	return NULL;
+}
+
+/* The journal does not take the word that it is done: then it is not, although the store has it. */
+static void test_unacknowledged(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct asking asking;
+	pthread_t thread;
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	make_both(&fx);
+	assert_int_equal(exchange(&fx, "a", "b"), 0);
+	assert_int_equal(exchange(&fx, "a", "b"), 0);
+	/* The last of three references. */
+	fail_from(&fx, S3C_STORE_PUT, S3C_FAULT_STALL, 2, 1);
+	asking = (struct asking){ .fx = &fx };
+	assert_int_equal(s3c_thread_start(&thread, "ask", ask, &asking), 0);
+	while (!s3c_store_fault_stalled(fx.store))
+		usleep(1000);
+	journal_fails(true);
+	s3c_store_fault_release(fx.store);
+	pthread_join(thread, NULL);
+	assert_int_equal(asking.result, -EIO);
+	journal_fails(false);
+	assert_false(check(&fx));
+	assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
 	assert_false(check_stored(&fx));
 	fx_end(&fx);
 }
@@ -679,14 +723,23 @@ static void test_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exchange),      cmocka_unit_test(test_open),
-		cmocka_unit_test(test_killed),        cmocka_unit_test(test_failed),
-		cmocka_unit_test(test_late),          cmocka_unit_test(test_changed_meanwhile),
-		cmocka_unit_test(test_refused),       cmocka_unit_test(test_same),
-		cmocka_unit_test(test_long),          cmocka_unit_test(test_half),
-		cmocka_unit_test(test_last_name),     cmocka_unit_test(test_third_stays),
-		cmocka_unit_test(test_thread),        cmocka_unit_test(test_thread_of_next),
-		cmocka_unit_test(test_bodies_differ), cmocka_unit_test(test_refused_name),
+		cmocka_unit_test(test_exchange),
+		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_failed),
+		cmocka_unit_test(test_unacknowledged),
+		cmocka_unit_test(test_late),
+		cmocka_unit_test(test_changed_meanwhile),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_half),
+		cmocka_unit_test(test_last_name),
+		cmocka_unit_test(test_third_stays),
+		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_thread_of_next),
+		cmocka_unit_test(test_bodies_differ),
+		cmocka_unit_test(test_refused_name),
 		cmocka_unit_test(test_replaced),
 	};
 
