@@ -215,6 +215,7 @@ static int set_dir(struct s3c_engine *engine, const struct s3c_entry *entry, uns
 static int set_file(struct s3c_engine *engine, const struct s3c_entry *entry, unsigned which,
 		    const struct s3c_attrs *attrs, struct s3c_entry **ret_entry)
 {
+	cleanup_entry struct s3c_entry *bare = NULL;
 	cleanup_free char *key = NULL;
 	struct s3c_version version;
 	struct s3c_copy copy = {
@@ -234,9 +235,13 @@ static int set_file(struct s3c_engine *engine, const struct s3c_entry *entry, un
 	s3c_attrs_apply(&copy.header.attrs, which, attrs);
 	copy.header.attrs_final = entry->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(engine, &copy, &version);
+	if (r == 0 && copy.source_unseen)
+		bare = s3c_entry_without_tail(entry);
+	if (r == 0 && copy.source_unseen && !bare)
+		r = -ENOMEM;
 	return r < 0 ? r
 		     : s3c_entry_local(engine, entry->path, false, &copy.header, &version,
-				       entry->stored_size, entry, ret_entry);
+				       entry->stored_size, bare ?: entry, ret_entry);
 }
 
 /* One attempt with what is known, one more with what the store has when that is something else. */

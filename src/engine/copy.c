@@ -9,16 +9,18 @@
  *	neither, or not between keys	read and written again, whole or in parts
  *
  * A sealed header over the bytes of another version would destroy that version
- * for good. So the source carries a condition; where the store ignores it, what
- * was copied is looked at: an unchanged ETag is proof; else, when the source
- * still stands, its ETag; else the content itself is opened under the header.
+ * for good. So the source carries a condition.
  *
- * A COPY without that condition may be made later than it is looked at: it had
- * no reply in time and was sent again, or given up, and takes the bytes of a file
- * that has got the name of the source since. Nothing is copied so between keys:
- * bytes that are here, or are few, are sent with their header; of others parts
- * are copied, and the source is looked at before the short request that makes an
- * object of them.
+ * A request may be made by the store when nobody waits for it any more: it had no
+ * reply in time and was asked for again, or given up. A COPY without that condition
+ * takes the bytes then that stand at the source by then, and puts them over what
+ * stands at the target. So where the store ignores it nothing is copied by one
+ * request, but in a way that a late one cannot spoil (fenced):
+ *
+ *	few bytes, nothing at the target	PUT if nothing is there
+ *	attributes of a plain object	COPY onto itself: they fit any content
+ *	else	multipart: the bytes, or part copies; look at the source; complete,
+ *		or abort, upon which no completion has an effect any more
  *
  * What is replaced was seen by whoever asks for that: the target carries a
  * condition too, or is looked at right before (guard).
@@ -28,10 +30,6 @@
 
 #include <errno.h>
 #include <string.h>
-
-#include "object/chunks.h"
-#include "object/s3ec_body.h"
-#include "object/s3ec_keys.h"
 
 #define COPY_MAX (UINT64_C(5) << 30) /* CopyObject and UploadPartCopy, S3's limit */
 #define COPY_PART (UINT64_C(512) << 20)
@@ -47,8 +45,8 @@ struct copying {
 	struct s3c_meta meta;
 	const struct s3c_meta *props;
 	const char *content_type;
-	bool same, sealed;
-	const char *source_etag;    /* NULL: unknown */
+	bool same;
+	const char *source_etag;
 	struct s3c_extra *envelope; /* when the caller had none */
 };
 
@@ -67,7 +65,8 @@ static int request(struct copying *c, struct s3c_store_request *rq, struct s3c_s
 
 	if (r < 0)
 		s3c_debug("%s %s: %s", what, c->copy->to, reply->message);
-	return r;
+	/* There are fewer bytes than the version had that is copied. */
+	return r == -ERANGE ? -ESTALE : r;
 }
 
 static int head(struct copying *c, const char *key, const struct s3c_ssec *ssec,
@@ -99,11 +98,8 @@ static int look_at_target(struct copying *c)
 static int look_at_source(struct copying *c)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	int r;
+	int r = head(c, c->copy->from, c->from_key, &reply);
 
-	if (!c->source_etag)
-		return 0;
-	r = head(c, c->copy->from, c->from_key, &reply);
 	if (r == -ENOENT || (r == 0 && !s3c_etag_equal(reply.stat.version.etag, c->source_etag)))
 		return -ESTALE;
 	return r;
@@ -237,7 +233,7 @@ static int read_range(struct copying *c, uint64_t offset, uint64_t len, struct s
 	if (r < 0)
 		return r;
 	/* Stores that ignore If-Match still tell which version they gave. */
-	if (c->source_etag && !s3c_etag_equal(reply.stat.version.etag, c->source_etag))
+	if (!s3c_etag_equal(reply.stat.version.etag, c->source_etag))
 		return -ESTALE;
 	return body->len == len ? 0 : -ESTALE;
 }
@@ -273,13 +269,15 @@ static int send_part(struct copying *c, const char *upload_id, unsigned number, 
 	int r;
 
 	if (!by_copy) {
-		r = read_range(c, offset, len, &body);
+		r = c->copy->body || !len ? 0 : read_range(c, offset, len, &body);
 		if (r < 0)
 			return r;
-		iov = (struct iovec){ .iov_base = body.data, .iov_len = body.len };
+		iov = (struct iovec){ .iov_base = body.data, .iov_len = len };
+		if (c->copy->body)
+			iov.iov_base = (void *)(c->copy->body + offset);
 		rq.op = S3C_STORE_UPLOAD_PART;
 		rq.body = &iov;
-		rq.body_count = 1;
+		rq.body_count = len ? 1 : 0;
 	}
 	r = request(c, &rq, &reply, "part of");
 	if (r == 0) {
@@ -301,7 +299,7 @@ static void abort_upload(struct copying *c, const char *upload_id)
 	request(c, &rq, &reply, "abort the upload of");
 }
 
-/* The parts of the object, one after the other. */
+/* The parts of the object, one after the other; of an empty one an empty part. */
 static int send_parts(struct copying *c, const char *upload_id, bool by_copy,
 		      struct s3c_store_part **ret_parts, size_t *ret_count)
 {
@@ -311,10 +309,10 @@ static int send_parts(struct copying *c, const char *upload_id, bool by_copy,
 	cleanup_free struct s3c_store_part *parts = NULL;
 	size_t count = 0;
 
-	parts = calloc((size_t)DIV_ROUND_UP(size, part), sizeof(*parts));
+	parts = calloc((size_t)S3C_MAX(DIV_ROUND_UP(size, part), 1), sizeof(*parts));
 	if (!parts)
 		return -ENOMEM;
-	for (uint64_t offset = 0; offset < size; offset += part) {
+	for (uint64_t offset = 0; !count || offset < size; offset += part) {
 		uint64_t len = S3C_MIN(part, size - offset);
 		int r = send_part(c, upload_id, (unsigned)count + 1, offset, len, by_copy,
 				  &parts[count]);
@@ -378,39 +376,46 @@ static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *r
 /* Would a COPY that is made late take whatever stands at the source then? */
 static bool may_stray(const struct copying *c)
 {
-	return !c->same && !c->engine->store->caps.copy_source_if_match;
+	return !c->engine->store->caps.copy_source_if_match;
 }
 
-/* Is a write of the bytes, which are here, the only way to replace no more than what was seen, or
-   to write no other bytes? */
+/* Other attributes of what has no envelope: any fit any content, and a late copy spoils nothing. */
+static bool is_loose(const struct copying *c)
+{
+	const struct s3c_header *header = &c->copy->header;
+
+	return c->same && may_stray(c) && c->engine->store->caps.copy &&
+	       (header->layout == S3C_LAYOUT_PLAIN || header->layout == S3C_LAYOUT_NONE);
+}
+
+static bool is_marker(const struct copying *c)
+{
+	return c->copy->to[strlen(c->copy->to) - 1] == '/';
+}
+
+/* Is a write of the bytes, which are here, the only way to replace no more than what was seen? */
 static bool write_is_safer(const struct copying *c)
 {
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	const struct s3c_copy *copy = c->copy;
 
-	if (!copy->body || !copy->stored_size || c->same)
-		return false;
-	if (may_stray(c))
-		return true;
-	if (!copy->guard || copy->looked)
+	if (!copy->body || !copy->stored_size || !copy->guard || copy->looked || c->same)
 		return false;
 	return copy->replaces ? !caps->copy_if_match && caps->put_if_match
 			      : !caps->copy_if_none_match && caps->put_if_none_match;
 }
 
-static int copy_conditional(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+static int put_here(struct copying *c, struct s3c_store_reply *reply)
 {
-	*ret_checked = c->engine->store->caps.copy_source_if_match && c->source_etag;
-	return copy_whole(c, reply);
+	/* A marker has no bytes that could be another version's. */
+	c->copy->source_unseen = !c->same && !is_marker(c);
+	return put_whole(c, c->copy->body, c->copy->stored_size, reply);
 }
 
-/* Between keys the source is looked at in the middle, where there is no condition. */
-static int copy_by_parts(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+/* Where there is no condition, the source is looked at before the end. */
+static int copy_by_parts(struct copying *c, struct s3c_store_reply *reply)
 {
-	bool conditional = c->engine->store->caps.part_copy_source_if_match;
-
-	c->copy->source_unseen = !c->same && !conditional;
-	*ret_checked = c->source_etag && (!c->same || conditional);
+	c->copy->source_unseen = !c->same && !c->engine->store->caps.part_copy_source_if_match;
 	return copy_parts(c, true, reply);
 }
 
@@ -419,14 +424,14 @@ static int copy_by_parts(struct copying *c, struct s3c_store_reply *reply, bool 
  * one request that may take minutes. With conditions it does no harm then; else parts are copied,
  * which are nothing before the short request that completes them.
  */
-static int transfer_by_store(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+static int transfer_by_store(struct copying *c, struct s3c_store_reply *reply)
 {
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	bool conditional = c->copy->replaces ? caps->copy_if_match : caps->copy_if_none_match;
 
 	if (caps->copy && conditional && !may_stray(c) && c->copy->stored_size <= COPY_MAX)
-		return copy_conditional(c, reply, ret_checked);
-	return caps->part_copy ? copy_by_parts(c, reply, ret_checked) : -EOPNOTSUPP;
+		return copy_whole(c, reply);
+	return caps->part_copy ? copy_by_parts(c, reply) : -EOPNOTSUPP;
 }
 
 static void again(struct s3c_store_reply *reply)
@@ -435,168 +440,82 @@ static void again(struct s3c_store_reply *reply)
 	*reply = (struct s3c_store_reply){ 0 };
 }
 
-/* By requests that store what they bring. The bytes were of the source when they were read. */
-static int transfer_by_hand(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+/* By requests that bring the bytes, which were those of the source when they were read. */
+static int transfer_by_hand(struct copying *c, bool parts, struct s3c_store_reply *reply)
 {
 	c->copy->source_unseen = !c->same;
-	*ret_checked = c->source_etag;
-	return c->copy->stored_size <= WHOLE_MAX ? rewrite_whole(c, reply)
-						 : copy_parts(c, false, reply);
+	return parts ? copy_parts(c, false, reply) : rewrite_whole(c, reply);
 }
 
-/* ret_checked: the bytes are those of the source's version without doubt. */
-static int transfer(struct copying *c, struct s3c_store_reply *reply, bool *ret_checked)
+/* So that what is made late has no effect, although the store honours no condition of a copy. */
+static int transfer_fenced(struct copying *c, struct s3c_store_reply *reply)
+{
+	const struct s3c_store_caps *caps = &c->engine->store->caps;
+	const struct s3c_copy *copy = c->copy;
+	bool here = copy->body || !copy->stored_size;
+	/* Ceph decrypts what a part copies with the key of the target. */
+	bool other_key = (c->from_key || c->to_key) && !c->same;
+	int r = -EOPNOTSUPP;
+
+	if (is_marker(c) && !copy->stored_size)
+		return put_here(c, reply);
+	if (copy->guard && !copy->replaces && caps->put_if_none_match &&
+	    (here || copy->stored_size <= S3C_COPY_FEW))
+		return here ? put_here(c, reply) : transfer_by_hand(c, false, reply);
+	if (caps->part_copy && copy->stored_size && !other_key && !(here && !c->same))
+		r = copy_by_parts(c, reply);
+	/* Neither with another key, nor, on Ceph, of a source with a '%' in its name. */
+	if (r != -EOPNOTSUPP && r != -EKEYREJECTED)
+		return r;
+	again(reply);
+	return transfer_by_hand(c, true, reply);
+}
+
+static int transfer(struct copying *c, struct s3c_store_reply *reply)
 {
 	const struct s3c_store_caps *caps = &c->engine->store->caps;
 	uint64_t size = c->copy->stored_size;
-	bool marker = c->copy->to[strlen(c->copy->to) - 1] == '/', stray = may_stray(c);
 	int r = -EOPNOTSUPP;
 
 	if (c->copy->by_store)
-		return transfer_by_store(c, reply, ret_checked);
-	/* A marker has no bytes that could be another version's. */
-	if ((!size && (marker || (c->same && caps->put_if_match) || !caps->copy || stray)) ||
-	    write_is_safer(c)) {
-		c->copy->source_unseen = !c->same && !marker;
-		*ret_checked = true;
-		return put_whole(c, c->copy->body, size, reply);
+		return transfer_by_store(c, reply);
+	if (may_stray(c) && !is_loose(c))
+		return transfer_fenced(c, reply);
+	if ((!size && (is_marker(c) || (c->same && caps->put_if_match))) || write_is_safer(c))
+		return put_here(c, reply);
+	if (size <= COPY_MAX)
+		r = copy_whole(c, reply);
+	if (r == -EOPNOTSUPP && caps->part_copy && size > WHOLE_MAX) {
+		again(reply);
+		r = copy_by_parts(c, reply);
 	}
-	if (caps->copy && size <= COPY_MAX && !stray)
-		r = copy_conditional(c, reply, ret_checked);
-	if (r != -EOPNOTSUPP)
+	if (r != -EOPNOTSUPP && r != -EKEYREJECTED)
 		return r;
 	again(reply);
-	if (caps->part_copy && size > (stray ? S3C_COPY_FEW : WHOLE_MAX)) {
-		r = copy_by_parts(c, reply, ret_checked);
-		/* Ceph decrypts what a part copies with the key of the target; and of a key with a
-		   '%' it would find another object to copy. */
-		if (r != -EKEYREJECTED && r != -EOPNOTSUPP)
-			return r;
-		again(reply);
-	}
-	return transfer_by_hand(c, reply, ret_checked);
+	return transfer_by_hand(c, size > WHOLE_MAX, reply);
 }
 
-/* Is what stands at the target what this operation wrote? */
-static bool is_ours(struct copying *c, struct s3c_version *ret_version)
+/* Did this operation write it? */
+static bool is_of_op(struct copying *c, const struct s3c_stat *st)
 {
-	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_header struct s3c_header header = { 0 };
 	uint8_t op[S3C_OP_ID_LEN];
 
-	if (head(c, c->copy->to, c->to_key, &reply) < 0 ||
-	    s3c_header_of(c->engine, c->copy->to, &reply.stat, &header) < 0)
+	if (s3c_header_of(c->engine, c->copy->to, st, &header) < 0)
 		return false;
-	s3c_op_id_of(&header, &reply.stat.meta, op);
-	if (memcmp(op, c->copy->header.op_id, S3C_OP_ID_LEN) != 0)
+	s3c_op_id_of(&header, &st->meta, op);
+	return memcmp(op, c->copy->header.op_id, S3C_OP_ID_LEN) == 0;
+}
+
+/* Is it what stands at the target? */
+static bool is_ours(struct copying *c, struct s3c_version *ret_version)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+
+	if (head(c, c->copy->to, c->to_key, &reply) < 0 || !is_of_op(c, &reply.stat))
 		return false;
 	*ret_version = reply.stat.version;
 	return true;
-}
-
-/* One message: only all of it tells. */
-static int check_whole(struct copying *at_target)
-{
-	const struct s3c_copy *copy = at_target->copy;
-	const struct s3c_engine_config *config = &at_target->engine->config;
-	bool sealed = copy->header.layout == S3C_LAYOUT_S3EC;
-	cleanup_s3ec_pass struct s3c_s3ec_pass *pass = NULL;
-	cleanup_s3ec_body struct s3c_s3ec_body *content = NULL;
-	cleanup_buf struct s3c_buf body = { .max = BODY_PART };
-	cleanup_secret uint8_t *data_key = s3c_secret_alloc(S3C_KEY_LEN);
-	cleanup_s3ec struct s3c_s3ec *s3ec = NULL;
-	uint64_t size = copy->stored_size;
-	int r;
-
-	if (!data_key)
-		return -ENOMEM;
-	r = s3c_s3ec_parse(&copy->extra->meta, NULL, 0, size, &s3ec, NULL, 0);
-	if (r == 0)
-		r = sealed ? s3c_s3ec_open(s3ec, &copy->header, s3c_keyring_in_use(config), NULL,
-					   data_key, NULL, 0)
-			   : s3c_s3ec_unwrap(s3ec, s3c_keyring_in_use(config), config->kms,
-					     data_key, NULL, 0);
-	/* As below. */
-	if (r < 0)
-		return r == -EACCES || (copy->header.kms && r != -EBADMSG) ? 0 : r;
-	r = s3c_s3ec_pass_new(s3ec, data_key, NULL, NULL, &pass);
-	for (uint64_t at = 0, n; r == 0 && at < size; at += n) {
-		n = S3C_MIN(size - at, (uint64_t)BODY_PART);
-		r = read_range(at_target, at, n, &body);
-		if (r == 0)
-			r = s3c_s3ec_pass_feed(pass, body.data, body.len);
-	}
-	if (r == 0)
-		r = s3c_s3ec_pass_end(pass, &content);
-	return r == -EBADMSG ? -ESTALE : r;
-}
-
-/* Opens the first chunk, or checks the footer, of what stands at the target under our header. */
-static int check_content(struct copying *c)
-{
-	struct s3c_copy *copy = c->copy;
-	struct s3c_engine *engine = c->engine;
-	struct copying at_target = *c;
-	struct s3c_copy view = *copy;
-	bool trailer = copy->header.layout == S3C_LAYOUT_TRAILER;
-	uint64_t len = S3C_MIN(copy->stored_size, trailer ? S3C_TAIL_LEN : S3C_CHUNK_STRIDE);
-	cleanup_buf struct s3c_buf body = { .max = S3C_TAIL_LEN };
-	__attribute__((cleanup(s3c_segment_cipher_freep))) struct s3c_segment_cipher *cipher = NULL;
-	cleanup_secret uint8_t *data_key = NULL;
-	struct s3c_footer footer;
-	int r;
-
-	if (!copy->stored_size)
-		return 0;
-	view.from = copy->to;
-	at_target.copy = &view;
-	at_target.from_key = c->to_key;
-	at_target.source_etag = NULL;
-	if (s3c_layout_is_whole(copy->header.layout))
-		return check_whole(&at_target);
-	r = read_range(&at_target, trailer ? copy->stored_size - len : 0, len, &body);
-	if (r < 0)
-		return r;
-	if (trailer)
-		return s3c_footer_decode(body.data, body.len, copy->stored_size, &copy->header,
-					 engine->volume, &footer, NULL, 0) == 0
-			       ? 0
-			       : -ESTALE;
-	data_key = s3c_secret_alloc(S3C_KEY_LEN);
-	if (!data_key)
-		return -ENOMEM;
-	r = s3c_header_unwrap(&copy->header, s3c_keyring_in_use(&engine->config), engine->volume,
-			      NULL, data_key, NULL, 0);
-	/* Without its key nothing can be said; the copy is as likely right as it was. */
-	if (r < 0)
-		return r == -EACCES || (copy->header.kms && r != -EBADMSG) ? 0 : r;
-	r = s3c_segment_cipher_new(data_key, copy->header.file_id, 0, copy->header.salt, &cipher);
-	if (r == 0)
-		r = s3c_chunk_open(cipher, 0, body.data, (uint32_t)body.len, body.data);
-	s3c_wipe(body.data, body.len);
-	return r == -EBADMSG ? -ESTALE : r;
-}
-
-/* The store may have copied another version than the one that the header belongs to. */
-static int check_copy(struct copying *c, const struct s3c_version *version)
-{
-	cleanup_reply struct s3c_store_reply reply = { 0 };
-	int r;
-
-	if (c->source_etag && s3c_etag_equal(version->etag, c->source_etag))
-		return 0;
-	if (!c->same) {
-		r = head(c, c->copy->from, c->from_key, &reply);
-		if (r < 0)
-			return r == -ENOENT ? -ESTALE : r;
-		return reply.stat.size == c->copy->stored_size &&
-				       (!c->source_etag ||
-					s3c_etag_equal(reply.stat.version.etag, c->source_etag))
-			       ? 0
-			       : -ESTALE;
-	}
-	/* Without an envelope any attributes fit any content. */
-	return c->sealed ? check_content(c) : 0;
 }
 
 /* Its envelope is metadata of another program: without them nobody could read the copy. */
@@ -654,11 +573,13 @@ static int prepare(struct copying *c)
 	int r;
 
 	c->same = strcmp(copy->from, copy->to) == 0;
-	c->sealed = copy->header.layout != S3C_LAYOUT_PLAIN &&
-		    copy->header.layout != S3C_LAYOUT_NONE &&
-		    !s3c_layout_is_reference(copy->header.layout);
-	if (copy->source->etag[0])
-		c->source_etag = copy->source->etag;
+	c->source_etag = copy->source->etag;
+	if (!*c->source_etag) {
+		s3c_error("object %s is not copied: the store has given no ETag for it, without "
+			  "which its versions cannot be told apart",
+			  copy->from);
+		return -EIO;
+	}
 	if (!copy->op_given)
 		s3c_random(copy->header.op_id, S3C_OP_ID_LEN);
 	copy->header.generation =
@@ -708,39 +629,34 @@ static int refuse_ssec(struct copying *c)
 	return -EACCES;
 }
 
-static int copy_checked(struct copying *c, struct s3c_version *ret_version)
+/* What the reply tells of a success. Where it has the metadata as well, it is of a look after the
+   completion, whose reply told no version: then somebody else may have been faster. */
+static int take_version(struct copying *c, const struct s3c_store_reply *reply,
+			struct s3c_version *ret_version)
+{
+	if (reply->stat.meta.count && !is_of_op(c, &reply->stat))
+		return c->same ? -ESTALE : -EREMCHG;
+	*ret_version = reply->stat.version;
+	if (is_loose(c) && !s3c_etag_equal(ret_version->etag, c->source_etag))
+		c->copy->source_unseen = true;
+	return 0;
+}
+
+static int copy_resolved(struct copying *c, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	struct s3c_version version = { 0 };
-	bool checked = false;
-	int r = transfer(c, &reply, &checked);
+	int r = transfer(c, &reply);
 
 	if (r == 0)
-		version = reply.stat.version;
+		r = take_version(c, &reply, ret_version);
 	else if ((s3c_result_lost(r) || r == -ESTALE || r == -EEXIST || r == -ENXIO) &&
-		 is_ours(c, &version))
+		 is_ours(c, ret_version))
 		r = 0;
 	else if (r == -ESTALE || r == -EEXIST || r == -ENOENT)
 		r = explain_refusal(c, r);
-	if (r == -ESTALE || r == -EEXIST || r == -EREMCHG || (r < 0 && c->copy->by_store))
+	if (r == 0 || r == -ESTALE || r == -EEXIST || r == -EREMCHG || c->copy->by_store)
 		return r;
-	if (r < 0)
-		return s3c_engine_fail(c->engine, "write", c->copy->to, r, reply.message);
-	if (!checked)
-		r = check_copy(c, &version);
-	if (r == -ESTALE) {
-		s3c_error("object %s was changed by another machine while it was copied",
-			  c->copy->from);
-		/* Bytes of one version under the header of another are of no use to anyone. */
-		if (!c->same)
-			s3c_delete_key(c->engine, c->copy->to, version.etag);
-	}
-	if (r < 0)
-		return r == -ESTALE
-			       ? r
-			       : s3c_engine_fail(c->engine, "check the copy", c->copy->to, r, "");
-	*ret_version = version;
-	return 0;
+	return s3c_engine_fail(c->engine, "write", c->copy->to, r, reply.message);
 }
 
 int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
@@ -752,7 +668,7 @@ int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
 	if (r == 0)
 		r = refuse_ssec(&c);
 	if (r == 0)
-		r = copy_checked(&c, ret_version);
+		r = copy_resolved(&c, ret_version);
 	if (r == 0)
 		r = s3c_epochs_confirm(engine, &copy->header);
 	if (r == 0)

@@ -170,6 +170,23 @@ int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *seen)
 	return s3c_engine_fail(engine, "delete", key, r, message);
 }
 
+int s3c_delete_seen(struct s3c_engine *engine, const char *key, const char *seen)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r;
+
+	if (*seen && !engine->store->caps.delete_if_match) {
+		r = s3c_key_head(engine, key, &reply);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return s3c_engine_fail(engine, "look up", key, r, reply.message);
+		if (!s3c_etag_equal(reply.stat.version.etag, seen))
+			return -ESTALE;
+	}
+	return s3c_delete_key(engine, key, seen);
+}
+
 static int remove_dir(struct s3c_engine *engine, struct s3c_op *op, const char *path)
 {
 	cleanup_entry struct s3c_entry *entry = NULL;

@@ -481,7 +481,7 @@ struct s3c_copy {
 	uint64_t over; /* generation of that */
 	bool by_store; /* or not at all; no failure is logged. With guard, onto another key */
 	/* Set: the target is what the source was when it was last looked at, and only another look
-	   tells whether that still stands there. */
+	   tells whether that still stands there. Of a copy onto itself: it may have other bytes. */
 	bool source_unseen;
 };
 /* Blocking; not interrupted. -ESTALE: the source is another one by now; -EEXIST: guard, and the
@@ -508,6 +508,9 @@ int s3c_dir_check_empty(struct s3c_engine *engine, const char *path, bool *ret_m
  * and another version stands there now: seen is gone.
  */
 int s3c_delete_key(struct s3c_engine *engine, const char *key, const char *seen);
+/* Likewise, after a look where the store does not honour that condition: for what was seen a while
+   ago. */
+int s3c_delete_seen(struct s3c_engine *engine, const char *key, const char *seen);
 /* A file that the store never confirmed may be there all the same: what this object sent there
    goes. 1: what stands there was written by somebody else and stays. */
 int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_object *object);

@@ -353,24 +353,44 @@ static bool keep_deleting(struct rename *rn, struct s3c_entry *entry,
 	return true;
 }
 
-/* Where a condition of the DELETE does not keep it off what another machine has written, and the
-   copy does not tell that nobody has, a look does. */
-static int delete_source(struct rename *rn, const char *key)
+/* The source was replaced by another machine before the copy was there, perhaps long ago: what it
+   is now is renamed, over that copy. */
+static int copy_newer(struct rename *rn, const char *from_key, const char *to_key,
+		      struct s3c_entry **entry)
 {
-	const char *etag = rn->source_entry->version.etag;
-	cleanup_reply struct s3c_store_reply reply = { 0 };
-	int r;
+	struct s3c_entry *newer;
+	int r = look_again(rn);
 
-	if (rn->source_unseen && *etag && !rn->engine->store->caps.delete_if_match) {
-		r = s3c_key_head(rn->engine, key, &reply);
-		if (r == -ENOENT)
-			return 0;
-		if (r < 0)
-			return s3c_engine_fail(rn->engine, "look up", key, r, reply.message);
-		if (!s3c_etag_equal(reply.stat.version.etag, etag))
-			return -ESTALE;
+	if (r < 0)
+		return r;
+	s3c_entry_put(rn->target_entry);
+	rn->target_entry = s3c_entry_ref(*entry);
+	r = copy_entry(rn, from_key, to_key, &newer);
+	if (r < 0)
+		return r;
+	s3c_entry_put(*entry);
+	*entry = newer;
+	return 0;
+}
+
+/* -ESTALE: what came after the copy stays. */
+static int delete_source(struct rename *rn, const char *from_key, const char *to_key,
+			 struct s3c_entry **entry)
+{
+	int r = -ESTALE;
+
+	for (int copies = 0; r == -ESTALE && copies < COPIES_MAX; copies++) {
+		const char *etag = rn->source_entry->version.etag;
+		int newer;
+
+		if (!rn->source_unseen)
+			return s3c_delete_key(rn->engine, from_key, etag);
+		r = s3c_delete_seen(rn->engine, from_key, etag);
+		newer = r == -ESTALE ? copy_newer(rn, from_key, to_key, entry) : 0;
+		if (newer < 0)
+			return newer == -ENOENT ? 0 : newer;
 	}
-	return s3c_delete_key(rn->engine, key, etag);
+	return r;
 }
 
 /* The target is detached. */
@@ -396,7 +416,7 @@ static int rename_recorded(struct rename *rn)
 	release_target(rn, true);
 	r = s3c_pending_moved(engine, rn->source_entry, rn->source, false, &later);
 	if (r == -EAGAIN)
-		r = delete_source(rn, from_key);
+		r = delete_source(rn, from_key, to_key, &entry);
 	if (s3c_result_lost(r) && keep_deleting(rn, entry, &later))
 		r = 0;
 	/* The copy is what was to be renamed: what came after it is another file of the old name.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The s3cryptfs authors
 """
-Requests that the store carries out when nobody waits for them any more: they had no reply in time, were asked for
-again, and meanwhile a new file has taken the name of what they were to copy. On a store that ignores
-x-amz-copy-source-if-match a COPY would take the bytes of that one.
+Requests that the store carries out when nobody waits for them any more: they had no reply in time, what they were for
+was asked for again, and other files have come under the names since. On a store that ignores the conditions of copies a
+COPY would take the bytes of those, or put old ones over them.
 """
 import concurrent.futures
 import os
@@ -15,6 +15,7 @@ from harness import CTL, Site, blob, read_file, run, write_file
 
 HELD = 10  # s, of a slow request, which is passed on then
 SIZES = (0, 100, 200000, 3 << 20)
+MODES = {"close": {}, "writeback": {"writeback": True}, "none": {"enc": "none"}, "names": {"names": "encrypted"}}
 
 
 def retried(call):
@@ -29,45 +30,95 @@ def retried(call):
     raise AssertionError("not done")
 
 
-@pytest.mark.parametrize("mode", ["close", "writeback", "none", "names"])
+class Late(Site):
+    """Each file has a folder of its own: the kernel changes one name at a time in each."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.expected = {}
+
+    def put(self, name, data):
+        os.makedirs(os.path.dirname(self / name), exist_ok=True)
+        write_file(self / name, data)
+        self.expected[name] = data
+
+    def move(self, old, new):
+        os.rename(self / old, self / new)
+        for name in [n for n in self.expected if (n + "/").startswith(old + "/")]:
+            self.expected[new + name[len(old):]] = self.expected.pop(name)
+
+    def hold(self, calls, method, match, count):
+        """All of calls, of whose requests the first count such ones arrive late; when they have."""
+        proxy = self.store.proxy
+        proxy.reset()
+        proxy.fault("slow", method=method, times=count, **({"match": match} if match else {}))
+        begun = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+            failed = list(pool.map(retried, calls))
+        assert time.monotonic() - begun < HELD - 1, "the machine is too slow for this test"
+        proxy.fault("off")
+        assert proxy.counts()["fault"] == count, proxy.requests()
+        assert sum(failed) >= min(count, len(calls)) / 2, failed
+        return begun + HELD
+
+    def check(self, late):
+        run(CTL, "sync", self.path)
+        time.sleep(max(0, late + 1.5 - time.monotonic()))
+        self.remount()
+        for name, data in self.expected.items():
+            assert read_file(self / name) == data, name
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_names_given_anew(rgw_store, mount, mode):
     """
-    Each of several files is renamed, as itself, in its folder or as one of two names, by a request that comes late; then
-    its old name is given to another file of the same size. All keep what they had.
+    Each of several files is renamed, as itself, in its folder or as one of two names; then its old name is given to
+    another file of the same size.
     """
-    options = {"close": {}, "writeback": {"writeback": True}, "none": {"enc": "none"}, "names": {"names": "encrypted"}}
-    site = Site(mount, rgw_store, timeout=3, **options[mode])
-    proxy = rgw_store.proxy
-    # Each in a folder of its own: the kernel has one change of names at a time in each.
-    first = {"f%d/old" % n: blob(n, 1) for n in SIZES} | {"d/old/x": blob(100, 3), "p/old": blob(100, 5)}
-    second = {name: blob(len(data), 2) for name, data in first.items()}
-    for name, data in first.items():
-        os.makedirs(os.path.dirname(site / name))
-        write_file(site / name, data)
+    site = Late(mount, rgw_store, timeout=3, **MODES[mode])
+    names = ["f%d" % n for n in SIZES]
+    for n in SIZES:
+        site.put("f%d/old" % n, blob(n, 1))
+    site.put("d/old/x", blob(100, 1))
     site.remount()
-    for name in first:
+    for name in site.expected:
         os.stat(site / name)
     # As if just made: two names, of which one goes before both are stored.
-    write_file(site / "p/old", first["p/old"])
+    site.put("p/old", blob(100, 1))
     run(CTL, "sync", site.path)
     os.link(site / "p/old", site / "p/new")
-    calls = [(lambda n=n: os.rename(site / (n + "/old"), site / (n + "/new"))) for n in ["f%d" % n for n in SIZES] + ["d"]]
+    calls = [(lambda n=n: site.move(n + "/old", n + "/new")) for n in names + ["d"]]
     calls.append(lambda: os.unlink(site / "p/old"))
     # Names that are encrypted tell nothing; else all that goes to a new name.
-    proxy.fault("slow", method="PUT", times=len(calls), **({} if mode == "names" else {"match": "/new"}))
-    begun = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
-        failed = list(pool.map(retried, calls))
-    assert time.monotonic() - begun < HELD - 1, "the machine is too slow for this test"
-    proxy.fault("off")
-    assert sum(failed) >= len(calls) - 2, failed
-    for name, data in second.items():
-        os.makedirs(os.path.dirname(site / name), exist_ok=True)
-        write_file(site / name, data)
-    run(CTL, "sync", site.path)
-    time.sleep(begun + HELD + 2 - time.monotonic())
+    late = site.hold(calls, "PUT", None if mode == "names" else "/new", len(calls))
+    site.expected["p/new"] = site.expected.pop("p/old")
+    for name, data in list(site.expected.items()):
+        site.put(name.replace("new", "old"), blob(len(data), 2))
+    site.check(late)
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize("mode", MODES)
+def test_changed_since(rgw_store, mount, mode, method):
+    """Files take the place of others, or get another mode; then they are changed once more, and that counts."""
+    site = Late(mount, rgw_store, timeout=3, **MODES[mode])
+    for n in SIZES:
+        site.put("over%d/new" % n, blob(5000, 1))
+        site.put("over%d/tmp" % n, blob(n, 2))
+        site.put("mode%d/new" % n, blob(n, 1))
     site.remount()
-    for name, data in first.items():
-        assert read_file(site / name.replace("old", "new")) == data, name
-    for name, data in second.items():
-        assert read_file(site / name) == data, name
+    for name in site.expected:
+        os.stat(site / name)
+    calls = [(lambda n=n: site.move("over%d/tmp" % n, "over%d/new" % n)) for n in SIZES]
+    calls += [(lambda n=n: os.chmod(site / ("mode%d/new" % n), 0o600)) for n in SIZES]
+    # The parts, or what makes objects of them.
+    match = {"PUT": None if mode == "names" else "/new", "POST": "uploadId="}[method]
+    # Attributes of what is not sealed are one request, which does no harm when it comes late.
+    late = site.hold(calls, method, match, len(SIZES) if mode == "none" and method == "POST" else len(calls))
+    for n in SIZES:
+        site.put("over%d/tmp" % n, blob(n + 1, 3))
+        site.move("over%d/tmp" % n, "over%d/new" % n)
+        site.put("mode%d/new" % n, blob(n + 1, 4))
+    site.check(late)
+    for n in SIZES:
+        assert os.stat(site / ("mode%d/new" % n)).st_mode & 0o7777 == 0o600

@@ -43,9 +43,9 @@ static void *remove_it(void *arg)
 /* The removal is at the store; an open that comes now is answered when its outcome is known. */
 static void opened_meanwhile(bool rename, bool fails)
 {
-	/* Without conditions there is a look before it, and bytes are sent and not copied. */
+	/* Without conditions there is a look before it, and parts are sent. */
 	const enum s3c_store_opcode op = !rename ? S3C_STORE_DELETE
-					 : fails ? S3C_STORE_PUT
+					 : fails ? S3C_STORE_UPLOAD_COMPLETE
 						 : S3C_STORE_COPY;
 	struct s3c_fault_rule stall = {
 		.op = fails ? S3C_STORE_HEAD : op,

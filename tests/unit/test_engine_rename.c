@@ -256,7 +256,7 @@ static void test_rename_dir_taken(void **state)
 		fx_requests(&fx);
 		assert_int_equal(move(&fx, "d", "g"), 0);
 		assert_requests(&fx, caps ? "HEAD 9 PUT 1 LIST 3 COPY 9 MANY 1"
-					  : "GET 9 PUT 10 LIST 4 MANY 1");
+					  : "GET 9 PUT 1 LIST 4 MANY 1 CREATE 9 PART 9 COMPLETE 9");
 		assert_content(&fx, "p/g/f3", "hello");
 		assert_content(&fx, "p/g/sub/x", "hello");
 		fx_end(&fx);
@@ -648,7 +648,9 @@ static void test_no_conditions(void **state)
 {
 	static const struct s3c_attrs attrs = { .mode = 0600 };
 	struct fx_options options = { .prefix = "p/", .no_caps = true };
-	struct s3c_fault_rule stall = { .op = S3C_STORE_PUT, .kind = S3C_FAULT_STALL, .times = 1 };
+	struct s3c_fault_rule stall = { .op = S3C_STORE_UPLOAD_COMPLETE,
+					.kind = S3C_FAULT_STALL,
+					.times = 1 };
 	struct changer changer;
 	pthread_t thread;
 	struct fx fx;
@@ -659,21 +661,27 @@ static void test_no_conditions(void **state)
 	list(&fx, "");
 	look(&fx, "a", NULL);
 	fx_requests(&fx);
-	/* The folder gives copies new ETags: the content is looked at. */
+	/* No request that would do harm when it is made late. */
 	set(&fx, "a", S3C_SET_MODE, &attrs, 0);
-	assert_requests(&fx, "GET 1 HEAD 1 COPY 1");
-	/* Between keys nothing is copied that could be another version by then. */
+	assert_requests(&fx, "HEAD 1 CREATE 1 PARTCOPY 1 COMPLETE 1");
 	assert_int_equal(move(&fx, "a", "b"), 0);
-	assert_requests(&fx, "HEAD 1 PUT 1 DELETE 1");
+	assert_requests(&fx, "HEAD 1 DELETE 1 CREATE 1 PART 1 COMPLETE 1");
 	assert_content(&fx, "p/b", "hello");
-	/* What came after what was renamed keeps the old name. */
+	/* What came after what was copied is renamed instead. */
 	changer = (struct changer){ &fx, "p/b" };
 	assert_int_equal(s3c_store_fault_add(fx.store, &stall), 0);
 	assert_int_equal(s3c_thread_start(&thread, "changer", change_while_stalled, &changer), 0);
 	assert_int_equal(move(&fx, "b", "c"), 0);
 	pthread_join(thread, NULL);
-	assert_content(&fx, "p/c", "hello");
-	assert_content(&fx, "p/b", "newer");
+	assert_content(&fx, "p/c", "newer");
+	assert_false(hand_exists(&fx, "p/b"));
+	/* And what came before, since it was looked at. */
+	assert_int_equal(look(&fx, "c", NULL), 0);
+	hand_file(&fx, "p/c", "newest");
+	assert_int_equal(move(&fx, "c", "d"), 0);
+	assert_content(&fx, "p/d", "newest");
+	assert_false(hand_exists(&fx, "p/c"));
+	assert_reads(&fx, "d", "newest");
 	fx_end(&fx);
 }
 
@@ -712,6 +720,12 @@ static void test_parts_no_conditions(void **state)
 	pthread_join(thread, NULL);
 	assert_content(&fx, "p/c", "newer");
 	assert_false(hand_exists(&fx, "p/b"));
+	/* And when it was looked at long before. */
+	make_file(&fx, "e", text);
+	hand_file(&fx, "p/e", "short");
+	assert_int_equal(move(&fx, "e", "g"), 0);
+	assert_content(&fx, "p/g", "short");
+	assert_false(hand_exists(&fx, "p/e"));
 	fx_end(&fx);
 }
 
@@ -741,7 +755,8 @@ static void test_others_replaced(void **state)
 		assert_int_equal(look(&fx, "b", NULL), 0);
 		fx_requests(&fx);
 		assert_int_equal(move(&fx, "a", "b"), 0);
-		assert_requests(&fx, caps ? "COPY 1 DELETE 1" : "HEAD 2 PUT 1 DELETE 1");
+		assert_requests(&fx, caps ? "COPY 1 DELETE 1"
+					  : "HEAD 2 DELETE 1 CREATE 1 PART 1 COMPLETE 1");
 		assert_content(&fx, "p/b", "hello");
 		/* Gone since: nothing is lost. */
 		hand_file(&fx, "p/c", "old");
