@@ -28,6 +28,7 @@ struct rename {
 	/* References; an object is there when its name is open. */
 	struct s3c_object *source, *target;
 	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
+	struct s3c_entry *copied; /* an earlier copy, in the place of the target by now; or NULL */
 	bool target_detached;
 	bool target_shut; /* frozen: nothing has to be kept of it */
 	/* Attributes of the source that the store does not have, and the copy will. */
@@ -50,6 +51,7 @@ static void rename_free(struct rename *rn)
 		s3c_object_close(steal_ptr(rn->target));
 	s3c_entry_put(steal_ptr(rn->source_entry));
 	s3c_entry_put(steal_ptr(rn->target_entry));
+	s3c_entry_put(steal_ptr(rn->copied));
 	s3c_attrs_clear(&rn->attrs);
 }
 
@@ -200,7 +202,7 @@ static bool seen_absent(struct rename *rn)
 static int copy_entry(struct rename *rn, const char *from_key, const char *to_key,
 		      struct s3c_entry **ret_entry)
 {
-	const struct s3c_entry *entry = rn->source_entry;
+	const struct s3c_entry *entry = rn->source_entry, *target = rn->copied ?: rn->target_entry;
 	struct s3c_version version;
 	struct s3c_copy copy = {
 		.from = from_key,
@@ -213,9 +215,9 @@ static int copy_entry(struct rename *rn, const char *from_key, const char *to_ke
 		.extra = entry->extra,
 		.op_given = true,
 		.guard = true,
-		.looked = seen_absent(rn),
-		.replaces = rn->target_entry ? &rn->target_entry->version : NULL,
-		.over = rn->target_entry ? rn->target_entry->header.generation : 0,
+		.looked = !rn->copied && seen_absent(rn),
+		.replaces = target ? &target->version : NULL,
+		.over = target ? target->header.generation : 0,
 		.body = s3c_entry_body(entry),
 	};
 	int r;
@@ -363,8 +365,8 @@ static int copy_newer(struct rename *rn, const char *from_key, const char *to_ke
 
 	if (r < 0)
 		return r;
-	s3c_entry_put(rn->target_entry);
-	rn->target_entry = s3c_entry_ref(*entry);
+	s3c_entry_put(rn->copied);
+	rn->copied = s3c_entry_ref(*entry);
 	r = copy_entry(rn, from_key, to_key, &newer);
 	if (r < 0)
 		return r;

@@ -685,6 +685,31 @@ static void test_no_conditions(void **state)
 	fx_end(&fx);
 }
 
+/* One of two names, which another machine has made a file of its own since: that moves, and the
+   count of names is not about it. */
+static void test_name_no_conditions(void **state)
+{
+	struct fx_options options = { .prefix = "p/", .no_caps = true };
+	struct s3c_info info;
+	uint8_t id[16];
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &options);
+	make_file(&fx, "a", "hello");
+	assert_int_equal(s3c_engine_link(fx.engine, NULL, "a", "b", id), 0);
+	assert_int_equal(look(&fx, "a", &info), 0);
+	assert_int_equal(info.nlink, 2);
+	hand_file(&fx, "p/a", "newer");
+	assert_int_equal(move(&fx, "a", "c"), 0);
+	assert_content(&fx, "p/c", "newer");
+	assert_false(hand_exists(&fx, "p/a"));
+	assert_reads(&fx, "b", "hello");
+	assert_int_equal(look(&fx, "b", &info), 0);
+	assert_int_equal(info.nlink, 2);
+	fx_end(&fx);
+}
+
 /* The same of what is too large to be sent: the parts are of the version that the header is of. */
 static void test_parts_no_conditions(void **state)
 {
@@ -1088,6 +1113,7 @@ int main(void)
 		cmocka_unit_test(test_others_stay),
 		cmocka_unit_test(test_sent_or_not),
 		cmocka_unit_test(test_no_conditions),
+		cmocka_unit_test(test_name_no_conditions),
 		cmocka_unit_test(test_parts_no_conditions),
 		cmocka_unit_test(test_others_replaced),
 		cmocka_unit_test(test_local_names),
