@@ -365,10 +365,12 @@ static void object_follow(struct linking *ln)
 		return;
 	base = s3c_object_base(object);
 	if (base && s3c_entry_same_content(base, ln->source)) {
-		s3c_object_moved(object, ln->body);
+		/* First, as what the journal has of it is written under its new path. */
 		s3c_mutex_lock(&engine->lock);
 		object->attrs.nlink = ln->body->header.attrs.nlink;
+		object->saved.attrs.nlink = ln->body->header.attrs.nlink;
 		s3c_mutex_unlock(&engine->lock);
+		s3c_object_moved(object, ln->body);
 	}
 	s3c_object_close(object);
 }

@@ -249,16 +249,18 @@ static int keep_other(const char *path)
 	return 1;
 }
 
-/* 0: the store has the content of *seen, as *ret_now. -ESTALE: another one. 1: nothing is left. */
+/* 0: the store has the content of *seen, or what object (NULL: none) has sent with a reply that was
+   lost, as *ret_now. -ESTALE: another one. 1: nothing is left. */
 static int look_at(struct s3c_engine *engine, struct s3c_op *op, const struct s3c_entry *seen,
-		   struct s3c_entry **ret_now)
+		   struct s3c_object *object, struct s3c_entry **ret_now)
 {
 	struct s3c_entry *now;
 	int r = s3c_names_lookup(engine, op, seen->path, true, &now);
 
 	if (r < 0)
 		return r == -ENOENT ? 1 : r;
-	if (now->is_dir || !s3c_entry_same_content(now, seen)) {
+	if (now->is_dir || !(s3c_entry_same_content(now, seen) ||
+			     (object && s3c_object_sent(object, now->header.op_id)))) {
 		s3c_entry_put(now);
 		return -ESTALE;
 	}
@@ -272,10 +274,10 @@ static int look_at(struct s3c_engine *engine, struct s3c_op *op, const struct s3
  * Where the store honours no condition on DELETE it is looked at right before.
  */
 static int delete_seen(struct s3c_engine *engine, struct s3c_op *op, const char *key,
-		       const struct s3c_entry *seen)
+		       const struct s3c_entry *seen, struct s3c_object *object)
 {
 	cleanup_entry struct s3c_entry *now = s3c_entry_ref((struct s3c_entry *)seen);
-	int r = engine->store->caps.delete_if_match ? 0 : look_at(engine, op, seen, &now);
+	int r = engine->store->caps.delete_if_match ? 0 : look_at(engine, op, seen, object, &now);
 
 	for (unsigned tries = 1; r == 0; tries++) {
 		r = s3c_delete_key(engine, key, now->version.etag);
@@ -287,7 +289,7 @@ static int delete_seen(struct s3c_engine *engine, struct s3c_op *op, const char 
 			return keep_other(seen->path);
 		/* The same content under other attributes is still the file that is meant. */
 		if (r == -ESTALE && tries < STALE_TRIES)
-			r = look_at(engine, op, seen, &now);
+			r = look_at(engine, op, seen, object, &now);
 	}
 	if (r == 1)
 		return 0;
@@ -302,14 +304,14 @@ static int delete_seen(struct s3c_engine *engine, struct s3c_op *op, const char 
 
 /* Deletes what the store has under path, which is not a directory. 1: the name is taken again. */
 static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
-			 const struct s3c_entry *entry)
+			 const struct s3c_entry *entry, struct s3c_object *object)
 {
 	cleanup_free char *key = NULL;
 	int r = s3c_key_of(engine, entry->path, false, &key);
 
 	if (r == 0)
 		r = s3c_keep_parent(engine, op, entry->path);
-	return r < 0 ? r : delete_seen(engine, op, key, entry);
+	return r < 0 ? r : delete_seen(engine, op, key, entry, object);
 }
 
 int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_object *object)
@@ -349,7 +351,7 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 		return r;
 	base = s3c_object_base(object);
 	if (s3c_object_is_shut(object)) {
-		r = delete_stored(engine, op, base);
+		r = delete_stored(engine, op, base, object);
 		if (r >= 0)
 			s3c_object_discard(object);
 		s3c_object_thaw(object);
@@ -357,7 +359,8 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 	}
 	r = s3c_object_detach(object, op);
 	if (r == 0) {
-		r = base ? delete_stored(engine, op, base) : s3c_delete_sent(engine, path, object);
+		r = base ? delete_stored(engine, op, base, object)
+			 : s3c_delete_sent(engine, path, object);
 		if (r < 0 && s3c_object_reattach(object, path) < 0)
 			s3c_error("%s: could not be deleted, and was opened anew meanwhile: what "
 				  "the former opening writes is lost",
@@ -379,7 +382,7 @@ static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char 
 	} else {
 		r = s3c_names_lookup(engine, op, path, false, &entry);
 		if (r == 0)
-			r = entry->is_dir ? -EISDIR : delete_stored(engine, op, entry);
+			r = entry->is_dir ? -EISDIR : delete_stored(engine, op, entry, NULL);
 	}
 	if (r == 0)
 		s3c_names_remove(engine, path);

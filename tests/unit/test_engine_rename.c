@@ -643,6 +643,39 @@ static void test_sent_or_not(void **state)
 	}
 }
 
+/* The next version of a file was sent, with a reply that was lost: that is the file, too. */
+static void test_unlink_sent(void **state)
+{
+	struct s3c_fault_rule put = { .op = S3C_STORE_PUT, .result = -ECONNRESET, .times = 1 };
+	struct s3c_fault_rule get = {
+		.op = S3C_STORE_GET, .kind = S3C_FAULT_FAIL, .result = -ECONNRESET, .times = 1
+	};
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct fx_options options = { .prefix = "p/", .no_caps = i & 1 };
+		bool sent = i & 2;
+
+		put.kind = sent ? S3C_FAULT_LOST : S3C_FAULT_FAIL;
+		fx_new(&fx, &options);
+		make_file(&fx, "a", "one");
+		assert_int_equal(s3c_object_open(fx.engine, NULL, "a", &object), 0);
+		assert_int_equal(s3c_object_write(object, NULL, 0, "two", 3, false), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &put), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &get), 0);
+		assert_int_equal(s3c_object_commit(object, NULL), -EIO);
+		s3c_store_fault_clear(fx.store);
+		if (!sent)
+			hand_file(&fx, "p/a", "other");
+		assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), sent ? 0 : -EBUSY);
+		assert_int_equal(hand_exists(&fx, "p/a"), !sent);
+		s3c_object_close(object);
+		fx_end(&fx);
+	}
+}
+
 /* A store that ignores the conditions of copies, and another machine that writes just then. */
 static void test_no_conditions(void **state)
 {
@@ -1112,6 +1145,7 @@ int main(void)
 		cmocka_unit_test(test_foreign_metadata),
 		cmocka_unit_test(test_others_stay),
 		cmocka_unit_test(test_sent_or_not),
+		cmocka_unit_test(test_unlink_sent),
 		cmocka_unit_test(test_no_conditions),
 		cmocka_unit_test(test_name_no_conditions),
 		cmocka_unit_test(test_parts_no_conditions),
