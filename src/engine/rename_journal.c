@@ -131,11 +131,8 @@ static bool same_content(const struct s3c_entry *a, const struct s3c_entry *b)
 
 	if (x->layout != y->layout || a->stored_size != b->stored_size)
 		return false;
-	/* That of a copy in parts is of its parts: then the time of the content has to tell. */
 	if (x->layout == S3C_LAYOUT_PLAIN)
-		return s3c_etag_equal(a->version.etag, b->version.etag) ||
-		       (x->attrs.mtime_ns == y->attrs.mtime_ns &&
-			(strchr(a->version.etag, '-') || strchr(b->version.etag, '-')));
+		return s3c_etag_equal(a->version.etag, b->version.etag);
 	return memcmp(x->content_id, y->content_id, S3C_CONTENT_ID_LEN) == 0;
 }
 
