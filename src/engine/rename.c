@@ -591,12 +591,13 @@ int s3c_rename_held(struct s3c_engine *engine, struct s3c_op *op, const char *fr
 	return r;
 }
 
-/* Has a file lost a name, by having been replaced? */
+/* Has a file lost a name, by having been replaced? Not by a rename over a new file that has the
+   place of a reference which the store has still: that name was counted when it was removed. */
 static bool lost_name(const struct rename *rn, uint8_t ret_body[static S3C_FILE_ID_LEN])
 {
 	const struct s3c_entry *target = rn->target_entry;
 
-	if (!target || !s3c_layout_is_reference(target->header.layout))
+	if (!target || rn->target || !s3c_layout_is_reference(target->header.layout))
 		return false;
 	memcpy(ret_body, target->header.file_id, S3C_FILE_ID_LEN);
 	return true;

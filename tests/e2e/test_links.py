@@ -345,6 +345,26 @@ def test_count_of_new(site):
     assert site.count("a", "b") == 2
 
 
+@cases(("file", "close"), ("file", "writeback"), ("versitygw", "writeback"))
+def test_count_of_reused(site):
+    """A name that has gone, a new file there, and another one over that: the name was counted once."""
+    for name in ("a", "z", "y"):
+        write_file(site / name, name.encode())
+    site.remount()
+    for name in "bcd":
+        os.link(site / "a", site / name)
+    for name, over in ("b", "z"), ("c", "y"):
+        os.unlink(site / name)
+        write_file(site / name, b"new")
+        os.rename(site / over, site / name)
+    for _ in range(2):
+        assert site.count("a", "d") == 2
+        assert {n: read_file(site / n) for n in "abcd"} == {"a": b"a", "b": b"z", "c": b"y", "d": b"a"}
+        site.remount()
+    os.link(site / "a", site / "e")
+    assert site.count("a", "d", "e") == 3
+
+
 @cases(("file", "close"), ("file", "writeback"), ("file", "names"))
 def test_attributes(site):
     """Extended attributes are the file's, and special files can have several names too."""
