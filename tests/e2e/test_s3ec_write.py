@@ -312,7 +312,8 @@ def test_part_fails_for_good(rgw_store, mount, keyring):
     with fails(errno.EACCES, errno.EIO):
         write_file(site / "f", content)
     assert rgw_store.keys() == []
-    # It is tried again meanwhile.
+    # Once more with the end of the handle, which close(2) does not wait for: nobody joins that attempt.
+    wait_for(lambda: "not stored after its last close" in site.m.text(), what="the end of the second attempt")
     wait_for(lambda: (c := rgw_store.proxy.counts()).get("ABORT") == c["CREATE"], what="the end of each upload")
     rgw_store.proxy.fault("off")
     fd = os.open(site / "f", os.O_RDWR)
