@@ -19,8 +19,8 @@
  *
  *	few bytes, nothing at the target	PUT if nothing is there
  *	attributes of a plain object	COPY onto itself: they fit any content
- *	else	multipart: the bytes, or part copies; look at the source; complete,
- *		or abort, upon which no completion has an effect any more
+ *	else	multipart: the bytes, or part copies; look at the source; complete, which
+ *		is done once only, and known before anything else is (unsettled.h)
  *
  * What is replaced was seen by whoever asks for that: the target carries a
  * condition too, or is looked at right before (guard).
@@ -367,7 +367,7 @@ static int copy_parts(struct copying *c, bool by_copy, struct s3c_store_reply *r
 	r = send_parts(c, created.upload_id, by_copy, &parts, &count);
 	if (r == 0)
 		r = complete(c, created.upload_id, parts, count, by_copy, reply);
-	/* After a lost answer the upload may be the object already: aborting does no harm then. */
+	/* After a lost answer that asks for the completion again (unsettled.h). */
 	if (r < 0)
 		abort_upload(c, created.upload_id);
 	return r;

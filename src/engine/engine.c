@@ -74,6 +74,7 @@ static void parts_free(struct s3c_engine *engine)
 	s3c_pool_free(engine->workers);
 	s3c_keynames_free(engine->keynames);
 	s3c_epochs_free(engine->epochs);
+	s3c_unsettled_free(&engine->unsettled);
 	free(engine->mount_path);
 	s3c_mutex_destroy(&engine->lock);
 	config_free(&engine->config);
@@ -185,6 +186,7 @@ int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
 	if (engine->config.timeout_s <= 0)
 		engine->config.timeout_s = TIMEOUT_DEFAULT_S;
 	s3c_mutex_init(&engine->lock);
+	s3c_unsettled_init(&engine->unsettled);
 	if (gethostname(engine->host, sizeof(engine->host) - 1) < 0)
 		strcpy(engine->host, "localhost");
 	engine->store = config->store;

@@ -84,6 +84,8 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/upload.c \
 	src/engine/upload_journal.c \
 	src/engine/upload_journal.h \
+	src/engine/unsettled.c \
+	src/engine/unsettled.h \
 	src/engine/verify.c \
 	src/engine/verify.h \
 	src/engine/walk.c \

@@ -14,6 +14,7 @@ import pytest
 from harness import CTL, Site, blob, read_file, run, write_file
 
 HELD = 10  # s, of a slow request, which is passed on then
+GARBAGE = 35  # s, after which radosgw.py's cluster has deleted what it was to delete
 SIZES = (0, 100, 200000, 3 << 20)
 MODES = {"close": {}, "writeback": {"writeback": True}, "none": {"enc": "none"}, "names": {"names": "encrypted"}}
 
@@ -122,3 +123,29 @@ def test_changed_since(rgw_store, mount, mode, method):
     site.check(late)
     for n in SIZES:
         assert os.stat(site / ("mode%d/new" % n)).st_mode & 0o7777 == 0o600
+
+
+@pytest.mark.long
+def test_given_up_meanwhile(rgw_store, mount):
+    """
+    Completions that the store carries out at the moment in which they are given up. Ceph, asked to abort such an
+    upload, hands the parts of the object that it makes to its garbage collector, and HEAD goes on to find the object.
+    """
+    site = Late(mount, rgw_store, timeout=HELD, retries=0)
+    names = ["d%d/f" % n for n in range(24)]
+    for n, name in enumerate(names):
+        site.put(name, blob(SIZES[n % len(SIZES)], n))
+    site.remount()
+    for name in names:
+        os.stat(site / name)
+    proxy = rgw_store.proxy
+    proxy.reset()
+    proxy.fault("slow", method="POST", times=len(names), match="uploadId=")
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        failed = sum(pool.map(lambda name: retried(lambda: os.chmod(site / name, 0o600)), names))
+    proxy.fault("off")
+    assert proxy.counts()["fault"] == len(names), proxy.requests()
+    print("%d of %d failed at first" % (failed, len(names)))
+    site.check(time.monotonic() + GARBAGE)
+    for name in names:
+        assert os.stat(site / name).st_mode & 0o7777 == 0o600

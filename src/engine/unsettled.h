@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/*
+ * Completions of multipart uploads whose reply was lost.
+ *
+ * Such a request may be carried out later, or at this moment:
+ *
+ *  - Beside it the upload must not be aborted. Ceph answers success to both then, and hands the
+ *    parts of the object that it has just made over to its garbage collector: hours later HEAD finds
+ *    the object, and GET does not.
+ *  - It must not come when its key has a newer version by then, which it would replace.
+ *
+ * So it is asked for again, which has its effect once only, until the store says what became of it:
+ *
+ *	COMPLETE ->	success			settled: it is the object, or was
+ *			no such upload		settled: it was completed before, or aborted
+ *			refused			settled: it is refused whenever it comes
+ *			a lost reply		unsettled
+ *
+ * While a key has one that is unsettled, who wants to write, copy or complete onto it, or delete it,
+ * asks again first, and fails when that tells nothing either. So does who wants to abort that upload,
+ * which is not aborted: there is nothing left of it, or it is not known.
+ *
+ * Those of a daemon that died are not known to the next one.
+ */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "base/thread.h"
+#include "store/store.h"
+
+struct s3c_engine;
+struct s3c_op;
+
+/* Guarded by engine->lock. */
+struct s3c_unsettled_all {
+	TAILQ_HEAD(s3c_unsettled_list, s3c_unsettled) list;
+	struct s3c_waitq changed;
+};
+
+void s3c_unsettled_init(struct s3c_unsettled_all *all);
+void s3c_unsettled_free(struct s3c_unsettled_all *all);
+/* Before rq is sent: settles what is in its way. Any thread, without locks; waits for the store.
+   1: rq is not to be sent, for it would abort what is settled; -errno of a lost reply, with words for
+   the log: nor is it, as nothing is known. */
+int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_request *rq,
+			 struct s3c_op *op, struct s3c_store_reply *ret_reply);
+/* After a completion had this result. */
+void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result);
