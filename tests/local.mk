@@ -33,6 +33,7 @@ unit_tests = \
 	tests/unit/test_engine_rename \
 	tests/unit/test_engine_s3ec \
 	tests/unit/test_engine_resume \
+	tests/unit/test_engine_unsettled \
 	tests/unit/test_engine_volume \
 	tests/unit/test_engine_whole \
 	tests/unit/test_format_example \

@@ -14,6 +14,7 @@ import shutil
 import stat
 import statistics
 import time
+import traceback
 
 import pytest
 
@@ -511,7 +512,7 @@ class Side:
         # versitygw has files for objects: a key below one that is deleted a moment later is refused.
         if self.name == "writeback" and self.server != "versitygw":
             assert not errors and not self.failed, (errors[:5], self.failed[:5])
-        odd = [repr(e) for e in errors if isinstance(e, OSError) and e.errno not in TOLD] + self.odd
+        odd = ["".join(traceback.format_exception(e)) for e in errors if isinstance(e, OSError) and e.errno not in TOLD] + self.odd
         assert not odd, "%d: %s" % (len(odd), "\n".join(odd[:8]))
 
     def report(self):

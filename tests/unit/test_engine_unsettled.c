@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* Copyright (c) 2026 The s3cryptfs authors */
+/* Completions of uploads whose reply was lost (engine/unsettled.h). */
+#include "engine_fixture.h"
+
+#include <errno.h>
+
+static void fail_completions(struct fx *fx, enum s3c_fault_kind kind, unsigned times)
+{
+	struct s3c_fault_rule rule = {
+		.op = S3C_STORE_UPLOAD_COMPLETE, .kind = kind, .result = -ETIMEDOUT, .times = times
+	};
+
+	assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
+}
+
+static int set_mode(struct fx *fx, const char *path, mode_t mode)
+{
+	const struct s3c_attrs attrs = { .known = true, .mode = mode };
+	struct s3c_info info;
+
+	return s3c_engine_setattr(fx->engine, NULL, path, NULL, S3C_SET_MODE, &attrs, &info);
+}
+
+static mode_t mode_of(struct fx *fx, const char *path)
+{
+	struct s3c_info info;
+
+	assert_int_equal(s3c_engine_revalidate(fx->engine, NULL, path, &info), 0);
+	return info.mode & 07777;
+}
+
+static uint64_t aborts(struct fx *fx)
+{
+	return s3c_store_fault_count(fx->store, S3C_STORE_UPLOAD_ABORT);
+}
+
+/* "a" is there, and a change of its attributes is an upload. */
+static void begin(struct fx *fx)
+{
+	struct fx_options options = { .prefix = "p/", .no_caps = true };
+
+	fx_new(fx, &options);
+	hand_file(fx, "p/a", "hello");
+	assert_string_equal(list(fx, ""), "a");
+	assert_int_equal(set_mode(fx, "a", 0644), 0);
+	assert_int_equal(s3c_store_fault_count(fx->store, S3C_STORE_UPLOAD_COMPLETE), 1);
+	fx_requests(fx);
+}
+
+/* Not made yet, or made: it is asked for once more. */
+static void test_again(void **state)
+{
+	struct fx fx;
+
+	(void)state;
+	for (int made = 0; made < 2; made++) {
+		begin(&fx);
+		fail_completions(&fx, made ? S3C_FAULT_LOST : S3C_FAULT_FAIL, 1);
+		assert_int_equal(set_mode(&fx, "a", 0600), 0);
+		assert_int_equal(mode_of(&fx, "a"), 0600);
+		assert_content(&fx, "p/a", "hello");
+		assert_int_equal(aborts(&fx), 0);
+		fx_end(&fx);
+	}
+}
+
+/* While nothing is known nothing else is done with the key, and the upload is not aborted. */
+static void test_nothing_before(void **state)
+{
+	struct fx fx;
+
+	(void)state;
+	begin(&fx);
+	fail_completions(&fx, S3C_FAULT_FAIL, 0);
+	assert_int_equal(set_mode(&fx, "a", 0600), -ETIMEDOUT);
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), -ETIMEDOUT);
+	assert_int_equal(s3c_engine_rename(fx.engine, NULL, "a", "b", false), -ETIMEDOUT);
+	assert_true(hand_exists(&fx, "p/a"));
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_DELETE), 0);
+	assert_int_equal(aborts(&fx), 0);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(mode_of(&fx, "a"), 0644);
+	/* It comes to be before the name goes, and not after that. */
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE), 2);
+	assert_false(hand_exists(&fx, "p/a"));
+	assert_int_equal(aborts(&fx), 0);
+	fx_end(&fx);
+}
+
+/* Nobody knows of one that was refused: its upload is aborted. */
+static void test_refused(void **state)
+{
+	struct s3c_fault_rule refuse = {
+		.op = S3C_STORE_UPLOAD_COMPLETE,
+		.kind = S3C_FAULT_FAIL,
+		.result = -EACCES,
+		.times = 1,
+	};
+	struct fx fx;
+
+	(void)state;
+	begin(&fx);
+	assert_int_equal(s3c_store_fault_add(fx.store, &refuse), 0);
+	assert_int_equal(set_mode(&fx, "a", 0600), -EACCES);
+	assert_int_equal(aborts(&fx), 1);
+	assert_int_equal(mode_of(&fx, "a"), 0644);
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE), 1);
+	fx_end(&fx);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_nothing_before),
+		cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, fixture_setup, NULL);
+}
