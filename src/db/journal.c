@@ -398,7 +398,8 @@ int s3c_journal_pin_set(struct s3c_journal *journal, const char *source,
 	X(10, crc64nvme)                                                                           \
 	X(11, copy_if_none_match)                                                                  \
 	X(12, copy_if_match)                                                                       \
-	X(13, part_copy_any_key)
+	X(13, part_copy_any_key)                                                                   \
+	X(14, if_match_bare)
 
 int s3c_journal_caps_get(struct s3c_journal *journal, const char *source, const char *mode,
 			 int64_t max_age_s, struct s3c_store_caps *ret_caps)

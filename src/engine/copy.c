@@ -17,7 +17,7 @@
  * stands at the target. So where the store ignores it nothing is copied by one
  * request, but in a way that a late one cannot spoil (fenced):
  *
- *	few bytes, nothing at the target	PUT if nothing is there
+ *	few bytes onto another key	PUT if nothing, or what was seen, is there
  *	attributes of a plain object	COPY onto itself: they fit any content
  *	else	multipart: the bytes, or part copies; look at the source; complete, which
  *		is done once only, and known before anything else is (unsettled.h)
@@ -459,7 +459,7 @@ static int transfer_fenced(struct copying *c, struct s3c_store_reply *reply)
 
 	if (is_marker(c) && !copy->stored_size)
 		return put_here(c, reply);
-	if (copy->guard && !copy->replaces && caps->put_if_none_match &&
+	if (copy->guard && (copy->replaces ? caps->put_if_match : caps->put_if_none_match) &&
 	    (here || copy->stored_size <= S3C_COPY_FEW))
 		return here ? put_here(c, reply) : transfer_by_hand(c, false, reply);
 	if (caps->part_copy && copy->stored_size && !other_key && !(here && !c->same))

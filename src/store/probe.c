@@ -416,8 +416,28 @@ static int probe_parts(struct probe *p, struct s3c_err *err)
 	return r;
 }
 
+/* Ceph honours If-Match on PUT, but compares what is sent with an ETag that it keeps without the
+   quotes which RFC 9110, section 8.8.3, gives it: no version of it but "*" is ever the right one. */
+static void probe_bare(struct probe *p)
+{
+	struct step step = { 0 };
+	char right[S3C_STORE_ETAG_MAX], wrong[S3C_STORE_ETAG_MAX];
+
+	s3c_etag_bare(p->target_etag, right);
+	s3c_etag_bare(WRONG_ETAG, wrong);
+	add(p, &step, S3C_STORE_PUT, p->target)->condition.if_match = right;
+	add(p, &step, S3C_STORE_PUT, p->target)->condition.if_match = wrong;
+	step_run(p, &step);
+	p->caps.put_if_match = p->caps.if_match_bare =
+		result_of(&step, 0) == 0 && result_of(&step, 1) == -ESTALE;
+	take_target(p, &step, 0);
+	take_target(p, &step, 1);
+	step_clear(&step);
+}
+
 static void probe_replace(struct probe *p)
 {
+	bool refused;
 	struct step step = { 0 };
 	int put = -1, copy = -1, part = -1, part_copy = -1, onto = -1, anew = -1;
 
@@ -448,6 +468,7 @@ static void probe_replace(struct probe *p)
 	if (step.count)
 		step_run(p, &step);
 	p->caps.put_if_match = result_of(&step, put) == 0;
+	refused = put >= 0 && result_of(&step, put) == -ESTALE;
 	take_target(p, &step, put);
 	p->caps.copy_if_match = result_of(&step, onto) == 0;
 	p->caps.copy_if_none_match = result_of(&step, anew) == 0;
@@ -457,6 +478,8 @@ static void probe_replace(struct probe *p)
 		p->caps.part_copy = result_of(&step, part_copy) == 0;
 	take_part(&step, part, &p->b);
 	step_clear(&step);
+	if (refused)
+		probe_bare(p);
 }
 
 static struct s3c_store_request *add_complete(struct probe *p, struct step *step, const char *key,

@@ -119,11 +119,16 @@ static int add_customer_key(struct s3c_s3_built *b, const char *prefix, const st
 	return r;
 }
 
-static int add_condition(struct s3c_s3_built *b, const struct s3c_condition *condition)
+static int add_condition(struct s3c_s3_built *b, const struct s3c_condition *condition, bool bare)
 {
+	char etag[S3C_STORE_ETAG_MAX];
+
 	if (condition->if_none_match)
 		return add(b, "If-None-Match", "*");
-	return condition->if_match ? add(b, "If-Match", condition->if_match) : 0;
+	if (!condition->if_match || !bare)
+		return condition->if_match ? add(b, "If-Match", condition->if_match) : 0;
+	s3c_etag_bare(condition->if_match, etag);
+	return add(b, "If-Match", etag);
 }
 
 static int add_object_headers(struct s3c_s3_call *call, struct s3c_s3_built *b)
@@ -325,7 +330,7 @@ static int build_put(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	b->http.method = "PUT";
 	set_body(call, b);
 	if (r == 0)
-		r = add_condition(b, &call->rq.condition);
+		r = add_condition(b, &call->rq.condition, call->store->base.caps.if_match_bare);
 	if (r == 0)
 		r = add_checksum(call, b, wanted_checksum(call->store, call->rq.checksum));
 	return r;
@@ -362,7 +367,7 @@ static int build_copy(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	if (r == 0)
 		r = add(b, "x-amz-metadata-directive", "REPLACE");
 	if (r == 0)
-		r = add_condition(b, &call->rq.condition);
+		r = add_condition(b, &call->rq.condition, false);
 	return r == 0 ? build_copy_source(call, b) : r;
 }
 
@@ -530,7 +535,7 @@ static int build_complete(struct s3c_s3_call *call, struct s3c_s3_built *b)
 	if (r == 0)
 		r = add(b, "Content-Type", "application/xml");
 	if (r == 0)
-		r = add_condition(b, &rq->condition);
+		r = add_condition(b, &rq->condition, false);
 	if (r == 0 && checksum != S3C_CHECKSUM_OFF)
 		r = add_customer_key(b, SSEC_HEADER, rq->ssec);
 	set_xml_body(call, b);

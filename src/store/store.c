@@ -88,6 +88,15 @@ void s3c_meta_free(struct s3c_meta *meta)
 	*meta = (struct s3c_meta){ 0 };
 }
 
+void s3c_etag_bare(const char *etag, char ret_bare[static S3C_STORE_ETAG_MAX])
+{
+	size_t len = strlen(etag);
+	bool quoted = len >= 2 && etag[0] == '"' && etag[len - 1] == '"';
+
+	snprintf(ret_bare, S3C_STORE_ETAG_MAX, "%.*s", (int)(quoted ? len - 2 : len),
+		 etag + quoted);
+}
+
 void s3c_stat_free(struct s3c_stat *st)
 {
 	s3c_meta_free(&st->meta);

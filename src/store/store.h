@@ -106,6 +106,7 @@ struct s3c_condition {
 struct s3c_store_caps {
 	bool put_if_none_match;
 	bool put_if_match;
+	bool if_match_bare; /* PUT: the ETag has to be sent without its quotes */
 	bool complete_if_none_match;
 	bool complete_if_match;
 	bool copy_source_if_match;
@@ -119,6 +120,9 @@ struct s3c_store_caps {
 	bool crc32c;            /* x-amz-checksum-crc32c is checked or at least echoed */
 	bool crc64nvme;
 };
+
+/* An ETag without its quotes. */
+void s3c_etag_bare(const char *etag, char ret_bare[static S3C_STORE_ETAG_MAX]);
 
 enum s3c_store_opcode {
 	S3C_STORE_GET,
