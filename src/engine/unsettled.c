@@ -2,6 +2,7 @@
 /* Copyright (c) 2026 The s3cryptfs authors */
 #include "engine/unsettled.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,13 @@ static bool is_in_the_way(const struct s3c_unsettled *u, const struct s3c_store_
 	}
 }
 
+/* May the request be carried out, or have been? */
+static bool is_open(int result)
+{
+	return s3c_result_lost(result) || result == -EINTR || result == -ECANCELED ||
+	       result == -ENOMEM;
+}
+
 /* Asks for the completion once more. Without locks. */
 static int ask(struct s3c_engine *engine, const struct s3c_unsettled *u, struct s3c_op *op,
 	       struct s3c_store_reply *reply)
@@ -108,9 +116,11 @@ static int ask(struct s3c_engine *engine, const struct s3c_unsettled *u, struct 
 		.parts = u->parts,
 		.part_count = u->part_count,
 	};
-	int r = s3c_ssec_of(engine, u->key, &ssec, &rq.ssec);
 
-	return r < 0 ? r : s3c_store_perform(engine->store, &rq, op, reply);
+	/* What fails here has not been asked for: -ENOMEM alone. */
+	if (s3c_ssec_of(engine, u->key, &ssec, &rq.ssec) < 0)
+		return -ENOMEM;
+	return s3c_store_perform(engine->store, &rq, op, reply);
 }
 
 /* Lock held, released meanwhile. 0: it is off the list. */
@@ -129,7 +139,7 @@ static int settle(struct s3c_engine *engine, struct s3c_unsettled *u, struct s3c
 	s3c_mutex_lock(&engine->lock);
 	u->asking = false;
 	s3c_waitq_wake_all(&all->changed);
-	if (s3c_result_lost(r)) {
+	if (is_open(r)) {
 		snprintf(ret_reply->message, sizeof(ret_reply->message),
 			 "an upload may still replace it: %.400s", reply.message);
 	} else {
@@ -163,7 +173,7 @@ int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_reque
 
 void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result)
 {
-	struct s3c_unsettled *u, *noted = s3c_result_lost(result) ? unsettled_new(rq) : NULL;
+	struct s3c_unsettled *u, *noted = is_open(result) ? unsettled_new(rq) : NULL;
 
 	s3c_mutex_lock(&engine->lock);
 	TAILQ_FOREACH (u, &engine->unsettled.list, link)

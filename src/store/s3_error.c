@@ -110,8 +110,11 @@ static int not_found(const struct s3c_s3_call *call, const char *code)
 	case S3C_STORE_COPY:
 	case S3C_STORE_UPLOAD_PART_COPY:
 		return key ? -ENOENT : -EPROTO;
-	case S3C_STORE_PUT:
 	case S3C_STORE_UPLOAD_COMPLETE:
+		if (key && !call->rq.condition.if_match)
+			return -ENXIO; /* as Ceph calls it when it was just aborted */
+		return key ? -ESTALE : -EIO;
+	case S3C_STORE_PUT:
 		return key && call->rq.condition.if_match ? -ESTALE : -EIO;
 	case S3C_STORE_DELETE:
 		return key ? -ENOENT : -EIO;
@@ -126,6 +129,9 @@ static int not_found(const struct s3c_s3_call *call, const char *code)
 static int status_error(const struct s3c_s3_call *call, const struct s3c_http_reply *http)
 {
 	switch (http->status) {
+	case 400:
+		/* Parts that are not as it says: that is so whenever it comes. */
+		return call->rq.op == S3C_STORE_UPLOAD_COMPLETE ? -EINVAL : -EIO;
 	case 401:
 	case 403:
 		return -EACCES;

@@ -89,26 +89,33 @@ static void test_nothing_before(void **state)
 	fx_end(&fx);
 }
 
-/* Nobody knows of one that was refused: its upload is aborted. */
+/* One that was refused is known: its upload is aborted, and its key is free, also when that was told
+   to the second request. */
 static void test_refused(void **state)
 {
 	struct s3c_fault_rule refuse = {
-		.op = S3C_STORE_UPLOAD_COMPLETE,
-		.kind = S3C_FAULT_FAIL,
-		.result = -EACCES,
-		.times = 1,
+		.op = S3C_STORE_UPLOAD_COMPLETE, .kind = S3C_FAULT_FAIL, .times = 1
 	};
+	static const int results[] = { -EACCES, -EINVAL, -ENXIO };
 	struct fx fx;
 
 	(void)state;
-	begin(&fx);
-	assert_int_equal(s3c_store_fault_add(fx.store, &refuse), 0);
-	assert_int_equal(set_mode(&fx, "a", 0600), -EACCES);
-	assert_int_equal(aborts(&fx), 1);
-	assert_int_equal(mode_of(&fx, "a"), 0644);
-	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
-	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE), 1);
-	fx_end(&fx);
+	for (size_t i = 0; i < ARRAY_LEN(results); i++) {
+		refuse.result = results[i];
+		for (unsigned lost = 0; lost < 2; lost++) {
+			begin(&fx);
+			if (lost)
+				fail_completions(&fx, S3C_FAULT_FAIL, 1);
+			assert_int_equal(s3c_store_fault_add(fx.store, &refuse), 0);
+			assert_true(set_mode(&fx, "a", 0600) < 0);
+			assert_int_equal(aborts(&fx), lost ? 0 : 1);
+			assert_int_equal(mode_of(&fx, "a"), 0644);
+			assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
+			assert_int_equal(
+				s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE), 1);
+			fx_end(&fx);
+		}
+	}
 }
 
 int main(void)
