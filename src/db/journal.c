@@ -383,10 +383,12 @@ int s3c_journal_pin_set(struct s3c_journal *journal, const char *source,
 	return r;
 }
 
+#define CAP_PUT_IF_MATCH 1
+
 /* The order of the bits is that of the database: append only. */
 #define CAPS(X)                                                                                    \
 	X(0, put_if_none_match)                                                                    \
-	X(1, put_if_match)                                                                         \
+	X(CAP_PUT_IF_MATCH, put_if_match)                                                          \
 	X(2, complete_if_none_match)                                                               \
 	X(3, complete_if_match)                                                                    \
 	X(4, copy_source_if_match)                                                                 \
@@ -433,6 +435,7 @@ int s3c_journal_caps_get(struct s3c_journal *journal, const char *source, const 
 #define TAKE(bit, name) ret_caps->name = bits >> (bit)&1;
 	CAPS(TAKE)
 #undef TAKE
+	ret_caps->put_if_match |= ret_caps->if_match_bare;
 	return 0;
 }
 
@@ -448,6 +451,9 @@ int s3c_journal_caps_set(struct s3c_journal *journal, const char *source, const 
 #define GIVE(bit, name) bits |= (int64_t)caps->name << (bit);
 	CAPS(GIVE)
 #undef GIVE
+	/* A program that does not know of bare ETags must not take the other kind to be honoured. */
+	if (caps->if_match_bare)
+		bits &= ~((int64_t)1 << CAP_PUT_IF_MATCH);
 	s3c_writer_enter(journal);
 	s3c_mutex_lock(&journal->db_lock);
 	r = s3c_db_statement(journal->durable,

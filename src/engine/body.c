@@ -175,6 +175,9 @@ int s3c_commit_guard(struct s3c_commit *c, const struct s3c_condition *condition
 	    (c->base && !c->base->version.etag[0]))
 		return 0;
 	warn_unguarded(c->object->engine);
+	r = s3c_unsettled_settle(c->object->engine, c->target->key, &reply);
+	if (r < 0)
+		return s3c_object_fail(c->object, "look at", c->target, r, reply.message);
 	r = s3c_commit_request(c, &rq, "look at", &reply);
 	if (!c->base && (r == 0 || r == -ENOENT))
 		return r == 0 ? s3c_commit_resolve(c, -EEXIST) : 0;
@@ -307,6 +310,14 @@ static bool is_this(const struct s3c_commit *c, const struct s3c_entry *entry)
 		memcmp(entry->header.file_id, c->header.file_id, S3C_FILE_ID_LEN) == 0);
 }
 
+/* Where it was one that had no reply, the look after it is to tell what has become of it. */
+static void settle_completion(struct s3c_commit *c)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+
+	s3c_unsettled_settle(c->object->engine, c->target->key, &reply);
+}
+
 int s3c_commit_resolve(struct s3c_commit *c, int result)
 {
 	bool refused =
@@ -317,6 +328,7 @@ int s3c_commit_resolve(struct s3c_commit *c, int result)
 
 	if (!refused && !s3c_result_lost(result))
 		return result;
+	settle_completion(c);
 	r = look(c, &entry, op);
 	if (r == -ENOENT)
 		return result != -ENXIO && refused ? -ESTALE : result;

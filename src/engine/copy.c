@@ -73,8 +73,9 @@ static int head(struct copying *c, const char *key, const struct s3c_ssec *ssec,
 		struct s3c_store_reply *reply)
 {
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
+	int r = s3c_unsettled_settle(c->engine, key, reply);
 
-	return request(c, &rq, reply, "look at");
+	return r < 0 ? r : request(c, &rq, reply, "look at");
 }
 
 /* 0: what may be replaced stands there; -ENOENT: nothing, any more; -EEXIST; -EREMCHG. */

@@ -74,6 +74,7 @@ static void parts_free(struct s3c_engine *engine)
 	s3c_pool_free(engine->workers);
 	s3c_keynames_free(engine->keynames);
 	s3c_epochs_free(engine->epochs);
+	s3c_unsettled_end(engine);
 	s3c_unsettled_free(&engine->unsettled);
 	free(engine->mount_path);
 	s3c_mutex_destroy(&engine->lock);

@@ -108,8 +108,10 @@ int s3c_key_head(struct s3c_engine *engine, const char *key, struct s3c_store_re
 {
 	cleanup_ssec struct s3c_ssec ssec;
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key };
-	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
+	int r = s3c_unsettled_settle(engine, key, reply);
 
+	if (r == 0)
+		r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
 	if (r == 0)
 		r = s3c_request(engine, &rq, NULL, reply);
 	return r;
@@ -306,12 +308,18 @@ static int delete_seen(struct s3c_engine *engine, struct s3c_op *op, const char 
 static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
 			 const struct s3c_entry *entry, struct s3c_object *object)
 {
+	cleanup_reply struct s3c_store_reply reply = { 0 };
 	cleanup_free char *key = NULL;
 	int r = s3c_key_of(engine, entry->path, false, &key);
 
 	if (r == 0)
 		r = s3c_keep_parent(engine, op, entry->path);
-	return r < 0 ? r : delete_seen(engine, op, key, entry, object);
+	if (r < 0)
+		return r;
+	r = s3c_unsettled_settle(engine, key, &reply);
+	if (r < 0)
+		return s3c_engine_fail(engine, "delete", key, r, reply.message);
+	return delete_seen(engine, op, key, entry, object);
 }
 
 int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_object *object)

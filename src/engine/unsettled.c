@@ -94,11 +94,32 @@ static bool is_in_the_way(const struct s3c_unsettled *u, const struct s3c_store_
 	}
 }
 
-/* May the request be carried out, or have been? */
+/* Has the upload become the object, or is it gone? */
+static bool is_over(int result)
+{
+	return result == 0 || result == -EBADE || result == -ENXIO;
+}
+
+/*
+ * May the request be carried out yet? What is refused because of who asks (-EACCES: credentials
+ * that have expired since) tells nothing of an earlier attempt.
+ */
 static bool is_open(int result)
 {
-	return s3c_result_lost(result) || result == -EINTR || result == -ECANCELED ||
-	       result == -ENOMEM;
+	switch (result) {
+	case -ESTALE:
+	case -EEXIST:
+	case -EINVAL:
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+	case -E2BIG:
+	case -EOPNOTSUPP:
+	case -ENODEV:
+		return false;
+	default:
+		return !is_over(result);
+	}
 }
 
 /* Asks for the completion once more. Without locks. */
@@ -123,7 +144,7 @@ static int ask(struct s3c_engine *engine, const struct s3c_unsettled *u, struct 
 	return s3c_store_perform(engine->store, &rq, op, reply);
 }
 
-/* Lock held, released meanwhile. 0: it is off the list. */
+/* Lock held, released meanwhile. 0: it is off the list, and over; 1: off the list, refused. */
 static int settle(struct s3c_engine *engine, struct s3c_unsettled *u, struct s3c_op *op,
 		  struct s3c_store_reply *ret_reply)
 {
@@ -145,7 +166,7 @@ static int settle(struct s3c_engine *engine, struct s3c_unsettled *u, struct s3c
 	} else {
 		TAILQ_REMOVE(&all->list, u, link);
 		unsettled_free(u);
-		r = 0;
+		r = !is_over(r);
 	}
 	s3c_store_reply_free(&reply);
 	return r;
@@ -155,7 +176,7 @@ int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_reque
 			 struct s3c_op *op, struct s3c_store_reply *ret_reply)
 {
 	struct s3c_unsettled *u;
-	bool any = false;
+	bool over = false;
 	int r = 0;
 
 	s3c_mutex_lock(&engine->lock);
@@ -163,12 +184,41 @@ int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_reque
 		TAILQ_FOREACH (u, &engine->unsettled.list, link)
 			if (is_in_the_way(u, rq))
 				break;
-		any |= u != NULL;
 		if (u)
 			r = settle(engine, u, op, ret_reply);
-	} while (u && r == 0);
+		over |= u && r == 0;
+	} while (u && r >= 0);
 	s3c_mutex_unlock(&engine->lock);
-	return r < 0 ? r : any && rq->op == S3C_STORE_UPLOAD_ABORT;
+	/* The other keys of a list are not to wait for it: each is asked for alone then. */
+	if (r < 0 && rq->op == S3C_STORE_DELETE_MANY)
+		return -EIO;
+	return r < 0 ? r : over && rq->op == S3C_STORE_UPLOAD_ABORT;
+}
+
+int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
+			 struct s3c_store_reply *ret_reply)
+{
+	const struct s3c_store_request rq = { .op = S3C_STORE_DELETE, .key = key };
+
+	return s3c_unsettled_before(engine, &rq, NULL, ret_reply);
+}
+
+void s3c_unsettled_end(struct s3c_engine *engine)
+{
+	const struct s3c_unsettled *u;
+	size_t count = 0;
+
+	s3c_mutex_lock(&engine->lock);
+	TAILQ_FOREACH (u, &engine->unsettled.list, link)
+		count++;
+	while (count-- && (u = TAILQ_FIRST(&engine->unsettled.list))) {
+		struct s3c_store_reply reply = { 0 };
+
+		/* One that fails is the last: the store is not there. */
+		if (settle(engine, (struct s3c_unsettled *)u, NULL, &reply) < 0)
+			break;
+	}
+	s3c_mutex_unlock(&engine->lock);
 }
 
 void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result)

@@ -14,14 +14,16 @@
  *
  *	COMPLETE ->	success			settled: it is the object, or was
  *			no such upload		settled: it was completed before, or aborted
- *			refused			settled: it is refused whenever it comes
- *			a lost reply		unsettled
+ *			refused for what it is	settled: it is refused whenever it comes
+ *			a lost reply, or		unsettled
+ *			refused for who asks
  *
  * While a key has one that is unsettled, who wants to write, copy or complete onto it, or delete it,
- * asks again first, and fails when that tells nothing either. So does who wants to abort that upload,
- * which is not aborted: there is nothing left of it, or it is not known.
+ * asks again first, and fails when that tells nothing either. So does who looks what stands there to
+ * decide upon it, and who wants to abort that upload, which is aborted only when it was refused.
  *
- * Those of a daemon that died are not known to the next one.
+ * What is unsettled at the end is asked for once more. Those of a daemon that died are not known to
+ * the next one.
  */
 #pragma once
 
@@ -46,5 +48,10 @@ void s3c_unsettled_free(struct s3c_unsettled_all *all);
    the log: nor is it, as nothing is known. */
 int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_request *rq,
 			 struct s3c_op *op, struct s3c_store_reply *ret_reply);
+/* The same for a look that decides about the key. 0; -errno of a lost reply. */
+int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
+			 struct s3c_store_reply *ret_reply);
+/* At the end, before the store goes. */
+void s3c_unsettled_end(struct s3c_engine *engine);
 /* After a completion had this result. */
 void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result);

@@ -395,12 +395,13 @@ static void why_done(struct s3c_s3_call *call, const struct s3c_http_reply *http
 	deliver(call, http, result);
 }
 
-/* The object is there, whatever became of this look at it: then its ETag stays unknown. */
+/* The object is there, or was; which version it is, is not known when this look at it fails: as if
+   the reply of the completion had been lost. Without an ETag nothing could be made conditional. */
 static void after_done(struct s3c_s3_call *call, const struct s3c_http_reply *http, int result)
 {
 	if (result == 0)
-		(void)read_body_less(call, http);
-	deliver(call, http, 0);
+		result = read_body_less(call, http);
+	deliver(call, http, result < 0 ? -EAGAIN : 0);
 }
 
 static void parts_done(struct s3c_s3_call *call, const struct s3c_http_reply *http, int result)

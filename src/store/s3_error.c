@@ -168,7 +168,8 @@ int s3c_s3_error(const struct s3c_s3_call *call, const struct s3c_http_reply *ht
 		return r;
 	if (is_about_customer_key(call, http))
 		return -EKEYREJECTED;
-	if (http->status == 409 && call->rq.op == S3C_STORE_UPLOAD_COMPLETE)
+	if (call->rq.op == S3C_STORE_UPLOAD_COMPLETE && http->status == 409 &&
+	    strcmp(http->error_code, "OperationAborted") != 0)
 		return -ESTALE;
 	/* Of Ceph, which has no code for it. */
 	if (strstr(http->error_message, "kms-keyid"))
