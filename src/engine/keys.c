@@ -329,7 +329,7 @@ int s3c_request(struct s3c_engine *engine, struct s3c_store_request *rq, struct 
 	rq->deadline_ns = s3c_engine_deadline(engine);
 	r = s3c_store_perform(engine->store, rq, op, ret_reply);
 	if (rq->op == S3C_STORE_UPLOAD_COMPLETE)
-		s3c_unsettled_after(engine, rq, r);
+		s3c_unsettled_after(engine, rq, r, ret_reply);
 	return r;
 }
 

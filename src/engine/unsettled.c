@@ -102,11 +102,17 @@ static bool is_over(int result)
 
 /*
  * May the request be carried out yet? What is refused because of who asks (-EACCES: credentials
- * that have expired since) tells nothing of an earlier attempt.
+ * that have expired since) tells nothing of an earlier attempt, where there was one.
  */
-static bool is_open(int result)
+static bool is_open(int result, bool repeated)
 {
+	if (s3c_result_lost(result))
+		return true;
 	switch (result) {
+	case -EINTR:
+	case -ECANCELED:
+	case -ENOMEM:
+		return true;
 	case -ESTALE:
 	case -EEXIST:
 	case -EINVAL:
@@ -118,7 +124,7 @@ static bool is_open(int result)
 	case -ENODEV:
 		return false;
 	default:
-		return !is_over(result);
+		return !is_over(result) && repeated;
 	}
 }
 
@@ -160,7 +166,7 @@ static int settle(struct s3c_engine *engine, struct s3c_unsettled *u, struct s3c
 	s3c_mutex_lock(&engine->lock);
 	u->asking = false;
 	s3c_waitq_wake_all(&all->changed);
-	if (is_open(r)) {
+	if (is_open(r, true)) {
 		snprintf(ret_reply->message, sizeof(ret_reply->message),
 			 "an upload may still replace it: %.400s", reply.message);
 	} else {
@@ -221,9 +227,13 @@ void s3c_unsettled_end(struct s3c_engine *engine)
 	s3c_mutex_unlock(&engine->lock);
 }
 
-void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result)
+void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result,
+			 const struct s3c_store_reply *reply)
 {
-	struct s3c_unsettled *u, *noted = is_open(result) ? unsettled_new(rq) : NULL;
+	struct s3c_unsettled *u, *noted = NULL;
+
+	if (is_open(result, reply->repeated))
+		noted = unsettled_new(rq);
 
 	s3c_mutex_lock(&engine->lock);
 	TAILQ_FOREACH (u, &engine->unsettled.list, link)

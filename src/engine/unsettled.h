@@ -54,4 +54,5 @@ int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
 /* At the end, before the store goes. */
 void s3c_unsettled_end(struct s3c_engine *engine);
 /* After a completion had this result. */
-void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result);
+void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_request *rq, int result,
+			 const struct s3c_store_reply *reply);

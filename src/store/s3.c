@@ -172,6 +172,7 @@ static void deliver(struct s3c_s3_call *call, const struct s3c_http_reply *http,
 	struct s3c_store_reply *reply = &call->reply;
 
 	reply->result = result;
+	reply->repeated = http->attempts > 1 || (http->attempts && !http->status);
 	if (result < 0)
 		s3c_s3_describe(call, http, result, reply->message, sizeof(reply->message));
 	s3c_store_count(&call->rq, result, call->begun_ns, call->received);

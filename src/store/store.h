@@ -271,6 +271,8 @@ struct s3c_store_reply {
 	/* GET, HEAD: which of several customer keys it was, where one of them was looked for
 	   (engine/ssec_store.h) */
 	unsigned ssec_index;
+	/* With a failure: an earlier attempt was sent, and what became of it is not known. */
+	bool repeated;
 	size_t failed_index; /* DELETE_MANY: first key that failed when result is not 0 */
 	char message[512];   /* for the log: code, words, request id; "" on success */
 };

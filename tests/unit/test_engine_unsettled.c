@@ -96,13 +96,14 @@ static void test_refused(void **state)
 	struct s3c_fault_rule refuse = {
 		.op = S3C_STORE_UPLOAD_COMPLETE, .kind = S3C_FAULT_FAIL, .times = 1
 	};
-	static const int results[] = { -EINVAL, -ENOSPC, -ENXIO };
+	/* -EACCES: by who asks, which tells nothing of a request before it. */
+	static const int results[] = { -EINVAL, -ENOSPC, -ENXIO, -EACCES };
 	struct fx fx;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(results); i++) {
 		refuse.result = results[i];
-		for (unsigned lost = 0; lost < 2; lost++) {
+		for (unsigned lost = 0; lost < (results[i] == -EACCES ? 1 : 2); lost++) {
 			begin(&fx);
 			if (lost)
 				fail_completions(&fx, S3C_FAULT_FAIL, 1);

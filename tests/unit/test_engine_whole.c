@@ -194,7 +194,7 @@ static void test_lost_replies(void **state)
 		const char *requests;
 	} cases[] = {
 		{ S3C_STORE_PUT, SMALL, "GET 1 PUT 1" },
-		{ S3C_STORE_UPLOAD_COMPLETE, LARGE, "GET 1 CREATE 1 PART 3 COMPLETE 1" },
+		{ S3C_STORE_UPLOAD_COMPLETE, LARGE, "GET 1 CREATE 1 PART 3 COMPLETE 2" },
 	};
 	struct s3c_object *object;
 	uint8_t key[32];
