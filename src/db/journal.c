@@ -451,7 +451,7 @@ int s3c_journal_caps_set(struct s3c_journal *journal, const char *source, const 
 #define GIVE(bit, name) bits |= (int64_t)caps->name << (bit);
 	CAPS(GIVE)
 #undef GIVE
-	/* A program that does not know of bare ETags must not take the other kind to be honoured. */
+	/* A program that knows nothing of bare ETags must not take quoted ones to be honoured. */
 	if (caps->if_match_bare)
 		bits &= ~((int64_t)1 << CAP_PUT_IF_MATCH);
 	s3c_writer_enter(journal);

@@ -212,8 +212,8 @@ struct s3c_engine {
 	struct s3c_links *links;     /* guarded by lock */
 	struct s3c_objects *objects; /* guarded by lock */
 	struct s3c_unsettled_all unsettled;
-	struct s3c_pool *workers;    /* short jobs that compute: sealing, opening. Never wait */
-	struct s3c_pool *tasks;      /* jobs that wait for the store: commits, prefetches */
+	struct s3c_pool *workers; /* short jobs that compute: sealing, opening. Never wait */
+	struct s3c_pool *tasks;   /* jobs that wait for the store: commits, prefetches */
 };
 
 /* config.keyring, which s3c_engine_set_keyring may change: once for what belongs together. */

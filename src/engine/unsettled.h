@@ -6,8 +6,8 @@
  * Such a request may be carried out later, or at this moment:
  *
  *  - Beside it the upload must not be aborted. Ceph answers success to both then, and hands the
- *    parts of the object that it has just made over to its garbage collector: hours later HEAD finds
- *    the object, and GET does not.
+ *    parts of the object that it has just made over to its garbage collector: hours later HEAD
+ *    finds the object, and GET does not.
  *  - It must not come when its key has a newer version by then, which it would replace.
  *
  * So it is asked for again, which has its effect once only, until the store says what became of it:
@@ -18,9 +18,10 @@
  *			a lost reply, or		unsettled
  *			refused for who asks
  *
- * While a key has one that is unsettled, who wants to write, copy or complete onto it, or delete it,
- * asks again first, and fails when that tells nothing either. So does who looks what stands there to
- * decide upon it, and who wants to abort that upload, which is aborted only when it was refused.
+ * While a key has one that is unsettled, who wants to write, copy or complete onto it, or delete
+ * it, asks again first, and fails when that tells nothing either. So does who looks what stands
+ * there to decide upon it, and who wants to abort that upload, which is aborted only when it was
+ * refused.
  *
  * What is unsettled at the end is asked for once more. Those of a daemon that died are not known to
  * the next one.
@@ -44,7 +45,7 @@ struct s3c_unsettled_all {
 void s3c_unsettled_init(struct s3c_unsettled_all *all);
 void s3c_unsettled_free(struct s3c_unsettled_all *all);
 /* Before rq is sent: settles what is in its way. Any thread, without locks; waits for the store.
-   1: rq is not to be sent, for it would abort what is settled; -errno of a lost reply, with words for
+   1: rq is not to be sent, for it would abort what is over; -errno of a lost reply, with words for
    the log: nor is it, as nothing is known. */
 int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_request *rq,
 			 struct s3c_op *op, struct s3c_store_reply *ret_reply);

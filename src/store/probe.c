@@ -417,7 +417,7 @@ static int probe_parts(struct probe *p, struct s3c_err *err)
 }
 
 /* Ceph honours If-Match on PUT, but compares what is sent with an ETag that it keeps without the
-   quotes which RFC 9110, section 8.8.3, gives it: no version of it but "*" is ever the right one. */
+   quotes which RFC 9110, section 8.8.3, gives it: but for "*" none is ever the right one. */
 static void probe_bare(struct probe *p)
 {
 	struct step step = { 0 };

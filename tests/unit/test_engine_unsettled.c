@@ -89,13 +89,13 @@ static void test_nothing_before(void **state)
 	fx_end(&fx);
 }
 
-/* One that was refused is known: its upload is aborted, and its key is free, also when that was told
-   to the second request. */
+/* One that was refused is known: its upload is aborted, and its key is free, also when that was
+   told to the second request. */
 static void test_refused(void **state)
 {
-	struct s3c_fault_rule refuse = {
-		.op = S3C_STORE_UPLOAD_COMPLETE, .kind = S3C_FAULT_FAIL, .times = 1
-	};
+	struct s3c_fault_rule refuse = { .op = S3C_STORE_UPLOAD_COMPLETE,
+					 .kind = S3C_FAULT_FAIL,
+					 .times = 1 };
 	/* -EACCES: by who asks, which tells nothing of a request before it. */
 	static const int results[] = { -EINVAL, -ENOSPC, -ENXIO, -EACCES };
 	struct fx fx;
@@ -113,8 +113,8 @@ static void test_refused(void **state)
 			assert_int_equal(aborts(&fx), !lost || results[i] != -ENXIO);
 			assert_int_equal(mode_of(&fx, "a"), 0644);
 			assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
-			assert_int_equal(
-				s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE), 1);
+			assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE),
+					 1);
 			fx_end(&fx);
 		}
 	}
