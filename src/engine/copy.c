@@ -18,7 +18,8 @@
  * request, but in a way that a late one cannot spoil (fenced):
  *
  *	few bytes onto another key	PUT if nothing, or what was seen, is there
- *	attributes of a plain object	COPY onto itself: they fit any content
+ *	attributes of a plain object	PUT if it is that; of many bytes COPY onto itself:
+ *		they fit any content
  *	else	multipart: the bytes, or part copies; look at the source; complete, which
  *		is done once only, and known before anything else is (unsettled.h)
  *
@@ -380,13 +381,26 @@ static bool may_stray(const struct copying *c)
 	return !c->engine->store->caps.copy_source_if_match;
 }
 
-/* Other attributes of what has no envelope: any fit any content, and a late copy spoils nothing. */
-static bool is_loose(const struct copying *c)
+static bool has_no_envelope(const struct copying *c)
 {
 	const struct s3c_header *header = &c->copy->header;
 
-	return c->same && may_stray(c) && c->engine->store->caps.copy &&
-	       (header->layout == S3C_LAYOUT_PLAIN || header->layout == S3C_LAYOUT_NONE);
+	return header->layout == S3C_LAYOUT_PLAIN || header->layout == S3C_LAYOUT_NONE;
+}
+
+/* Its ETag is that of its content: a write of few bytes keeps it, and can have a condition. */
+static bool is_few_plain(const struct copying *c)
+{
+	return c->same && has_no_envelope(c) && c->copy->stored_size <= S3C_COPY_FEW &&
+	       c->engine->store->caps.put_if_match;
+}
+
+/* Other attributes of what has no envelope: any fit any content, and a late copy spoils nothing,
+   but where the object has become a reference since. */
+static bool is_loose(const struct copying *c)
+{
+	return c->same && may_stray(c) && c->engine->store->caps.copy && has_no_envelope(c) &&
+	       !is_few_plain(c);
 }
 
 static bool is_marker(const struct copying *c)
@@ -460,8 +474,9 @@ static int transfer_fenced(struct copying *c, struct s3c_store_reply *reply)
 
 	if (is_marker(c) && !copy->stored_size)
 		return put_here(c, reply);
-	if (copy->guard && (copy->replaces ? caps->put_if_match : caps->put_if_none_match) &&
-	    (here || copy->stored_size <= S3C_COPY_FEW))
+	if (is_few_plain(c) ||
+	    (copy->guard && (copy->replaces ? caps->put_if_match : caps->put_if_none_match) &&
+	     (here || copy->stored_size <= S3C_COPY_FEW)))
 		return here ? put_here(c, reply) : transfer_by_hand(c, false, reply);
 	if (caps->part_copy && copy->stored_size && !other_key && !(here && !c->same))
 		r = copy_by_parts(c, reply);

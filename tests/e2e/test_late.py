@@ -147,6 +147,23 @@ def test_written_since(rgw_store, mount, mode):
     site.check(late)
 
 
+def test_linked_since(rgw_store, mount):
+    """Files without envelopes get another mode, and then another name: what comes late is no attributes of a reference."""
+    site = Late(mount, rgw_store, timeout=3, enc="none")
+    sizes = [n for n in SIZES if n < MIB]
+    for n in sizes:
+        site.put("f%d/new" % n, blob(n, 1))
+    site.remount()
+    for name in site.expected:
+        os.stat(site / name)
+    calls = [(lambda n=n: os.chmod(site / ("f%d/new" % n), 0o600)) for n in sizes]
+    late = site.hold(calls, "PUT", "/new", len(calls))
+    for n in sizes:
+        os.link(site / ("f%d/new" % n), site / ("f%d/second" % n))
+        site.expected["f%d/second" % n] = blob(n, 1)
+    site.check(late)
+
+
 @pytest.mark.long
 def test_given_up_meanwhile(rgw_store, mount):
     """

@@ -127,7 +127,7 @@ def test_unconfirmed(mount, rgw_store, options, how):
     write_file(site / "other", MARKER)
     site.remount()
     data = MARKER * (1 << 19 if how == "upload" else 1)
-    rgw_store.proxy.fault("silent", method="POST" if how in ("upload", "chmod") else "PUT", match=rgw_store.bucket, times=1)
+    rgw_store.proxy.fault("silent", method="POST" if how == "upload" else "PUT", match=rgw_store.bucket, times=1)
     # The upload of a long file begins while it is written.
     with fails(errno.EIO, *([errno.EROFS] if how == "upload" else [])):
         if how == "chmod":
