@@ -209,6 +209,18 @@ int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
 	return s3c_unsettled_before(engine, &rq, NULL, ret_reply);
 }
 
+bool s3c_unsettled_at(struct s3c_engine *engine, const char *key)
+{
+	const struct s3c_unsettled *u;
+
+	s3c_mutex_lock(&engine->lock);
+	TAILQ_FOREACH (u, &engine->unsettled.list, link)
+		if (strcmp(u->key, key) == 0)
+			break;
+	s3c_mutex_unlock(&engine->lock);
+	return u;
+}
+
 void s3c_unsettled_end(struct s3c_engine *engine)
 {
 	const struct s3c_unsettled *u;

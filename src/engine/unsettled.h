@@ -52,6 +52,8 @@ int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_reque
 /* The same for a look that decides about the key. 0; -errno of a lost reply. */
 int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
 			 struct s3c_store_reply *ret_reply);
+/* Has the key one that is unsettled? */
+bool s3c_unsettled_at(struct s3c_engine *engine, const char *key);
 /* At the end, before the store goes. */
 void s3c_unsettled_end(struct s3c_engine *engine);
 /* After a completion had this result. */
