@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import traceback
 
 from harness import read_file, sha256_file, write_file
 
@@ -58,7 +59,9 @@ class Beside:
     def stop(self):
         self.stopped = True
         self.thread.join(150)
-        assert not self.thread.is_alive(), "%s hangs" % type(self).__name__
+        if self.thread.is_alive():
+            last = "".join(traceback.format_exception(self.errors[-1])) if self.errors else ""
+            raise AssertionError("%s %s hangs at step %d; its last error:\n%s" % (type(self).__name__, self.path, self.count, last))
         if self.wrong:
             raise self.wrong
 
