@@ -187,14 +187,14 @@ static int append_part(struct s3c_file_call *call, int dir_fd, const struct s3c_
 		snprintf(reply->message, sizeof(reply->message),
 			 "complete %s: EntityTooSmall: part %u has %lld bytes", call->rq.key,
 			 part->number, (long long)st.st_size);
-		return -EIO;
+		return -EINVAL;
 	}
 	return s3c_file_copy_range(call, fd, 0, (uint64_t)st.st_size, to);
 invalid:
 	snprintf(reply->message, sizeof(reply->message),
 		 "complete %s: InvalidPart: there is no part %u with this ETag", call->rq.key,
 		 part->number);
-	return -EIO;
+	return -EINVAL;
 }
 
 int s3c_file_upload_complete(struct s3c_file_call *call, struct s3c_store_reply *reply)

@@ -17,7 +17,7 @@
  * -EKEYREJECTED wrong or missing customer key; of the store's KMS key: -EKEYREVOKED
  * disabled, -EKEYEXPIRED about to be deleted or otherwise not in use, -ENOKEY not found;
  * -EBADE a write was done, and its reply does not confirm the encryption that was asked
- * for; -EPROTO nonsense; -EIO the rest.
+ * for; -EINVAL a completion whose parts are not as it says; -EPROTO nonsense; -EIO the rest.
  * A message with the request id is in the reply for the log.
  */
 #pragma once

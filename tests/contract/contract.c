@@ -161,8 +161,8 @@ static void test_probe(void **state)
 		assert_true(caps->copy_if_match && caps->copy_if_none_match);
 	}
 	if (is_server("radosgw")) {
-		assert_true(caps->put_if_none_match);
-		assert_false(caps->put_if_match);
+		assert_true(caps->put_if_none_match && caps->put_if_match);
+		assert_true(caps->if_match_bare);
 		assert_false(caps->complete_if_match || caps->complete_if_none_match);
 		assert_false(caps->copy_source_if_match || caps->delete_if_match);
 		assert_int_equal(caps->copy, !contract.ssec);

@@ -329,10 +329,10 @@ static void test_bad_parts(void **state)
 	parts[0] = send_part(key, id, 1, "small", 5);
 	parts[1] = send_part(key, id, 2, "last", 4);
 	rq = complete_request(key, id, parts, 2);
-	expect(&rq, -EIO, NULL); /* EntityTooSmall */
+	expect(&rq, -EINVAL, NULL); /* EntityTooSmall */
 	strcpy(parts[0].etag, WRONG_ETAG);
 	rq = complete_request(key, id, parts, 1);
-	expect(&rq, -EIO, NULL); /* InvalidPart */
+	expect(&rq, -EINVAL, NULL); /* InvalidPart */
 	rq = request(S3C_STORE_UPLOAD_ABORT, key);
 	rq.upload_id = id;
 	expect(&rq, 0, NULL);
