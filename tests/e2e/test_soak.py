@@ -347,6 +347,9 @@ def merge(source, target):
             merge(entry.path, to)
         else:
             os.rename(entry.path, to)
+            # A reference that was copied late is another name of the same file, of which rename(2) leaves both. As mv does:
+            if os.path.lexists(entry.path):
+                os.unlink(entry.path)
     os.rmdir(source)
 
 
