@@ -234,7 +234,13 @@ class Tree(Beside):
         if self.again and os.path.lexists(self.here(target)):
             self.finish_rename(source, target)
         else:
-            os.rename(self.here(source), self.here(target))
+            try:
+                os.rename(self.here(source), self.here(target))
+            except OSError as e:
+                # A copy of the first attempt, late, is there by now.
+                if self.again and e.errno == errno.ENOTEMPTY:
+                    raise OSError(errno.EAGAIN, str(e)) from e
+                raise
         os.rename(self.there(source), self.there(target))
 
     def finish_rename(self, source, target):
