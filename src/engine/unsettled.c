@@ -223,7 +223,7 @@ bool s3c_unsettled_at(struct s3c_engine *engine, const char *key)
 
 void s3c_unsettled_end(struct s3c_engine *engine)
 {
-	const struct s3c_unsettled *u;
+	struct s3c_unsettled *u;
 	size_t count = 0;
 
 	s3c_mutex_lock(&engine->lock);
@@ -233,7 +233,7 @@ void s3c_unsettled_end(struct s3c_engine *engine)
 		struct s3c_store_reply reply = { 0 };
 
 		/* One that fails is the last: the store is not there. */
-		if (settle(engine, (struct s3c_unsettled *)u, NULL, &reply) < 0)
+		if (settle(engine, u, NULL, &reply) < 0)
 			break;
 	}
 	s3c_mutex_unlock(&engine->lock);
@@ -246,13 +246,13 @@ void s3c_unsettled_after(struct s3c_engine *engine, const struct s3c_store_reque
 
 	if (is_open(result, reply->repeated))
 		noted = unsettled_new(rq);
-
 	s3c_mutex_lock(&engine->lock);
 	TAILQ_FOREACH (u, &engine->unsettled.list, link)
 		if (is_same(u, rq) && !u->asking)
 			break;
-	/* What was noted of an earlier attempt, of other parts perhaps. */
-	if (u) {
+	/* What was noted of an earlier attempt, of other parts perhaps; it stays where this one was
+	   refused for who asks. */
+	if (u && (noted || !is_open(result, true))) {
 		TAILQ_REMOVE(&engine->unsettled.list, u, link);
 		unsettled_free(u);
 	}
