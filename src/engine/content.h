@@ -31,9 +31,9 @@
  *	DIRTY     yes    yes    the page is a copy of the spilled one; page in the read pool
  *	DIRTY     -      yes    only in the spill file
  *	SENT      as DIRTY      was sealed into a part or body that the store has not confirmed as
- *an object; a write makes it DIRTY, success CLEAN, failure DIRTY SENT      -      -      the part
- *is in the store, and there was no room to keep the chunk: whoever needs it has to commit first
- *(upload->dropped)
+ *	                        an object; a write makes it DIRTY, success CLEAN, failure DIRTY
+ *	SENT      -      -      the part is in the store, and there was no room to keep the chunk:
+ *	                        whoever needs it has to commit first (upload->dropped)
  *
  *	ABSENT -> FETCHING -> CLEAN -> ABSENT (evicted)      ABSENT, CLEAN -> DIRTY (written)
  *	DIRTY -> SENT -> CLEAN | ABSENT (spilled) | DIRTY     any -> ABSENT (truncated)
@@ -174,8 +174,8 @@ struct s3c_object {
 	/* dirty: seq != clean_seq; its content: content_seq != content_clean. */
 	uint64_t seq, clean_seq, content_seq, content_clean;
 	bool committing;
-	bool publishing; /* the request that changes the object in the store may have had its effect
-			  */
+	/* The request that changes the object in the store may have had its effect. */
+	bool publishing;
 	bool localizing; /* detach brings what base has */
 	bool renewing;   /* the next commit writes all of its content anew: renew.c */
 	bool claiming;   /* the name is being made exclusively: exclusive.c */

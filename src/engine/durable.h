@@ -4,15 +4,15 @@
  * What the engine keeps in the journal, and when.
  *
  *	record		id	sub	what it is
- *	OBJECT		jid	0	a file whose present view is only here: path, size,
- *attributes, what it is based on, operation ids, where its chunks are
+ *	OBJECT		jid	0	a file whose present view is only here: path, size, attributes,
+ *					what it is based on, operation ids, where its chunks are
  *	CHUNK		cid	chunk	a dirty chunk of an OBJECT, plaintext (the record is sealed)
  *	GONE		id	0	a name that was removed here and may still be in the store
  *	DIR		id	0	a directory whose marker is to be written
- *	RENAME		id	0	a rename of a directory that has begun
+ *	RENAME		id	0	a rename that has begun; rename_journal.c
  *	UPLOAD		id	0, part	an upload that was begun, and its parts; upload_journal.h
- *	LINK		id	0	a second name of a file that the store does not have;
- *links.c
+ *	LINK		id	0	a second name of a file that the store does not have; pairs.c
+ *	EXCHANGE	id	0	two names that change places; exchange.c
  *
  * Content half, durable.c and recover.c. An object has a record (jid != 0) from the first time that
  * something of it is acknowledged without the store until the store has confirmed all of it:
@@ -20,7 +20,7 @@
  *	writeback	from create on; content at flush, fsync and release
  *	otherwise	when a commit failed: the caller gets the error, the bytes are kept; and
  *			from a change of attributes of a file that was just stored on
- *(pending_moved.c)
+ *			(pending_moved.c)
  *
  * A record is one consistent view: OBJECT and its CHUNKs change in one transaction; a large one is
  * written under a new cid first, and the transaction that switches to it is the last. The id of
@@ -29,7 +29,7 @@
  *
  * Names half, pending.c. In writeback, names are changed here first: a record, an answer, and the
  * store follows in the background. Otherwise only attributes of directories, and names that a
- *rename has left.
+ * rename has left.
  *
  * Order: transactions are submitted with engine->lock held, in the order in which what they say
  * became true here; nobody waits for one with the lock held.

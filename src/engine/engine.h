@@ -213,8 +213,8 @@ int s3c_engine_revalidate(struct s3c_engine *engine, struct s3c_op *op, const ch
 /* A directory as it was at one time: immutable, reference-counted; names sorted by bytes. */
 struct s3c_listing_item {
 	const char *name;
-	mode_t type; /* S_IFDIR, S_IFREG..; 0: a file, perhaps a symlink or special, not known yet
-		      */
+	/* S_IFDIR, S_IFREG..; 0: a file, perhaps a symlink or special, not known yet */
+	mode_t type;
 };
 struct s3c_listing {
 	size_t count;

@@ -26,8 +26,8 @@
  * A request whose reply was lost may have its effect yet. So one of the two names that may have
  * been written is written again, which puts it out of the reach of such a request: its condition
  * holds no more. Without conditions on PUT there is no exchange. aside can come back so, as one
- *more name of its body. It is not counted: where somebody removes it, the count of names is one too
- *low until s3cryptfsctl links counts them.
+ * more name of its body. It is not counted: where somebody removes it, the count of names is one too
+ * low until s3cryptfsctl links counts them.
  *
  * An exchange is in the list from before its record until after it; the list is guarded by
  * engine->lock. Who works on one has the holds of its names.

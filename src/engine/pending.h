@@ -13,8 +13,9 @@
  *		marker that it replaces. fresh: made here, the store knows nothing below it
  *
  *	NAME	NAME/	the name is			changes by
- *	-	MAKE	a directory			mkdir, setattr, the last name of one without
- *marker GONE	MAKE	a directory			mkdir where a file was
+ *	-	MAKE	a directory			mkdir, setattr, the last name of one
+ *							without marker
+ *	GONE	MAKE	a directory			mkdir where a file was
  *	GONE	-	absent				unlink, rename
  *	-	GONE	absent				rmdir
  *
@@ -35,7 +36,7 @@
  *
  * Where names are not ahead of the store (commit=close), GONE is what a rename leaves to be done
  * later: the old name of a file that was stored a moment ago, of several in a row
- *(pending_moved.c). An operation on a name settles what is pending there first (s3c_hold_begin).
+ * (pending_moved.c). An operation on a name settles what is pending there first (s3c_hold_begin).
  */
 #pragma once
 

@@ -8,7 +8,8 @@
  *	flags	= 1 content differs, 2 with more
  *	attrs	= mode(4) uid(4) gid(4) mtime(8) atime(8) ctime(8)
  *	base	= 0 | 1 layout(1) flags(1) attrs [more] epoch(4) file-id content-id op-id
- *generation(8) salt commitment wrapped key-id [kms] size(8) stored(8) etag modified(8) version-id
+ *		  generation(8) salt commitment wrapped key-id [kms] size(8) stored(8) etag
+ *		  modified(8) version-id
  *	flags	= 1 its attributes count, not the trailer's, 2 with kms, 4 with more
  *	more	= rdev(8) length(4) xattrs
  *	kms	= reuse(1) arn pairs length(4) blob

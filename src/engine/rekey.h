@@ -14,7 +14,7 @@
  *	count		HEAD
  *
  * Nothing about it is kept: what is under the new key, or of the newest epoch, already tells that
- *by itself, so that one which was killed is begun again and goes on. An object that is changed by
+ * by itself, so that one which was killed is begun again and goes on. An object that is changed by
  * somebody else in between is looked at again.
  */
 #pragma once

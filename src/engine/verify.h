@@ -7,8 +7,9 @@
  *	metadata  one HEAD (quick), or the GET of its end that a lookup makes: seal, place, kind of
  *		  object, generation, footer
  *	key	  the data key is unwrapped and fits the commitment; quick: not where a KMS has to
- *be asked content	  not quick: every chunk is authenticated; one tag over all, of objects in
- *the formats of other clients; what is not encrypted by us is read to its end
+ *		  be asked
+ *	content	  not quick: every chunk is authenticated; one tag over all, of objects in the
+ *		  formats of other clients; what is not encrypted by us is read to its end
  */
 #pragma once
 

@@ -8,9 +8,10 @@
  *
  *	state      by_id  by_name  parent  what it is
  *	linked     yes    yes      set     reachable by a path (the root has neither name nor
- *parent) stale      yes    yes      set     linked, but its content is no longer the store's: the
- *next lookup of the name detaches it detached   yes    no       NULL    unlinked, replaced or
- *stale: no path; handles go on
+ *	                                   parent)
+ *	stale      yes    yes      set     linked, but its content is no longer the store's: the
+ *	                                   next lookup of the name detaches it
+ *	detached   yes    no       NULL    unlinked, replaced or stale: no path; handles go on
  *
  * A file with several names (struct s3c_info's linked) has one inode, which is the child of a
  * directory that no program can name, under the name of its body: its path is that which the engine

@@ -4,10 +4,10 @@
  * Interruptions of calls that wait.
  *
  * The kernel tells once, at the first signal of the program that waits, whatever signal that is,
- *and does not say which. A timer, the end of a child and the preemption of a runtime are signals,
- *too, and most programs do not expect EINTR from stat or open: on other filesystems nothing but
- *their end interrupts those. So a call ends when a signal is pending that ends its program, or is
- *there to end one (ENDING) and not ignored; from the first signal on that is looked at ten times a
+ * and does not say which. A timer, the end of a child and the preemption of a runtime are signals,
+ * too, and most programs do not expect EINTR from stat or open: on other filesystems nothing but
+ * their end interrupts those. So a call ends when a signal is pending that ends its program, or is
+ * there to end one (ENDING) and not ignored; from the first signal on that is looked at ten times a
  * second, in /proc/PID/status, proc(5).
  *
  * Where a call type goes_on, the program is answered at once and what was begun is done without it.

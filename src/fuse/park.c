@@ -11,8 +11,8 @@
  *
  * A call is answered exactly once, by the thread that runs it, or by the watcher (interrupt.c) when
  * its program ends; an interruption makes its waits end. libfuse calls the interrupt function with
- *the request's lock held, possibly from within fuse_req_interrupt_func; taking it away takes the
- *same lock, so that no call of it is under way when the op and the call are freed.
+ * the request's lock held, possibly from within fuse_req_interrupt_func; taking it away takes the
+ * same lock, so that no call of it is under way when the op and the call are freed.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
  *	ciphertext = AES-256-SIV(names key, aad = "/" | stored path of the parent, name)
  *	stored name = base32hex(ciphertext), when that has at most 200 bytes
  *	            | "%" base32hex(SHA-256(ciphertext)); the ciphertext is in the item
- *s3cryptfs-name
+ *	                                                  s3cryptfs-name
  *
  * The stored path of the parent is its key relative to the volume: "", or ends in '/'. So equal
  * names in two directories have nothing in common, and one in the same directory is always the

@@ -9,7 +9,7 @@
  *	V3	x-amz-3, x-amz-c, x-amz-w, x-amz-d, x-amz-i	GCM with a commitment to the key
  *
  * Nothing of it is authenticated, but by the seal of objects that we wrote. Pure functions on
- *values; any thread.
+ * values; any thread.
  */
 #pragma once
 
@@ -21,9 +21,8 @@
 #define S3C_S3EC_COMMITMENT_LEN 28u
 #define S3C_S3EC_MESSAGE_ID_LEN 28u
 #define S3C_S3EC_ID_LEN 16u
-#define S3C_S3EC_SIZE_MAX                                                                          \
-	((UINT64_C(1) << 36) - 32) /* plaintext; GCM's limit, kept for CBC too                     \
-				    */
+/* Plaintext; GCM's limit, kept for CBC too. */
+#define S3C_S3EC_SIZE_MAX ((UINT64_C(1) << 36) - 32)
 
 enum s3c_s3ec_suite {
 	S3C_S3EC_GCM,    /* V2: AES-256-GCM under the data key */
