@@ -52,7 +52,7 @@ static const struct command commands[] = {
 	  "(retire)",
 	  false, 1, -1, TAKES_PASSPHRASE },
 	{ "rekey", s3c_ctl_rekey,
-	  "[--to KEY | --reencrypt] [--migrate] [-o OPTION,...] SOURCE|MOUNTPOINT [PATH...]",
+	  "[--to KEY | [--reencrypt] [--migrate]] [-o OPTION,...] SOURCE|MOUNTPOINT [PATH...]",
 	  "wrap the data keys of what is stored under the active key, or KEY; or encrypt it anew; "
 	  "and what is not encrypted; beside mounts, with whose options MOUNTPOINT does it",
 	  true, 0, -1, TAKES_REKEY },

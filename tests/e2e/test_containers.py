@@ -94,7 +94,7 @@ def check_pod(spec, tmp_path):
         for name in ("startupProbe", "livenessProbe"):
             probe = container[name]
             assert probe.keys() <= FIELDS["probe"] and probe["timeoutSeconds"] >= 5
-            assert probe["exec"]["command"] == ["s3cryptfsctl", "status", mountpoint]
+            assert probe["exec"]["command"] == ["s3cryptfsctl", "loglevel", mountpoint]
         assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] >= 600
         assert container["lifecycle"]["preStop"]["exec"]["command"] == ["s3cryptfsctl", "sync", mountpoint]
         assert spec["terminationGracePeriodSeconds"] >= 300  # timeout= of the mount is 120
