@@ -42,20 +42,29 @@ static int find_from_above(const struct s3c_volume_request *rq, struct s3c_op *o
 	}
 }
 
-/* The nearest volume object, from prefix up to the root of the bucket. None: found->prefix NULL. */
+/*
+ * The nearest volume object, from prefix up to the root of the bucket. None: found->prefix NULL. Who
+ * has rights on the prefix alone is refused further up, whether something is there or not: he does
+ * without what is there, as its keys would be of no use to him.
+ */
 int s3c_volume_find(const struct s3c_volume_request *rq, struct s3c_op *op, struct s3c_err *err,
 		    struct s3c_found_volume *found)
 {
 	cleanup_free char *prefix = strdup(rq->prefix);
+	bool above = false;
 	size_t len;
-	int r;
 
 	if (!prefix)
 		return s3c_err_set(err, -ENOMEM, "no memory");
-	for (;;) {
-		r = s3c_volume_read(rq, op, prefix, err, found);
+	for (;; above = true) {
+		struct s3c_err why = { 0 };
+		int r = s3c_volume_read(rq, op, prefix, &why, found);
+
+		if (r != -ENOENT && !(above && (r == -EACCES || r == -EPERM)))
+			return r < 0 ? s3c_err_set(err, r, "%s", why.text) : r;
 		if (r != -ENOENT)
-			return r;
+			s3c_info("a volume at %s is not looked for: %s", s3c_prefix_shown(prefix),
+				 why.text);
 		len = strlen(prefix);
 		if (!len)
 			return 0;

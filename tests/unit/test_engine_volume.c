@@ -467,6 +467,35 @@ static void test_volume(void **state)
 	fx_end(&a);
 }
 
+/* Who may not look above the prefix makes a volume there; who may not look at it does not. */
+static void test_volume_rights(void **state)
+{
+	struct fx_options o = { .prefix = "p/q/" };
+	struct s3c_fault_rule above = { .op = S3C_STORE_GET,
+					.key_substring = "p/.s3cryptfs/volume",
+					.kind = S3C_FAULT_FAIL,
+					.result = -EACCES };
+	struct s3c_fault_rule own = above;
+	struct fx a;
+
+	(void)state;
+	own.key_substring = "p/q/.s3cryptfs/volume";
+	fx_open(&a, &o);
+	s3c_store_fault_add(a.store, &own);
+	expect_volume(&a, &o, "cannot read p/q/.s3cryptfs/volume");
+	s3c_store_fault_clear(a.store);
+	above.result = -ETIMEDOUT;
+	s3c_store_fault_add(a.store, &above);
+	expect_volume(&a, &o, "cannot read p/.s3cryptfs/volume");
+	s3c_store_fault_clear(a.store);
+	assert_false(hand_exists(&a, "p/q/.s3cryptfs/volume"));
+	above.result = -EACCES;
+	s3c_store_fault_add(a.store, &above);
+	expect_volume(&a, &o, NULL);
+	assert_true(hand_exists(&a, "p/q/.s3cryptfs/volume"));
+	fx_end(&a);
+}
+
 /* Two machines make the volume at the same moment: both use the one that is there. */
 static void test_volume_race(void **state)
 {
@@ -512,11 +541,12 @@ static void test_new_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ssec),        cmocka_unit_test(test_ssec_rotated),
-		cmocka_unit_test(test_swapped),     cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_plain),       cmocka_unit_test(test_rollback),
-		cmocka_unit_test(test_read_only),   cmocka_unit_test(test_volume),
-		cmocka_unit_test(test_volume_race), cmocka_unit_test(test_new_key),
+		cmocka_unit_test(test_ssec),          cmocka_unit_test(test_ssec_rotated),
+		cmocka_unit_test(test_swapped),       cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_plain),         cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_read_only),     cmocka_unit_test(test_volume),
+		cmocka_unit_test(test_volume_rights), cmocka_unit_test(test_volume_race),
+		cmocka_unit_test(test_new_key),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
