@@ -22,6 +22,7 @@
  *	pairs.c		pairs, their records, their thread
  *	links_store.c	bodies, references and counts of names in the store
  *	exchange.c	two names that change places
+ *	rename_late.c	renames that failed and may come to be
  *	sweep.c		bodies that nothing refers to any more
  *
  * All is guarded by engine->lock. Who works on a pair has the holds of both its names.
@@ -52,7 +53,9 @@ struct s3c_links {
 	TAILQ_HEAD(s3c_pair_list, s3c_pair) pairs;
 	TAILQ_HEAD(s3c_exchange_list, s3c_exchange) exchanges; /* that are not over */
 	struct s3c_pair *by_first, *by_second, *by_id;
-	struct s3c_waitq changed; /* a pair is gone */
+	struct s3c_waitq changed;                        /* a pair is gone */
+	TAILQ_HEAD(s3c_late_list, s3c_late_rename) late; /* rename_late.c */
+	unsigned late_count;
 	TAILQ_HEAD(, s3c_counting) counting;
 	struct s3c_waitq counted;
 	struct s3c_waitq work;
@@ -86,6 +89,22 @@ bool s3c_links_same_pair(struct s3c_engine *engine, const char *a, const char *b
 /* Stores pairs with a name at or below path, and ends exchanges that have failed. Without holds. */
 int s3c_links_settle(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 bool s3c_links_any(struct s3c_engine *engine, const char *path);
+
+/* rename_late.c. Any thread, without the lock. */
+
+/* The rename of source to `to` failed; op is the id of the reference that may come in the place of
+   target (may be NULL). */
+void s3c_late_rename_note(struct s3c_engine *engine, const struct s3c_entry *source, const char *to,
+			  const uint8_t op[static S3C_OP_ID_LEN], struct s3c_entry *target);
+/* Is now, under the new name, what came late of a rename of source? Then that is forgotten, and
+   *ret_target, which may be NULL, is what it replaced, with a reference. */
+bool s3c_late_rename_take(struct s3c_engine *engine, const struct s3c_entry *source,
+			  const struct s3c_entry *now, struct s3c_entry **ret_target);
+/* A name was looked at, and now is what it is: a rename that came late is finished. Without holds.
+   -EINPROGRESS: it has to wait. What fails is tried with the next look. */
+int s3c_late_rename_finish(struct s3c_engine *engine, struct s3c_op *op,
+			   const struct s3c_entry *now);
+void s3c_late_renames_free(struct s3c_links *links);
 
 /* links_store.c. The names are held by the caller. */
 

@@ -67,6 +67,7 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/rename_copy.c \
 	src/engine/rename_dir.c \
 	src/engine/rename_journal.c \
+	src/engine/rename_late.c \
 	src/engine/renew.c \
 	src/engine/rename_tree.h \
 	src/engine/resume.c \

@@ -372,6 +372,9 @@ static int lookup_info(struct s3c_engine *engine, struct s3c_op *op, const char 
 
 		r = file_info(engine, op, at, refresh, ret_info, &reference);
 		if (r == 0 && reference) {
+			r = s3c_late_rename_finish(engine, op, reference);
+			if (r < 0)
+				return r;
 			r = body_info(engine, op, reference, refresh, ret_info);
 			/* The name may be that of another file by now. */
 			if (r == -ENOLINK && !refresh && op != S3C_NOWAIT) {

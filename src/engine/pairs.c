@@ -2,12 +2,12 @@
 /* Copyright (c) 2026 The s3cryptfs authors */
 /*
  * Pairs of names that are not stored under both yet: the table of them, their records, their
- *thread.
+ * thread.
  *
  *	LINK	= version(1) id(16) first second		texts length-prefixed
  *
  * The record is there from before the link is acknowledged until both names are in the store, or
- *one of them is gone. A daemon that finds it makes a pair of it again, with what is in the store by
+ * one of them is gone. A daemon that finds it makes a pair of it again, with what is in the store by
  * then: each step of what was under way (links_store.c, a rename) is found done or not done.
  */
 #include "engine/links.h"
@@ -35,6 +35,7 @@ int s3c_links_new(struct s3c_engine *engine, struct s3c_links **ret_links)
 		return -ENOMEM;
 	TAILQ_INIT(&links->pairs);
 	TAILQ_INIT(&links->exchanges);
+	TAILQ_INIT(&links->late);
 	TAILQ_INIT(&links->counting);
 	s3c_waitq_init(&links->changed);
 	s3c_waitq_init(&links->counted);
@@ -66,6 +67,7 @@ void s3c_links_free(struct s3c_links *links)
 		s3c_pair_free(pair);
 	}
 	s3c_exchanges_free(links);
+	s3c_late_renames_free(links);
 	free(links);
 }
 

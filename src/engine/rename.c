@@ -29,6 +29,7 @@ struct rename {
 	struct s3c_object *source, *target;
 	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
 	struct s3c_entry *copied; /* an earlier copy, in the place of the target by now; or NULL */
+	struct s3c_entry *came; /* the copy, of an attempt that was told to have failed; or NULL */
 	bool target_detached;
 	bool target_shut; /* frozen: nothing has to be kept of it */
 	/* Attributes of the source that the store does not have, and the copy will. */
@@ -52,6 +53,7 @@ static void rename_free(struct rename *rn)
 	s3c_entry_put(steal_ptr(rn->source_entry));
 	s3c_entry_put(steal_ptr(rn->target_entry));
 	s3c_entry_put(steal_ptr(rn->copied));
+	s3c_entry_put(steal_ptr(rn->came));
 	s3c_attrs_clear(&rn->attrs);
 }
 
@@ -284,6 +286,10 @@ static int copy_source(struct rename *rn, const char *from_key, const char *to_k
 {
 	int r = 0;
 
+	if (rn->came) {
+		*ret_entry = steal_ptr(rn->came);
+		return 0;
+	}
 	for (int copies = 0; r == 0 && copies < COPIES_MAX; copies++) {
 		r = copy_entry(rn, from_key, to_key, ret_entry);
 		if (r == 0)
@@ -395,6 +401,13 @@ static int delete_source(struct rename *rn, const char *from_key, const char *to
 	return r;
 }
 
+/* A reference under the new name, with this operation id, makes both names those of one file. */
+static void note_late(struct rename *rn, const uint8_t op[static S3C_OP_ID_LEN])
+{
+	if (s3c_layout_is_reference(rn->source_entry->header.layout))
+		s3c_late_rename_note(rn->engine, rn->source_entry, rn->to, op, rn->target_entry);
+}
+
 /* The target is detached. */
 static int rename_recorded(struct rename *rn)
 {
@@ -411,6 +424,8 @@ static int rename_recorded(struct rename *rn)
 	if (r == 0)
 		r = copy_source(rn, from_key, to_key, &entry);
 	if (r < 0) {
+		if (rn->copy_unsure)
+			note_late(rn, rn->copy_op);
 		reattach_target(rn);
 		s3c_names_invalidate(engine, rn->to, false);
 		return r;
@@ -431,6 +446,7 @@ static int rename_recorded(struct rename *rn)
 	if (r < 0 && !taken) {
 		s3c_error("%s was copied to %s and could not be deleted: both exist", rn->from,
 			  rn->to);
+		note_late(rn, entry->header.op_id);
 		s3c_names_invalidate(engine, rn->from, false);
 		s3c_names_set(engine, entry);
 		return r;
@@ -558,6 +574,18 @@ static bool refers_same(const struct rename *rn)
 	       memcmp(a->header.file_id, b->header.file_id, S3C_FILE_ID_LEN) == 0;
 }
 
+/* Has the target come of this very rename, when it was asked for before? */
+static bool came_late(struct rename *rn)
+{
+	struct s3c_entry *target;
+
+	if (!s3c_late_rename_take(rn->engine, rn->source_entry, rn->target_entry, &target))
+		return false;
+	rn->came = rn->target_entry;
+	rn->target_entry = target;
+	return true;
+}
+
 static int rename_held(struct rename *rn)
 {
 	int r = find_checked(rn);
@@ -571,7 +599,7 @@ static int rename_held(struct rename *rn)
 	if (r < 0)
 		return r;
 	/* Both names are the file's, and stay. */
-	if (refers_same(rn))
+	if (refers_same(rn) && !came_late(rn))
 		return 0;
 	if (rn->source)
 		return rename_open(rn);
