@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "engine/fsck_private.h"
-#include "engine/names.h"
+#include "engine/pending.h"
 
 #define PROBE_NAME S3C_RESERVED_NAME "/probe-"
 #define PROBE_AGE_NS (3600 * S3C_NSEC_PER_SEC)
+#define MADE_SLACK_NS (10 * S3C_NSEC_PER_SEC)
 
 static int64_t age_of(int64_t since_ns)
 {
@@ -71,8 +72,10 @@ void s3c_fsck_reserved(struct fsck *f, const struct s3c_list_entry *entry)
 		.age_ns = age_of(entry->modified_ns),
 	};
 
-	if (strcmp(rel, S3C_VOLUME_NAME) == 0)
+	if (strcmp(rel, S3C_VOLUME_NAME) == 0 || strcmp(rel, S3C_VOLUME_FORMER_NAME) == 0)
 		return;
+	if (strcmp(rel, S3C_VOLUME_NEXT_NAME) == 0)
+		finding.why = "a migration that has not ended: rekey --migrate goes on with it";
 	if (f->rq->repair && probe && finding.age_ns > PROBE_AGE_NS) {
 		int r = s3c_delete_key(f->engine, entry->key, entry->etag);
 
@@ -80,6 +83,24 @@ void s3c_fsck_reserved(struct fsck *f, const struct s3c_list_entry *entry)
 		finding.not_repaired = r < 0 ? strerror(-r) : NULL;
 	}
 	s3c_fsck_tell(f, &finding);
+}
+
+/*
+ * May the object be what was made of it? A gateway that died had perhaps not put the upload away,
+ * and to abort it would be to delete the object's parts. The ETag of one that is made of parts has
+ * their number at its end.
+ */
+static bool may_be_made(struct fsck *f, const struct s3c_upload_item *item)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r = s3c_key_head(f->engine, item->key, &reply);
+
+	if (r < 0)
+		return r != -ENOENT;
+	/* S3 gives it the time at which the upload was begun. */
+	return strchr(reply.stat.version.etag, '-') &&
+	       (!reply.stat.version.modified_ns ||
+		reply.stat.version.modified_ns + MADE_SLACK_NS > item->begun_ns);
 }
 
 static int abort_upload(struct fsck *f, const struct s3c_upload_item *item)
@@ -110,10 +131,12 @@ static void tell_upload(struct fsck *f, const struct s3c_upload_item *item)
 	    s3c_walk_path(f->engine, item->key, &path) == 0)
 		finding.path = path;
 	if (f->rq->repair && f->rq->upload_age_ns && age_ns > f->rq->upload_age_ns) {
-		int r = abort_upload(f, item);
+		int r = may_be_made(f, item) ? -EBUSY : abort_upload(f, item);
 
 		finding.repaired = r == 0;
-		finding.not_repaired = r < 0 ? strerror(-r) : NULL;
+		if (r < 0)
+			finding.not_repaired =
+				r == -EBUSY ? "the object may be made of its parts" : strerror(-r);
 	}
 	s3c_fsck_tell(f, &finding);
 }

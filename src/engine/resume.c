@@ -5,10 +5,11 @@
  * mount.
  *
  *	a paused upload ...					is
+ *	whose completion was asked for				settled (unsettled.h), looked for; there:
+ *								done; else aborted, and another one begun
  *	of another key, another master key, an older		aborted, and another one begun
  *	generation, or with copies of another version
- *	whose completion was asked for				looked for; there: done; else
- *aborted that the store does not know any more			forgotten, and another one begun
+ *	that the store does not know any more			forgotten, and another one begun
  *	else							gone on with
  *
  *	a part of it ...					is
@@ -41,7 +42,8 @@ struct resuming {
 	struct s3c_upload *upload;
 	struct s3c_store_part *listed; /* ascending */
 	size_t listed_count;
-	uint64_t at; /* segments below it are in parts, or holes */
+	uint64_t at;                  /* segments below it are in parts, or holes */
+	struct s3c_store_reply reply; /* words for the log */
 };
 
 static bool same_source(const struct s3c_commit *c, const struct s3c_paused *paused)
@@ -346,19 +348,29 @@ static bool is_away(int r)
 	       r == -EAGAIN || r == -ENOMEM;
 }
 
+/* Its completion was asked for, by a daemon that died perhaps: then it is settled first. */
+static int after_completion(struct resuming *re, bool same)
+{
+	bool usable = is_usable(re->c, re->paused);
+	int r = re->paused->asked
+			? s3c_unsettled_settle(re->c->object->engine, re->paused->key, &re->reply)
+			: 0;
+
+	if (r < 0)
+		return is_away(r) ? r : -EAGAIN;
+	return usable && same && is_there(re->c, re->paused) ? 1 : -EINVAL;
+}
+
 static int resume(struct resuming *re)
 {
 	struct s3c_commit *c = re->c;
-	bool same;
+	bool same = false;
 	int r;
 
+	if (was_completed(c, re->paused, &same) || re->paused->asked)
+		return after_completion(re, same);
 	if (!is_usable(c, re->paused))
 		return -EINVAL;
-	if (was_completed(c, re->paused, &same)) {
-		if (same && is_there(c, re->paused))
-			return 1;
-		return -EINVAL;
-	}
 	r = list_parts(re);
 	return r == 0 ? build(re) : r;
 }
@@ -382,8 +394,8 @@ int s3c_upload_resume(struct s3c_commit *c, struct s3c_upload **ret_upload)
 		s3c_mutex_lock(lock);
 		object->paused = re.paused;
 		s3c_mutex_unlock(lock);
-		return s3c_object_fail(object, "list the parts of the upload of", c->target, r,
-				       NULL);
+		return s3c_object_fail(object, "look after the former upload of", c->target, r,
+				       re.reply.message);
 	}
 	if (r == 0) {
 		s3c_paused_free(re.paused);

@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "engine/epochs.h"
 #include "engine/names.h"
+#include "engine/upload_journal.h"
+
+#define LEFT_MAX_S 600  /* rgw_mp_lock_max_time */
+#define BAR_PART 10000u /* the last number that there is */
+#define NO_PART 9999u
 
 struct s3c_unsettled {
 	TAILQ_ENTRY(s3c_unsettled) link;
@@ -17,6 +24,12 @@ struct s3c_unsettled {
 	char if_match[S3C_STORE_ETAG_MAX]; /* "": none */
 	bool if_none_match;
 	bool asking; /* somebody asks the store */
+	/* Of a daemon that died: */
+	bool left;
+	bool kept; /* not to be aborted, in nobody's way: it is the object, or that is not known */
+	bool sealed;
+	int64_t since_ns; /* monotonic */
+	uint8_t content_id[S3C_CONTENT_ID_LEN], op_id[S3C_OP_ID_LEN];
 };
 
 void s3c_unsettled_init(struct s3c_unsettled_all *all)
@@ -75,6 +88,8 @@ static bool is_same(const struct s3c_unsettled *u, const struct s3c_store_reques
 
 static bool is_in_the_way(const struct s3c_unsettled *u, const struct s3c_store_request *rq)
 {
+	if (u->kept)
+		return rq->op == S3C_STORE_UPLOAD_ABORT && is_same(u, rq);
 	switch (rq->op) {
 	case S3C_STORE_PUT:
 	case S3C_STORE_COPY:
@@ -150,7 +165,94 @@ static int ask(struct s3c_engine *engine, const struct s3c_unsettled *u, struct 
 	return s3c_store_perform(engine->store, &rq, op, reply);
 }
 
-/* Lock held, released meanwhile. 0: it is off the list, and over; 1: off the list, refused. */
+/* Was it completed, and is its object there? 1, 0; -errno: not known. Without locks. */
+static int look_made(struct s3c_engine *engine, const struct s3c_unsettled *u, struct s3c_op *op)
+{
+	cleanup_reply struct s3c_store_reply reply = { 0 };
+	cleanup_ssec struct s3c_ssec ssec;
+	struct s3c_header header = { 0 };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_HEAD,
+		.deadline_ns = s3c_engine_deadline(engine),
+		.key = u->key,
+	};
+	int r = s3c_ssec_of(engine, u->key, &ssec, &rq.ssec);
+	bool made;
+
+	if (r == 0)
+		r = s3c_store_perform(engine->store, &rq, op, &reply);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!u->sealed) {
+		s3c_plain_op_id(&reply.stat.meta, header.op_id);
+		return memcmp(header.op_id, u->op_id, sizeof(u->op_id)) == 0;
+	}
+	r = s3c_header_decode_live(engine, &reply.stat.meta, u->key, reply.stat.size, true, &header,
+				   NULL, 0);
+	made = r == 0 && memcmp(header.content_id, u->content_id, sizeof(u->content_id)) == 0;
+	s3c_header_clear(&header);
+	return r == 0 ? made : r == -ENODATA ? 0 : r;
+}
+
+/* One part more than a completion that comes from now on can know of. */
+static int send_bar(struct s3c_engine *engine, const struct s3c_unsettled *u, struct s3c_op *op,
+		    struct s3c_store_reply *reply)
+{
+	static const char byte;
+	const struct iovec iov = { .iov_base = (void *)&byte, .iov_len = 1 };
+	cleanup_ssec struct s3c_ssec ssec;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_PART,
+		.deadline_ns = s3c_engine_deadline(engine),
+		.key = u->key,
+		.upload_id = u->upload_id,
+		.part_number = BAR_PART,
+		.body = &iov,
+		.body_count = 1,
+	};
+	int r = s3c_ssec_of(engine, u->key, &ssec, &rq.ssec);
+
+	return r < 0 ? r : s3c_store_perform(engine->store, &rq, op, reply);
+}
+
+/* Ends what a daemon left. 0: over; 1: it is kept; -EINVAL: refused; else: not now. */
+static int end_left(struct s3c_engine *engine, const struct s3c_unsettled *u, struct s3c_op *op,
+		    struct s3c_store_reply *reply)
+{
+	cleanup_reply struct s3c_store_reply aborted = { 0 };
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_ABORT,
+		.key = u->key,
+		.upload_id = u->upload_id,
+	};
+	bool late = s3c_clock_monotonic_ns() - u->since_ns > LEFT_MAX_S * S3C_NSEC_PER_SEC;
+	int made = 0, r = send_bar(engine, u, op, reply);
+
+	/* One that the store does not take bars nothing: what follows tells all the same. */
+	if (r != -ENXIO && is_open(r, false) && !late)
+		return r;
+	if (r != -ENXIO) {
+		s3c_store_reply_free(reply);
+		r = ask(engine, u, op, reply);
+	}
+	if (r != -EINVAL && !is_over(r) && !late)
+		return is_open(r, true) ? r : -EAGAIN;
+	if (!is_over(r))
+		made = look_made(engine, u, op);
+	if (made < 0 && is_open(made, false) && !late)
+		return made;
+	if (made)
+		return 1;
+	/* Where it is over, too: a folder store whose process died in the midst of that has parts. */
+	rq.deadline_ns = s3c_engine_deadline(engine);
+	r = s3c_store_perform(engine->store, &rq, op, &aborted);
+	if (r == 0 || r == -ENXIO)
+		return 0;
+	snprintf(reply->message, sizeof(reply->message), "%s", aborted.message);
+	return s3c_result_lost(r) && !late ? r : -EINVAL;
+}
+
+/* Lock held, released meanwhile. 0: it is over; 1: refused, or kept, or somebody else has asked. */
 static int settle(struct s3c_engine *engine, struct s3c_unsettled *u, struct s3c_op *op,
 		  struct s3c_store_reply *ret_reply)
 {
@@ -158,15 +260,19 @@ static int settle(struct s3c_engine *engine, struct s3c_unsettled *u, struct s3c
 	struct s3c_store_reply reply = { 0 };
 	int r;
 
-	if (u->asking)
-		return s3c_waitq_wait(&all->changed, &engine->lock, op);
+	if (u->asking) {
+		r = s3c_waitq_wait(&all->changed, &engine->lock, op);
+		return r < 0 ? r : 1;
+	}
 	u->asking = true;
 	s3c_mutex_unlock(&engine->lock);
-	r = ask(engine, u, op, &reply);
+	r = u->left ? end_left(engine, u, op, &reply) : ask(engine, u, op, &reply);
 	s3c_mutex_lock(&engine->lock);
 	u->asking = false;
 	s3c_waitq_wake_all(&all->changed);
-	if (is_open(r, true)) {
+	if (r == 1) {
+		u->kept = true;
+	} else if (is_open(r, true)) {
 		snprintf(ret_reply->message, sizeof(ret_reply->message),
 			 "an upload may still replace it: %.400s", reply.message);
 	} else {
@@ -190,10 +296,12 @@ int s3c_unsettled_before(struct s3c_engine *engine, const struct s3c_store_reque
 		TAILQ_FOREACH (u, &engine->unsettled.list, link)
 			if (is_in_the_way(u, rq))
 				break;
-		if (u)
-			r = settle(engine, u, op, ret_reply);
-		over |= u && r == 0;
-	} while (u && r >= 0);
+		over |= u && u->kept;
+		if (!u || u->kept)
+			break;
+		r = settle(engine, u, op, ret_reply);
+		over |= r == 0;
+	} while (r >= 0);
 	s3c_mutex_unlock(&engine->lock);
 	/* The other keys of a list are not to wait for it: each is asked for alone then. */
 	if (r < 0 && rq->op == S3C_STORE_DELETE_MANY)
@@ -215,27 +323,53 @@ bool s3c_unsettled_at(struct s3c_engine *engine, const char *key)
 
 	s3c_mutex_lock(&engine->lock);
 	TAILQ_FOREACH (u, &engine->unsettled.list, link)
-		if (strcmp(u->key, key) == 0)
+		if (!u->kept && strcmp(u->key, key) == 0)
 			break;
 	s3c_mutex_unlock(&engine->lock);
 	return u;
 }
 
+bool s3c_unsettled_left_locked(struct s3c_engine *engine, const struct s3c_paused *paused)
+{
+	/* In the form of an MD5, and of nothing that could be found. */
+	struct s3c_store_part none = { .number = NO_PART,
+				       .etag = "\"00000000000000000000000000000000\"" };
+	const struct s3c_store_request rq = {
+		.key = paused->key,
+		.upload_id = paused->upload_id,
+		.parts = &none,
+		.part_count = 1,
+	};
+	struct s3c_unsettled *u = unsettled_new(&rq);
+
+	if (!u)
+		return false;
+	u->left = true;
+	u->since_ns = s3c_clock_monotonic_ns();
+	u->sealed = paused->sealed;
+	memcpy(u->content_id, paused->header.content_id, sizeof(u->content_id));
+	memcpy(u->op_id, paused->header.op_id, sizeof(u->op_id));
+	TAILQ_INSERT_TAIL(&engine->unsettled.list, u, link);
+	return true;
+}
+
 void s3c_unsettled_end(struct s3c_engine *engine)
 {
 	struct s3c_unsettled *u;
-	size_t count = 0;
+	int r = 0;
 
 	s3c_mutex_lock(&engine->lock);
-	TAILQ_FOREACH (u, &engine->unsettled.list, link)
-		count++;
-	while (count-- && (u = TAILQ_FIRST(&engine->unsettled.list))) {
+	do {
 		struct s3c_store_reply reply = { 0 };
 
+		/* What a daemon left the next one ends. */
+		TAILQ_FOREACH (u, &engine->unsettled.list, link)
+			if (!u->left)
+				break;
 		/* One that fails is the last: the store is not there. */
-		if (settle(engine, u, NULL, &reply) < 0)
-			break;
-	}
+		if (u)
+			r = settle(engine, u, NULL, &reply);
+	} while (u && r >= 0);
 	s3c_mutex_unlock(&engine->lock);
 }
 

@@ -23,8 +23,24 @@
  * there to decide upon it, and who wants to abort that upload, which is aborted only when it was
  * refused.
  *
- * What is unsettled at the end is asked for once more. Those of a daemon that died are not known to
- * the next one.
+ * What is unsettled at the end is asked for once more.
+ *
+ * Uploads that a daemon left which died: the next one does not know whether, and with which parts,
+ * it asked for a completion. Each is unsettled until it is ended:
+ *
+ *	given one more part		Ceph refuses completions that do not name all parts: one that
+ *					begins from here on has no effect
+ *	completed with a part that cannot be:
+ *		no such part		nobody completes it now: whoever does holds Ceph's lock on
+ *					it, which is tried before the parts are looked at
+ *		no such upload		over
+ *		anything else		perhaps it is being completed: unsettled, for as long as that
+ *					lock lasts (10 minutes)
+ *	then, is it the object?		over: a gateway that died before it had put the upload away;
+ *					an abort would delete the object's parts
+ *	then aborted			where that is refused the upload is left
+ *
+ * Other stores honour the abort, whatever comes beside it.
  */
 #pragma once
 
@@ -35,6 +51,7 @@
 
 struct s3c_engine;
 struct s3c_op;
+struct s3c_paused;
 
 /* Guarded by engine->lock. */
 struct s3c_unsettled_all {
@@ -54,6 +71,8 @@ int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
 			 struct s3c_store_reply *ret_reply);
 /* Has the key one that is unsettled? */
 bool s3c_unsettled_at(struct s3c_engine *engine, const char *key);
+/* What a daemon left that died. Lock held. false: no memory. */
+bool s3c_unsettled_left_locked(struct s3c_engine *engine, const struct s3c_paused *paused);
 /* At the end, before the store goes. */
 void s3c_unsettled_end(struct s3c_engine *engine);
 /* After a completion had this result. */

@@ -166,17 +166,39 @@ int s3c_paused_load(struct s3c_engine *engine)
 	return s3c_record_each(engine->config.journal, S3C_RECORD_UPLOAD, on_record, &loading);
 }
 
+/* Was its completion asked for, as far as the file knows? */
+static bool was_asked_for(const struct s3c_object *object, const struct s3c_paused *paused)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
+		if (object->attempts[i].used &&
+		    memcmp(object->attempts[i].op_id, paused->header.op_id, S3C_OP_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
+static bool note_left(struct s3c_engine *engine, struct s3c_paused *paused)
+{
+	if (paused->key && paused->upload_id)
+		paused->asked = s3c_unsettled_left_locked(engine, paused);
+	return paused->asked || !paused->upload_id;
+}
+
 void s3c_paused_attach(struct s3c_object *object)
 {
 	struct s3c_paused **at = &object->objects->paused;
+	struct s3c_paused *paused;
 
 	while (*at && !((*at)->path && strcmp((*at)->path, object->path) == 0))
 		at = &(*at)->next;
 	if (!*at || object->paused)
 		return;
-	object->paused = *at;
-	*at = object->paused->next;
-	object->paused->next = NULL;
+	paused = *at;
+	/* What cannot be noted now stays as it is, and the next mount has it. */
+	if (was_asked_for(object, paused) && !note_left(object->engine, paused))
+		return;
+	*at = paused->next;
+	paused->next = NULL;
+	object->paused = paused;
 }
 
 void s3c_paused_abort_rest(struct s3c_engine *engine)
@@ -186,7 +208,10 @@ void s3c_paused_abort_rest(struct s3c_engine *engine)
 	s3c_mutex_lock(&engine->lock);
 	while ((paused = engine->objects->paused)) {
 		engine->objects->paused = paused->next;
-		s3c_paused_abort(paused);
+		if (note_left(engine, paused))
+			s3c_paused_abort(paused);
+		else
+			s3c_paused_free(paused);
 	}
 	s3c_mutex_unlock(&engine->lock);
 }

@@ -40,6 +40,7 @@ struct s3c_paused {
 	uint64_t record;
 	char *path, *key, *upload_id; /* upload_id NULL: not known, its record is only to go */
 	bool sealed, keep;
+	bool asked; /* left by a daemon that may have asked for its completion: it is unsettled */
 	struct s3c_header header;
 	char source_etag[S3C_STORE_ETAG_MAX]; /* of what its copies are of */
 	struct s3c_paused_part *parts;        /* by number, ascending */
@@ -59,7 +60,7 @@ void s3c_paused_free_all(struct s3c_objects *objects);
 
 /* At the start of a mount. Reads what the journal has. */
 int s3c_paused_load(struct s3c_engine *engine);
-/* An object that was taken up goes on with its upload. Lock held. */
+/* An object that was taken up, with its attempts, goes on with its upload. Lock held. */
 void s3c_paused_attach(struct s3c_object *object);
 /* Aborts what nobody goes on with. */
 void s3c_paused_abort_rest(struct s3c_engine *engine);

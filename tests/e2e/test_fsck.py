@@ -370,6 +370,24 @@ def test_uploads(rgw_store, mount, keyring):
     assert rgw_store.uploads() == [] and c.fsck(expect=0)[0] == {}
 
 
+def test_upload_of_object(rgw_store, mount, keyring):
+    """One that may be what the object was made of is left."""
+    c = Checked(mount, rgw_store, keyring, enc="none")
+    assert c.mount().umount() == 0
+    client, at = rgw_store.client, {"Bucket": rgw_store.bucket, "Key": "f"}
+    client.create_multipart_upload(**at)
+    upload = client.create_multipart_upload(**at)["UploadId"]
+    part = client.upload_part(**at, UploadId=upload, PartNumber=1, Body=b"f")["ETag"]
+    client.complete_multipart_upload(**at, UploadId=upload,
+                                     MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
+    time.sleep(2.1)
+    assert c.fsck("--repair", "--older=1s", expect=0)[1]["repaired"] == 0
+    assert "may be made of its parts" in c.run("fsck", "--repair", "--older=1s").stdout
+    client.put_object(**at, Body=b"other")
+    assert c.fsck("--repair", "--older=1s", expect=0)[1]["repaired"] == 1
+    assert rgw_store.uploads() == []
+
+
 def test_leftovers(checked):
     """What a probe left goes when it is old; what is not known stays."""
     folder = checked.store.folder + "/.s3cryptfs/"

@@ -164,6 +164,85 @@ def test_linked_since(rgw_store, mount):
     site.check(late)
 
 
+@pytest.mark.parametrize("looked", [False, True], ids=["again", "looked"])
+def test_name_of_several(rgw_store, mount, looked):
+    """
+    One of two names of a file is renamed over another file. The request has no reply in time and comes to be; the rename
+    is asked for again, by somebody who has looked at the new name in between, or has not.
+    """
+    site = Late(mount, rgw_store, timeout=3, ttl=1)
+    site.put("d/old", blob(5000, 1))
+    site.put("d/new", blob(100, 2))
+    os.link(site / "d/old", site / "d/other")
+    site.expected["d/other"] = site.expected["d/old"]
+    site.remount()
+    for name in site.expected:
+        os.stat(site / name)
+    proxy = rgw_store.proxy
+    proxy.reset()
+    proxy.fault("slow", method="PUT", times=1, match="/new")
+    late = time.monotonic() + HELD
+    with pytest.raises(TimeoutError):
+        os.rename(site / "d/old", site / "d/new")
+    proxy.fault("off")
+    assert proxy.counts()["fault"] == 1, proxy.requests()
+    time.sleep(max(0, late + 1.5 - time.monotonic()))
+    if looked:
+        assert os.stat(site / "d/new").st_ino == os.stat(site / "d/other").st_ino
+    try:
+        os.rename(site / "d/old", site / "d/new")
+    except FileNotFoundError:
+        assert looked
+    assert sorted(os.listdir(site / "d")) == ["new", "other"]
+    time.sleep(1.2)  # what the kernel has kept
+    assert not os.path.lexists(site / "d/old")
+    assert os.stat(site / "d/new").st_nlink == 2
+    site.expected["d/new"] = site.expected.pop("d/old")
+    site.check(0)
+    assert sorted(os.listdir(site / "d")) == ["new", "other"]
+
+
+@pytest.mark.long
+def test_killed_meanwhile(rgw_store, mount, tmp_path):
+    """
+    Completions that the store carries out when the daemon that asked for them has died, and the next one ends what that
+    left: each file is the old one or the new one. (On Ceph an abort beside a completion deletes the object's parts.)
+    """
+    site = Late(mount, rgw_store, timeout=60, cache_dir=str(tmp_path / "cache"))
+    size, wrote = 9 * MIB, {}
+    rounds = {n: ["r%d/d%d/f" % (n, i) for i in range(5)] for n in range(6)}
+    for names in rounds.values():
+        for name in names:
+            site.put(name, blob(size, 1))
+    for n, names in rounds.items():
+        site.remount()
+        rgw_store.proxy.fault("slow", method="POST", times=len(names), match="uploadId=")
+        with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+            writes = {name: pool.submit(write_file, site / name, blob(size, 2)) for name in names}
+            while not all(parts_of(rgw_store, name) == 2 for name in names):
+                time.sleep(0.02)
+            # The last one has been sent by now, or is about to be.
+            time.sleep(HELD - 0.3 + 0.1 * n)
+            site.m.kill()
+            wrote.update({name: w.exception() is None for name, w in writes.items()})
+        rgw_store.proxy.fault("off")
+        site.remount()
+        time.sleep(3)
+    time.sleep(GARBAGE)
+    site.remount()
+    new = [name for name in wrote if read_file(site / name) == blob(size, 2)]
+    print("%d of %d are new, %d were acknowledged" % (len(new), len(wrote), sum(wrote.values())))
+    for name in set(wrote) - set(new):
+        assert not wrote[name] and read_file(site / name) == blob(size, 1), name
+
+
+def parts_of(store, key):
+    """Of the upload that is under way; None: there is none."""
+    for upload in store.client.list_multipart_uploads(Bucket=store.bucket, Prefix=key).get("Uploads", []):
+        return len(store.client.list_parts(Bucket=store.bucket, Key=key, UploadId=upload["UploadId"]).get("Parts", []))
+    return None
+
+
 @pytest.mark.long
 def test_given_up_meanwhile(rgw_store, mount):
     """

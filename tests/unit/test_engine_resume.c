@@ -320,10 +320,16 @@ static void test_gone(void **state)
 	assert_int_equal(s3c_store_perform(fx.store, &rq, NULL, &reply), 0);
 	s3c_store_reply_free(&reply);
 	assert_int_equal(uploads(&fx), 2);
-	/* The store is not there at first: the next mount does it. */
+	/* The store is not there at first: the next mount does it. Nor is it aborted where it may be
+	   completed right now. */
 	fault_after(&fx, S3C_STORE_UPLOAD_ABORT, S3C_FAULT_FAIL, -ETIMEDOUT, 0);
 	fx_start(&fx, &o);
 	fx_stop(&fx);
+	fx_open(&fx, &o);
+	fault_after(&fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_FAIL, -EAGAIN, 0);
+	fx_start(&fx, &o);
+	fx_stop(&fx);
+	assert_int_equal(uploads(&fx), 2);
 	begin(&fx, &o);
 	assert_int_equal(look(&fx, "f", &info), -ENOENT);
 	for (unsigned i = 0; i < 5000 && (uploads(&fx) > 1 || records(&fx)); i++)
@@ -343,7 +349,7 @@ static void die_after_complete(struct fx *fx, struct fx_options *o)
 	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
 	fault_after(fx, S3C_STORE_GET, S3C_FAULT_STALL, 0, 0);
 	s3c_object_close(object);
-	for (unsigned i = 0; i < 20000 && !hand_exists(fx, "f"); i++)
+	for (unsigned i = 0; i < 20000 && (!hand_exists(fx, "f") || uploads(fx)); i++)
 		usleep(1000);
 }
 
@@ -358,11 +364,80 @@ static void test_completed(void **state)
 	(void)state;
 	fresh_dir(&o, dir);
 	told_killed(die_after_complete, &o);
-	begin(&fx, &o);
+	fx_open(&fx, &o);
+	/* While it may be under way yet nothing else is done. */
+	fault_after(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -EAGAIN, 0);
+	fx_start(&fx, &o);
+	assert_true(s3c_engine_sync(fx.engine, NULL) < 0);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_CREATE), 0);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_ABORT), 0);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_PUT), 0);
+	s3c_store_fault_clear(fx.store);
 	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
-	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_PART), 0);
+	/* One that bars completions, of which the store says that there is no upload. */
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_PART), 1);
 	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_COMPLETE), 0);
 	finish(&fx, &o, data, SIZE);
+}
+
+/* The store still knows the upload that it has made the object of: it is not aborted. */
+static void test_completed_and_kept(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .writeback = true };
+	cleanup_free uint8_t *data = pattern(SIZE, 1);
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	told_killed(die_after_complete, &o);
+	fx_open(&fx, &o);
+	fault_after(&fx, S3C_STORE_UPLOAD_PART, S3C_FAULT_FAIL, -EINVAL, 0);
+	fault_after(&fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_FAIL, -EINVAL, 0);
+	fx_start(&fx, &o);
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	for (unsigned i = 0; i < 5000 && records(&fx); i++)
+		usleep(1000);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_ABORT), 0);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_UPLOAD_PART), 0);
+	/* It is in nobody's way. */
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "f"), 0);
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	assert_false(hand_exists(&fx, "f"));
+	s3c_store_fault_clear(fx.store);
+	create_close(&fx, "f", SIZE, 1);
+	assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+	finish(&fx, &o, data, SIZE);
+}
+
+/* What is left may be completed yet: until that is over its key is let alone. */
+static void test_in_the_way(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY, .durable = true };
+	cleanup_free uint8_t *data = pattern(100, 2);
+	struct s3c_object *object;
+	char dir[64];
+	struct fx fx;
+
+	(void)state;
+	fresh_dir(&o, dir);
+	told_killed(die_unacknowledged, &o);
+	fx_open(&fx, &o);
+	fault_after(&fx, S3C_STORE_UPLOAD_COMPLETE, S3C_FAULT_FAIL, -EAGAIN, 0);
+	fx_start(&fx, &o);
+	assert_int_equal(s3c_object_create(fx.engine, NULL, "f", &made_attrs, &object), 0);
+	write_all(object, 0, data, 100);
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), -EIO);
+	assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_PUT), 0);
+	assert_int_equal(uploads(&fx), 1);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_object_sync(object, NULL, S3C_SYNC_CLOSE), 0);
+	assert_int_equal(uploads(&fx), 0);
+	s3c_object_close(object);
+	fx_stop(&fx);
+	/* Its record is dropped by the next mount. */
+	begin(&fx, &o);
+	finish(&fx, &o, data, 100);
 }
 
 /* After an error at close: in the same mount, and in the next one. */
@@ -665,6 +740,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_vanished),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_completed),
+		cmocka_unit_test(test_completed_and_kept),
+		cmocka_unit_test(test_in_the_way),
 		cmocka_unit_test(test_failed_close),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_copies),
