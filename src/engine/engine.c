@@ -70,6 +70,7 @@ static void parts_free(struct s3c_engine *engine)
 	s3c_objects_free(engine, engine->objects);
 	s3c_names_free(engine, engine->names);
 	s3c_links_free(engine->links);
+	engine->unsettled.ending = true;
 	s3c_pool_free(engine->tasks);
 	s3c_pool_free(engine->workers);
 	s3c_keynames_free(engine->keynames);

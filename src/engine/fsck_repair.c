@@ -85,11 +85,8 @@ void s3c_fsck_reserved(struct fsck *f, const struct s3c_list_entry *entry)
 	s3c_fsck_tell(f, &finding);
 }
 
-/*
- * May the object be what was made of it? A gateway that died had perhaps not put the upload away,
- * and to abort it would be to delete the object's parts. The ETag of one that is made of parts has
- * their number at its end.
- */
+/* May the object be what was made of it? A gateway that died had perhaps not put the upload away,
+   and to abort it would be to delete the object's parts. */
 static bool may_be_made(struct fsck *f, const struct s3c_upload_item *item)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
@@ -98,9 +95,9 @@ static bool may_be_made(struct fsck *f, const struct s3c_upload_item *item)
 	if (r < 0)
 		return r != -ENOENT;
 	/* S3 gives it the time at which the upload was begun. */
-	return strchr(reply.stat.version.etag, '-') &&
-	       (!reply.stat.version.modified_ns ||
-		reply.stat.version.modified_ns + MADE_SLACK_NS > item->begun_ns);
+	return (!reply.stat.version.modified_ns ||
+		reply.stat.version.modified_ns + MADE_SLACK_NS > item->begun_ns) &&
+	       s3c_unsettled_may_be(f->engine, item->key, item->id, reply.stat.version.etag);
 }
 
 static int abort_upload(struct fsck *f, const struct s3c_upload_item *item)

@@ -96,15 +96,22 @@ bool s3c_links_any(struct s3c_engine *engine, const char *path);
    target (may be NULL). */
 void s3c_late_rename_note(struct s3c_engine *engine, const struct s3c_entry *source, const char *to,
 			  const uint8_t op[static S3C_OP_ID_LEN], struct s3c_entry *target);
-/* Is now, under the new name, what came late of a rename of source? Then that is forgotten, and
-   *ret_target, which may be NULL, is what it replaced, with a reference. */
+/* Is now, under the new name, what came late of a rename of source? */
+bool s3c_late_rename_is(struct s3c_engine *engine, const struct s3c_entry *source,
+			const struct s3c_entry *now);
+/* The same; then that is forgotten, and *ret_target, which may be NULL, is what it replaced, with a
+   reference. */
 bool s3c_late_rename_take(struct s3c_engine *engine, const struct s3c_entry *source,
 			  const struct s3c_entry *now, struct s3c_entry **ret_target);
 /* A name was looked at, and now is what it is: a rename that came late is finished. Without holds.
-   -EINPROGRESS: it has to wait. What fails is tried with the next look. */
+   -EINPROGRESS: it has to wait. What fails is tried with a later look, or forgotten. */
 int s3c_late_rename_finish(struct s3c_engine *engine, struct s3c_op *op,
 			   const struct s3c_entry *now);
 void s3c_late_renames_free(struct s3c_links *links);
+/* rename.c. The rename of from to `to` came late: its old name goes. -ENOENT: nothing of it is left
+   to be done, as one of the names is another file by now. Without holds. */
+int s3c_rename_finish(struct s3c_engine *engine, struct s3c_op *op, const char *from,
+		      const char *to);
 
 /* links_store.c. The names are held by the caller. */
 

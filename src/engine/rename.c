@@ -30,6 +30,8 @@ struct rename {
 	struct s3c_entry *source_entry, *target_entry; /* as the store has them; NULL: not there */
 	struct s3c_entry *copied; /* an earlier copy, in the place of the target by now; or NULL */
 	struct s3c_entry *came; /* the copy, of an attempt that was told to have failed; or NULL */
+	bool late;              /* there was one */
+	bool finish;            /* nothing is to be done but that such a one is finished */
 	bool target_detached;
 	bool target_shut; /* frozen: nothing has to be kept of it */
 	/* Attributes of the source that the store does not have, and the copy will. */
@@ -73,6 +75,23 @@ static int find_names(struct rename *rn)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Are both names of one file? */
+static bool refers_same(const struct rename *rn)
+{
+	const struct s3c_entry *a = rn->source_entry, *b = rn->target_entry;
+
+	return a && b && s3c_layout_is_reference(a->header.layout) &&
+	       s3c_layout_is_reference(b->header.layout) &&
+	       memcmp(a->header.file_id, b->header.file_id, S3C_FILE_ID_LEN) == 0;
+}
+
+/* Has the target come of this very rename, when it was asked for before? */
+static bool is_late(const struct rename *rn)
+{
+	return refers_same(rn) &&
+	       s3c_late_rename_is(rn->engine, rn->source_entry, rn->target_entry);
+}
+
 static int check_types(const struct rename *rn)
 {
 	bool from_dir = rn->source_entry && rn->source_entry->is_dir;
@@ -80,7 +99,7 @@ static int check_types(const struct rename *rn)
 
 	if (!rn->target && !rn->target_entry)
 		return 0;
-	if (rn->noreplace)
+	if (rn->noreplace && !is_late(rn))
 		return -EEXIST;
 	if (from_dir && !to_dir)
 		return -ENOTDIR;
@@ -391,6 +410,9 @@ static int delete_source(struct rename *rn, const char *from_key, const char *to
 		const char *etag = rn->source_entry->version.etag;
 		int newer;
 
+		/* What has been written there since is another file. */
+		if (rn->late)
+			return s3c_delete_seen(rn->engine, from_key, etag);
 		if (!rn->source_unseen)
 			return s3c_delete_key(rn->engine, from_key, etag);
 		r = s3c_delete_seen(rn->engine, from_key, etag);
@@ -564,17 +586,7 @@ static int rename_ahead(struct rename *rn)
 	return r < 0 ? r : -EAGAIN;
 }
 
-/* Are both names of one file? */
-static bool refers_same(const struct rename *rn)
-{
-	const struct s3c_entry *a = rn->source_entry, *b = rn->target_entry;
-
-	return a && b && s3c_layout_is_reference(a->header.layout) &&
-	       s3c_layout_is_reference(b->header.layout) &&
-	       memcmp(a->header.file_id, b->header.file_id, S3C_FILE_ID_LEN) == 0;
-}
-
-/* Has the target come of this very rename, when it was asked for before? */
+/* The target that has come of this very rename is the copy. */
 static bool came_late(struct rename *rn)
 {
 	struct s3c_entry *target;
@@ -583,6 +595,7 @@ static bool came_late(struct rename *rn)
 		return false;
 	rn->came = rn->target_entry;
 	rn->target_entry = target;
+	rn->late = true;
 	return true;
 }
 
@@ -590,6 +603,8 @@ static int rename_held(struct rename *rn)
 {
 	int r = find_checked(rn);
 
+	if (r == 0 && rn->finish && !is_late(rn))
+		return -ENOENT;
 	if (r == 0 && s3c_writeback(rn->engine)) {
 		r = rename_ahead(rn);
 		if (r != -EAGAIN)
@@ -600,7 +615,9 @@ static int rename_held(struct rename *rn)
 		return r;
 	/* Both names are the file's, and stay. */
 	if (refers_same(rn) && !came_late(rn))
-		return 0;
+		return rn->finish ? -ENOENT : 0;
+	if (rn->finish && !rn->late)
+		return -ENOENT;
 	if (rn->source)
 		return rename_open(rn);
 	if (!rn->source_entry->is_dir)
@@ -664,13 +681,33 @@ static int check_paths(struct s3c_engine *engine, const char *from, const char *
 	return s3c_key_of(engine, to, false, &key);
 }
 
+static int rename_names(struct rename *rn)
+{
+	struct s3c_engine *engine = rn->engine;
+	struct s3c_hold holds[] = {
+		{ .path = rn->from, .below = true },
+		{ .path = rn->to, .below = true, .removes = true },
+	};
+	uint8_t body[S3C_FILE_ID_LEN];
+	bool lost;
+	int r = hold_settled(engine, rn->op, holds);
+
+	if (r < 0)
+		return r;
+	r = rename_held(rn);
+	if (r < 0 && rn->came)
+		note_late(rn, rn->came->header.op_id);
+	lost = r == 0 && lost_name(rn, body) && !refers_same(rn);
+	rename_free(rn);
+	s3c_hold_end(engine, holds, 2);
+	if (lost)
+		s3c_links_lost_name(engine, body);
+	return r;
+}
+
 int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *from,
 		      const char *to, bool noreplace)
 {
-	struct s3c_hold holds[] = {
-		{ .path = from, .below = true },
-		{ .path = to, .below = true, .removes = true },
-	};
 	struct rename rn = {
 		.engine = engine,
 		.op = op,
@@ -678,9 +715,7 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 		.to = to,
 		.noreplace = noreplace,
 	};
-	uint8_t body[S3C_FILE_ID_LEN];
 	struct s3c_info info;
-	bool lost;
 	int r = check_paths(engine, from, to);
 
 	if (r < 0)
@@ -691,14 +726,14 @@ int s3c_engine_rename(struct s3c_engine *engine, struct s3c_op *op, const char *
 		r = s3c_engine_lookup(engine, op, from, &info);
 		return r == 0 && noreplace ? -EEXIST : r;
 	}
-	r = hold_settled(engine, op, holds);
-	if (r < 0)
-		return r;
-	r = rename_held(&rn);
-	lost = r == 0 && lost_name(&rn, body) && !refers_same(&rn);
-	rename_free(&rn);
-	s3c_hold_end(engine, holds, 2);
-	if (lost)
-		s3c_links_lost_name(engine, body);
-	return r;
+	return rename_names(&rn);
+}
+
+int s3c_rename_finish(struct s3c_engine *engine, struct s3c_op *op, const char *from,
+		      const char *to)
+{
+	struct rename rn = { .engine = engine, .op = op, .from = from, .to = to, .finish = true };
+	int r = check_paths(engine, from, to);
+
+	return r < 0 ? r : rename_names(&rn);
 }

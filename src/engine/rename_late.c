@@ -9,6 +9,8 @@
  * without asking. So what is found under the new name, when somebody looks, is told by its
  * operation id from a link that somebody made, and the rename is finished: the old name goes.
  *
+ * What has come under one of the two names since is another file, and stays.
+ *
  * The kernel knows the old name until its time is over (ttl=), as one that another machine has
  * removed. In memory alone: after the end of the mount both names stay.
  */
@@ -18,8 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
+#define RETRY_S 10
 #define LATE_MAX 64u /* the oldest is forgotten: what did not come by then comes no more */
 
 struct s3c_late_rename {
@@ -28,6 +32,7 @@ struct s3c_late_rename {
 	uint8_t source_op[S3C_OP_ID_LEN]; /* of the reference under the old name */
 	uint8_t op[S3C_OP_ID_LEN];        /* of the one that may come */
 	struct s3c_entry *target;         /* what that replaces; NULL: nothing */
+	int64_t due_ns;                   /* monotonic: not finished before */
 };
 
 static void late_free(struct s3c_late_rename *late)
@@ -92,6 +97,29 @@ static struct s3c_late_rename *find(const struct s3c_links *links, const struct 
 	return late;
 }
 
+/* Lock held. */
+static struct s3c_late_rename *find_of(const struct s3c_links *links,
+				       const struct s3c_entry *source, const struct s3c_entry *now)
+{
+	struct s3c_late_rename *late = find(links, now);
+
+	if (late && (strcmp(late->from, source->path) != 0 ||
+		     memcmp(late->source_op, source->header.op_id, sizeof(late->source_op)) != 0))
+		late = NULL;
+	return late;
+}
+
+bool s3c_late_rename_is(struct s3c_engine *engine, const struct s3c_entry *source,
+			const struct s3c_entry *now)
+{
+	bool is;
+
+	s3c_mutex_lock(&engine->lock);
+	is = find_of(engine->links, source, now);
+	s3c_mutex_unlock(&engine->lock);
+	return is;
+}
+
 bool s3c_late_rename_take(struct s3c_engine *engine, const struct s3c_entry *source,
 			  const struct s3c_entry *now, struct s3c_entry **ret_target)
 {
@@ -99,15 +127,28 @@ bool s3c_late_rename_take(struct s3c_engine *engine, const struct s3c_entry *sou
 	bool taken;
 
 	s3c_mutex_lock(&engine->lock);
-	late = find(engine->links, now);
-	taken = late && strcmp(late->from, source->path) == 0 &&
-		memcmp(late->source_op, source->header.op_id, sizeof(late->source_op)) == 0;
-	if (taken)
+	late = find_of(engine->links, source, now);
+	taken = late;
+	if (taken) {
 		*ret_target = steal_ptr(late->target);
-	if (late)
 		late_drop(engine->links, late);
+	}
 	s3c_mutex_unlock(&engine->lock);
 	return taken;
+}
+
+/* What failed for now is tried with a later look; anything else is forgotten. */
+static void end_finish(struct s3c_engine *engine, const struct s3c_entry *now, int r)
+{
+	struct s3c_late_rename *late;
+
+	s3c_mutex_lock(&engine->lock);
+	late = find(engine->links, now);
+	if (late && s3c_result_lost(r))
+		late->due_ns = s3c_clock_monotonic_ns() + RETRY_S * S3C_NSEC_PER_SEC;
+	else if (late && r != -EINTR)
+		late_drop(engine->links, late);
+	s3c_mutex_unlock(&engine->lock);
 }
 
 int s3c_late_rename_finish(struct s3c_engine *engine, struct s3c_op *op,
@@ -119,6 +160,8 @@ int s3c_late_rename_finish(struct s3c_engine *engine, struct s3c_op *op,
 
 	s3c_mutex_lock(&engine->lock);
 	late = find(engine->links, now);
+	if (late && late->due_ns > s3c_clock_monotonic_ns())
+		late = NULL;
 	if (late)
 		strcpy(from, late->from);
 	s3c_mutex_unlock(&engine->lock);
@@ -126,8 +169,9 @@ int s3c_late_rename_finish(struct s3c_engine *engine, struct s3c_op *op,
 		return 0;
 	if (op == S3C_NOWAIT)
 		return -EINPROGRESS;
-	r = s3c_engine_rename(engine, op, from, now->path, false);
+	r = s3c_rename_finish(engine, op, from, now->path);
 	if (r == 0)
 		s3c_info("%s was renamed to %s after all", from, now->path);
+	end_finish(engine, now, r);
 	return 0;
 }

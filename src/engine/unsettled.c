@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/epochs.h"
 #include "engine/names.h"
 #include "engine/upload_journal.h"
@@ -165,6 +166,35 @@ static int ask(struct s3c_engine *engine, const struct s3c_unsettled *u, struct 
 	return s3c_store_perform(engine->store, &rq, op, reply);
 }
 
+bool s3c_unsettled_may_be(struct s3c_engine *engine, const char *key, const char *upload_id,
+			  const char *etag)
+{
+	const char *dash = strrchr(etag, '-');
+	unsigned long made_of = dash ? strtoul(dash + 1, NULL, 10) : 0;
+	size_t count = 0;
+	struct s3c_store_request rq = {
+		.op = S3C_STORE_UPLOAD_PARTS,
+		.key = key,
+		.upload_id = upload_id,
+	};
+
+	if (!made_of)
+		return false;
+	do {
+		cleanup_reply struct s3c_store_reply reply = { 0 };
+		int r;
+
+		rq.deadline_ns = s3c_engine_deadline(engine);
+		r = s3c_store_perform(engine->store, &rq, NULL, &reply);
+		if (r < 0)
+			return r != -ENXIO;
+		count += reply.parts.count;
+		rq.part_number = reply.parts.next;
+	} while (rq.part_number);
+	/* One more: that which bars completions. */
+	return count == made_of || count == made_of + 1;
+}
+
 /* Was it completed, and is its object there? 1, 0; -errno: not known. Without locks. */
 static int look_made(struct s3c_engine *engine, const struct s3c_unsettled *u, struct s3c_op *op)
 {
@@ -184,8 +214,10 @@ static int look_made(struct s3c_engine *engine, const struct s3c_unsettled *u, s
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (!u->sealed) {
+		/* Later attributes have another id. */
 		s3c_plain_op_id(&reply.stat.meta, header.op_id);
-		return memcmp(header.op_id, u->op_id, sizeof(u->op_id)) == 0;
+		return memcmp(header.op_id, u->op_id, sizeof(u->op_id)) == 0 ||
+		       s3c_unsettled_may_be(engine, u->key, u->upload_id, reply.stat.version.etag);
 	}
 	r = s3c_header_decode_live(engine, &reply.stat.meta, u->key, reply.stat.size, true, &header,
 				   NULL, 0);
@@ -207,6 +239,7 @@ static int send_bar(struct s3c_engine *engine, const struct s3c_unsettled *u, st
 		.key = u->key,
 		.upload_id = u->upload_id,
 		.part_number = BAR_PART,
+		.unchecked = true,
 		.body = &iov,
 		.body_count = 1,
 	};
@@ -226,10 +259,13 @@ static int end_left(struct s3c_engine *engine, const struct s3c_unsettled *u, st
 		.upload_id = u->upload_id,
 	};
 	bool late = s3c_clock_monotonic_ns() - u->since_ns > LEFT_MAX_S * S3C_NSEC_PER_SEC;
-	int made = 0, r = send_bar(engine, u, op, reply);
+	int made = 0, r = -ECANCELED;
 
-	/* One that the store does not take bars nothing: what follows tells all the same. */
-	if (r != -ENXIO && is_open(r, false) && !late)
+	if (engine->unsettled.ending)
+		return r;
+	r = send_bar(engine, u, op, reply);
+	/* One that the store does not take (-EIO) bars nothing: what follows tells all the same. */
+	if (r != -ENXIO && r != -EIO && is_open(r, false) && !late)
 		return r;
 	if (r != -ENXIO) {
 		s3c_store_reply_free(reply);
@@ -239,8 +275,12 @@ static int end_left(struct s3c_engine *engine, const struct s3c_unsettled *u, st
 		return is_open(r, true) ? r : -EAGAIN;
 	if (!is_over(r))
 		made = look_made(engine, u, op);
-	if (made < 0 && is_open(made, false) && !late)
-		return made;
+	if (r == 0)
+		s3c_error("%s: the store has completed an upload with a part that there is not: "
+			  "its content is not known",
+			  u->key);
+	if (made < 0 && (is_open(made, false) || made == -EACCES || made == -EREMOTEIO))
+		return is_open(made, false) ? made : -EAGAIN;
 	if (made)
 		return 1;
 	/* Where it is over, too: a folder store whose process died in the midst of that has parts. */

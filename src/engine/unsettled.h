@@ -37,13 +37,15 @@
  *		anything else		perhaps it is being completed: unsettled, for as long as that
  *					lock lasts (10 minutes)
  *	then, is it the object?		over: a gateway that died before it had put the upload away;
- *					an abort would delete the object's parts
+ *					an abort would delete the object's parts. Who cannot tell
+ *					does not abort either: fsck finds the upload
  *	then aborted			where that is refused the upload is left
  *
  * Other stores honour the abort, whatever comes beside it.
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "base/thread.h"
@@ -55,6 +57,7 @@ struct s3c_paused;
 
 /* Guarded by engine->lock. */
 struct s3c_unsettled_all {
+	atomic_bool ending; /* what a daemon left is left to the next one */
 	TAILQ_HEAD(s3c_unsettled_list, s3c_unsettled) list;
 	struct s3c_waitq changed;
 };
@@ -71,6 +74,10 @@ int s3c_unsettled_settle(struct s3c_engine *engine, const char *key,
 			 struct s3c_store_reply *ret_reply);
 /* Has the key one that is unsettled? */
 bool s3c_unsettled_at(struct s3c_engine *engine, const char *key);
+/* May an object with this ETag have been made of the upload, which the store has still? Of an object
+   in parts the ETag ends in their number. Any thread, without locks. */
+bool s3c_unsettled_may_be(struct s3c_engine *engine, const char *key, const char *upload_id,
+			  const char *etag);
 /* What a daemon left that died. Lock held. false: no memory. */
 bool s3c_unsettled_left_locked(struct s3c_engine *engine, const struct s3c_paused *paused);
 /* At the end, before the store goes. */

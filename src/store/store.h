@@ -226,6 +226,7 @@ struct s3c_store_request {
 	/* PUT, UPLOAD_PART: body in memory, unchanged until the callback. */
 	const struct iovec *body;
 	unsigned body_count;
+	bool unchecked; /* UPLOAD_PART: no byte of a file: how it is encrypted does not matter */
 	enum s3c_checksum checksum; /* PUT: AUTO (0) as the store is set up; else for this one */
 	/* PUT, UPLOAD_CREATE, COPY (replaces the metadata; a copy never keeps the source's). */
 	const struct s3c_meta *meta;

@@ -375,13 +375,16 @@ def test_upload_of_object(rgw_store, mount, keyring):
     c = Checked(mount, rgw_store, keyring, enc="none")
     assert c.mount().umount() == 0
     client, at = rgw_store.client, {"Bucket": rgw_store.bucket, "Key": "f"}
-    client.create_multipart_upload(**at)
-    upload = client.create_multipart_upload(**at)["UploadId"]
-    part = client.upload_part(**at, UploadId=upload, PartNumber=1, Body=b"f")["ETag"]
-    client.complete_multipart_upload(**at, UploadId=upload,
+    uploads = [client.create_multipart_upload(**at)["UploadId"] for _ in range(3)]
+    # The second could be it by its parts, the third not.
+    for upload, parts in zip(uploads, (1, 1, 3)):
+        for n in range(parts):
+            part = client.upload_part(**at, UploadId=upload, PartNumber=n + 1, Body=b"f")["ETag"]
+    client.complete_multipart_upload(**at, UploadId=uploads[0],
                                      MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
     time.sleep(2.1)
-    assert c.fsck("--repair", "--older=1s", expect=0)[1]["repaired"] == 0
+    assert c.fsck("--repair", "--older=1s", expect=0)[1]["repaired"] == 1
+    assert [i for _, i in rgw_store.uploads()] == [uploads[1]]
     assert "may be made of its parts" in c.run("fsck", "--repair", "--older=1s").stdout
     client.put_object(**at, Body=b"other")
     assert c.fsck("--repair", "--older=1s", expect=0)[1]["repaired"] == 1

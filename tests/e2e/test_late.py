@@ -164,11 +164,12 @@ def test_linked_since(rgw_store, mount):
     site.check(late)
 
 
-@pytest.mark.parametrize("looked", [False, True], ids=["again", "looked"])
-def test_name_of_several(rgw_store, mount, looked):
+@pytest.mark.parametrize("then", ["again", "looked", "anew"])
+def test_name_of_several(rgw_store, mount, then):
     """
     One of two names of a file is renamed over another file. The request has no reply in time and comes to be; the rename
-    is asked for again, by somebody who has looked at the new name in between, or has not.
+    is asked for again, by somebody who has looked at the new name in between, or has not. Or the old name is given to
+    another file, which keeps it.
     """
     site = Late(mount, rgw_store, timeout=3, ttl=1)
     site.put("d/old", blob(5000, 1))
@@ -187,19 +188,25 @@ def test_name_of_several(rgw_store, mount, looked):
     proxy.fault("off")
     assert proxy.counts()["fault"] == 1, proxy.requests()
     time.sleep(max(0, late + 1.5 - time.monotonic()))
-    if looked:
+    site.expected["d/new"] = site.expected.pop("d/old")
+    if then == "anew":
+        os.unlink(site / "d/old")
+        site.put("d/old", blob(300, 3))
+    if then != "again":
         assert os.stat(site / "d/new").st_ino == os.stat(site / "d/other").st_ino
     try:
-        os.rename(site / "d/old", site / "d/new")
+        if then != "anew":
+            os.rename(site / "d/old", site / "d/new")
     except FileNotFoundError:
-        assert looked
-    assert sorted(os.listdir(site / "d")) == ["new", "other"]
+        assert then == "looked"
+    names = sorted(name[2:] for name in site.expected)
+    assert sorted(os.listdir(site / "d")) == names
     time.sleep(1.2)  # what the kernel has kept
-    assert not os.path.lexists(site / "d/old")
-    assert os.stat(site / "d/new").st_nlink == 2
-    site.expected["d/new"] = site.expected.pop("d/old")
+    assert os.path.lexists(site / "d/old") == (then == "anew")
+    if then != "anew":
+        assert os.stat(site / "d/new").st_nlink == 2
     site.check(0)
-    assert sorted(os.listdir(site / "d")) == ["new", "other"]
+    assert sorted(os.listdir(site / "d")) == names
 
 
 @pytest.mark.long
