@@ -523,15 +523,34 @@ static bool is_of_op(struct copying *c, const struct s3c_stat *st)
 	return memcmp(op, c->copy->header.op_id, S3C_OP_ID_LEN) == 0;
 }
 
-/* Is it what stands at the target? */
-static bool is_ours(struct copying *c, struct s3c_version *ret_version)
+/* Is it what stands at the target? 1, 0; -errno of a lost reply: nobody can tell. */
+static int is_ours(struct copying *c, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
+	int r = head(c, c->copy->to, c->to_key, &reply);
 
-	if (head(c, c->copy->to, c->to_key, &reply) < 0 || !is_of_op(c, &reply.stat))
-		return false;
+	if (r < 0)
+		return s3c_result_lost(r) ? r : 0;
+	if (!is_of_op(c, &reply.stat))
+		return 0;
 	*ret_version = reply.stat.version;
-	return true;
+	return 1;
+}
+
+/* What a request that was refused, or whose reply was lost, has come to. One that was asked for
+   again is refused for its own first time: who cannot look has not been refused. */
+static int resolve(struct copying *c, int result, struct s3c_version *ret_version)
+{
+	bool refused = result == -ESTALE || result == -EEXIST;
+	int r = 0;
+
+	if (refused || result == -ENXIO || s3c_result_lost(result))
+		r = is_ours(c, ret_version);
+	if (r > 0)
+		return 0;
+	if (r < 0)
+		return refused ? r : result;
+	return refused || result == -ENOENT ? explain_refusal(c, result) : result;
 }
 
 /* Its envelope is metadata of another program: without them nobody could read the copy. */
@@ -665,11 +684,8 @@ static int copy_resolved(struct copying *c, struct s3c_version *ret_version)
 
 	if (r == 0)
 		r = take_version(c, &reply, ret_version);
-	else if ((s3c_result_lost(r) || r == -ESTALE || r == -EEXIST || r == -ENXIO) &&
-		 is_ours(c, ret_version))
-		r = 0;
-	else if (r == -ESTALE || r == -EEXIST || r == -ENOENT)
-		r = explain_refusal(c, r);
+	else
+		r = resolve(c, r, ret_version);
 	if (r == 0 || r == -ESTALE || r == -EEXIST || r == -EREMCHG || c->copy->by_store)
 		return r;
 	return s3c_engine_fail(c->engine, "write", c->copy->to, r, reply.message);

@@ -103,7 +103,10 @@ static int put_resolve(struct s3c_engine *engine, struct s3c_reference *ref, con
 		return result;
 	r = is_ours(engine, key, header, ret_version);
 	ref->unsure = r < 0 || (lost && !r);
-	return r > 0 ? 0 : result;
+	if (r > 0)
+		return 0;
+	/* Refused for its own first time, perhaps. */
+	return r < 0 && s3c_result_lost(r) ? r : result;
 }
 
 static int put(struct s3c_engine *engine, struct s3c_reference *ref, const char *key,
@@ -317,8 +320,8 @@ static int body_make(struct linking *ln)
 	copy.header.attrs.ctime_ns = s3c_clock_realtime_ns();
 	copy.header.attrs_final = source->header.layout == S3C_LAYOUT_TRAILER;
 	r = s3c_copy_object(ln->engine, &copy, &version);
-	/* The copy of an earlier attempt has come meanwhile. */
-	if (ln->again && (r == -EEXIST || r == -EREMCHG))
+	/* The copy of an earlier attempt has come meanwhile: nobody else knows that key. */
+	if (r == -EEXIST || r == -EREMCHG)
 		r = -EAGAIN;
 	return r < 0 ? r
 		     : s3c_entry_local(ln->engine, ln->body_path, false, &copy.header, &version,
@@ -449,7 +452,14 @@ static int link_rest(struct linking *ln)
 	if (r == 0)
 		s3c_names_set(ln->engine, ref.entry);
 	s3c_entry_put(ref.entry);
-	return r;
+	if (r != -EEXIST)
+		return r;
+	/* That of an earlier attempt, perhaps, which has come since it was looked for. */
+	s3c_names_invalidate(ln->engine, ln->to, false);
+	r = s3c_names_lookup(ln->engine, ln->op, ln->to, true, &there);
+	if (r < 0)
+		return r == -ENOENT ? -EAGAIN : r;
+	return s3c_refers_to(there, id) ? 0 : -EEXIST;
 }
 
 int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,

@@ -449,6 +449,135 @@ static void test_replaced(void **state)
 	fx_end(&fx);
 }
 
+/* A request that was asked for again is refused for its own first time, and nobody can look: the
+   name that was acknowledged stays. */
+static void test_refused_by_itself(void **state)
+{
+	static const struct s3c_fault_rule rules[] = {
+		{ .op = S3C_STORE_COPY, .key_substring = "links/" },
+		{ .op = S3C_STORE_PUT, .key_substring = "b" },
+	};
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct fx_options o = { .writeback = true };
+	struct fx fx;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		struct s3c_fault_rule rule = rules[i], blind = rules[i];
+
+		begin(&fx, &o);
+		make_pair(&fx);
+		rule.kind = S3C_FAULT_LOST;
+		rule.result = -EEXIST;
+		rule.times = 1;
+		blind.op = S3C_STORE_HEAD;
+		blind.kind = S3C_FAULT_FAIL;
+		blind.result = -ETIMEDOUT;
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_int_equal(s3c_store_fault_add(fx.store, &blind), 0);
+		assert_true(s3c_links_settle(fx.engine, NULL, "") < 0);
+		s3c_store_fault_clear(fx.store);
+		one_file(&fx, data);
+		assert_int_equal(s3c_engine_sync(fx.engine, NULL), 0);
+		assert_false(s3c_links_any(fx.engine, ""));
+		one_file(&fx, data);
+		fx_end(&fx);
+	}
+}
+
+/* "a" and "b" are names of one file; a rename of "a" to "c", another file, failed and came to be. */
+static void rename_late(struct fx *fx, struct fx_options *o)
+{
+	static const struct s3c_fault_rule rules[] = {
+		{ .op = S3C_STORE_COPY, .kind = S3C_FAULT_LOST, .times = 1 },
+		{ .op = S3C_STORE_PUT, .kind = S3C_FAULT_LOST, .times = 1 },
+		{ .op = S3C_STORE_HEAD, .kind = S3C_FAULT_FAIL },
+		{ .op = S3C_STORE_GET, .kind = S3C_FAULT_FAIL },
+	};
+	uint8_t id[16];
+
+	begin(fx, o);
+	create_close(fx, "a", LEN, 1);
+	create_close(fx, "c", LEN, 2);
+	assert_int_equal(s3c_engine_link(fx->engine, NULL, "a", "b", id), 0);
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		struct s3c_fault_rule rule = rules[i];
+
+		rule.key_substring = "c";
+		rule.result = -ETIMEDOUT;
+		assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
+	}
+	assert_int_equal(s3c_engine_rename(fx->engine, NULL, "a", "c", false), -ETIMEDOUT);
+	s3c_store_fault_clear(fx->store);
+	assert_true(hand_exists(fx, "a"));
+}
+
+static void one_file_at_c(struct fx *fx)
+{
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct s3c_info b, c, none;
+
+	info_of(fx, "b", &b);
+	info_of(fx, "c", &c);
+	assert_memory_equal(b.body, c.body, sizeof(b.body));
+	assert_int_equal(b.nlink, 2);
+	path_equal(fx, "b", data, LEN);
+	path_equal(fx, "c", data, LEN);
+	assert_int_equal(s3c_engine_revalidate(fx->engine, NULL, "a", &none), -ENOENT);
+	assert_false(hand_exists(fx, "a"));
+}
+
+/* It is finished when it is asked for again, or the new name is looked at. */
+static void test_late_rename(void **state)
+{
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	for (int noreplace = 0; noreplace < 2; noreplace++) {
+		rename_late(&fx, &o);
+		assert_int_equal(s3c_engine_rename(fx.engine, NULL, "a", "c", noreplace), 0);
+		one_file_at_c(&fx);
+		fx_end(&fx);
+	}
+	rename_late(&fx, &o);
+	assert_int_equal(s3c_engine_lookup(fx.engine, S3C_NOWAIT, "c", &info), -EINPROGRESS);
+	info_of(&fx, "c", &info);
+	one_file_at_c(&fx);
+	fx_end(&fx);
+}
+
+/* What has the old name by then is another file, and keeps it; what cannot be finished is no error
+   of who looks. */
+static void test_late_rename_over(void **state)
+{
+	cleanup_free uint8_t *data = pattern(LEN, 3);
+	struct fx_options o = { .enc = S3C_ENC_CSE_KEY };
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	rename_late(&fx, &o);
+	assert_int_equal(s3c_engine_unlink(fx.engine, NULL, "a"), 0);
+	create_close(&fx, "a", LEN, 3);
+	info_of(&fx, "c", &info);
+	info_of(&fx, "c", &info);
+	path_equal(&fx, "a", data, LEN);
+	assert_int_equal(s3c_engine_lookup(fx.engine, S3C_NOWAIT, "c", &info), 0);
+	fx_end(&fx);
+
+	rename_late(&fx, &o);
+	fault(&fx, S3C_STORE_DELETE, S3C_FAULT_FAIL, -EACCES);
+	info_of(&fx, "c", &info);
+	assert_true(hand_exists(&fx, "a"));
+	/* It is not asked for with each look. */
+	fx_requests(&fx);
+	info_of(&fx, "c", &info);
+	assert_string_equal(fx_requests(&fx), "");
+	fx_end(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -460,6 +589,9 @@ int main(void)
 		cmocka_unit_test(test_unsure),
 		cmocka_unit_test(test_record_goes_first),
 		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_refused_by_itself),
+		cmocka_unit_test(test_late_rename),
+		cmocka_unit_test(test_late_rename_over),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
