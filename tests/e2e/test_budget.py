@@ -236,8 +236,8 @@ def attributes(path):
 
 
 @pytest.mark.parametrize("store", ["radosgw", pytest.param("versitygw", marks=pytest.mark.long)], indirect=True)
-@pytest.mark.parametrize("mode", ["close", "writeback"])
-@pytest.mark.parametrize("program", ["tar", "rsync"])
+@pytest.mark.parametrize("program,mode", [
+    ("tar", "close"), ("rsync", "writeback"), *(pytest.param(*p, marks=pytest.mark.long) for p in (("rsync", "close"), ("tar", "writeback")))])
 def test_copying_programs(store, mount, tmp_path, program, mode):
     """
     1,000 files of 4 KiB in 20 folders, the folders counted too: one PUT a file. rsync writes each under a temporary

@@ -446,7 +446,8 @@ def test_outage(rgw_store, mount, workload, mode, request, seed, tmp_path):
 
 
 @needs_root
-@pytest.mark.parametrize("full,size", [("cache_dir", "24m"), ("state_dir", "24m"), ("state_dir", "40m")])
+@pytest.mark.parametrize("full,size", [("state_dir", "24m"), *(pytest.param(*p, marks=pytest.mark.long) for p in (
+    ("cache_dir", "24m"), ("state_dir", "40m")))])
 def test_disk_full(file_store, mount, workload, mode, full, size, request, seed, tmp_path):
     """
     A disk that is small, then full, then free again, under large random writes: what was not refused

@@ -34,8 +34,10 @@ def site(request, mount):
     return Site(mount, request.getfixturevalue(STORES[server]), **MODES[mode])
 
 
-def cases(*pairs):
-    return pytest.mark.parametrize("site", pairs, indirect=True, ids=["-".join(p) for p in pairs])
+def cases(*pairs, long=()):
+    params = [pytest.param(p, id="-".join(p)) for p in pairs]
+    params += [pytest.param(p, id="-".join(p), marks=pytest.mark.long) for p in long]
+    return pytest.mark.parametrize("site", params, indirect=True)
 
 
 @cases(*ALL)
@@ -204,7 +206,7 @@ def busy(site, over, what):
     return count
 
 
-@cases(("versitygw", "close"), ("versitygw", "writeback"), ("file", "close"))
+@cases(("versitygw", "writeback"), long=(("versitygw", "close"), ("file", "close")))
 def test_others_at_work(site):
     """What opens, looks at, changes and writes the two files meanwhile has one of them, wholly."""
     files = {}

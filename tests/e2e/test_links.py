@@ -51,12 +51,14 @@ class Links(Site):
         return found.pop()[1]
 
 
-def cases(*pairs):
-    return pytest.mark.parametrize("site", pairs, indirect=True, ids=["-".join(p) for p in pairs])
+def cases(*pairs, long=()):
+    params = [pytest.param(p, id="-".join(p)) for p in pairs]
+    params += [pytest.param(p, id="-".join(p), marks=pytest.mark.long) for p in long]
+    return pytest.mark.parametrize("site", params, indirect=True)
 
 
 ALL = cases(("file", "close"), ("file", "writeback"), ("file", "names"), ("file", "none"), ("radosgw", "close"),
-            ("radosgw", "ssec"), ("versitygw", "close"), ("versitygw", "writeback"))
+            ("radosgw", "ssec"), ("versitygw", "writeback"), long=(("versitygw", "close"),))
 SEALED = cases(("file", "close"), ("file", "writeback"), ("radosgw", "close"), ("versitygw", "writeback"))
 BOTH = cases(("versitygw", "close"), ("versitygw", "writeback"))
 
