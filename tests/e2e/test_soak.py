@@ -373,8 +373,12 @@ class Repositories(Git):
             if self.acknowledged:
                 self.check(self.path)
                 self.acknowledged.clear()
-            if os.path.exists(self.path):
+            # os.path.exists takes any error for "no".
+            try:
+                os.lstat(self.path)
                 shutil.rmtree(self.path)
+            except FileNotFoundError:
+                pass
             os.mkdir(self.path)
             self.git("init", "-q")
         return super().step(n)
