@@ -478,14 +478,23 @@ bool s3c_object_tried(struct s3c_object *object)
 	return tried;
 }
 
-bool s3c_object_sent(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN])
+bool s3c_object_sent_locked(const struct s3c_object *object,
+			    const uint8_t op_id[static S3C_OP_ID_LEN])
 {
 	bool sent = false;
 
-	s3c_mutex_lock(&object->engine->lock);
 	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
 		sent |= object->attempts[i].used &&
 			memcmp(object->attempts[i].op_id, op_id, S3C_OP_ID_LEN) == 0;
+	return sent;
+}
+
+bool s3c_object_sent(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN])
+{
+	bool sent;
+
+	s3c_mutex_lock(&object->engine->lock);
+	sent = s3c_object_sent_locked(object, op_id);
 	s3c_mutex_unlock(&object->engine->lock);
 	return sent;
 }

@@ -179,6 +179,8 @@ void s3c_object_note_attempt(struct s3c_object *object, const uint8_t op_id[stat
 bool s3c_object_tried(struct s3c_object *object);
 /* Was it sent with that operation id, lately? */
 bool s3c_object_sent(struct s3c_object *object, const uint8_t op_id[static S3C_OP_ID_LEN]);
+bool s3c_object_sent_locked(const struct s3c_object *object,
+			    const uint8_t op_id[static S3C_OP_ID_LEN]);
 /* The opposite of detach when the delete failed: the object has path again, with the base it had.
    -EEXIST: another object was opened there meanwhile. */
 int s3c_object_reattach(struct s3c_object *object, const char *path);

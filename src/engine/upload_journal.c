@@ -166,16 +166,6 @@ int s3c_paused_load(struct s3c_engine *engine)
 	return s3c_record_each(engine->config.journal, S3C_RECORD_UPLOAD, on_record, &loading);
 }
 
-/* Was its completion asked for, as far as the file knows? */
-static bool was_asked_for(const struct s3c_object *object, const struct s3c_paused *paused)
-{
-	for (unsigned i = 0; i < ARRAY_LEN(object->attempts); i++)
-		if (object->attempts[i].used &&
-		    memcmp(object->attempts[i].op_id, paused->header.op_id, S3C_OP_ID_LEN) == 0)
-			return true;
-	return false;
-}
-
 static bool note_left(struct s3c_engine *engine, struct s3c_paused *paused)
 {
 	if (paused->key && paused->upload_id)
@@ -194,7 +184,8 @@ void s3c_paused_attach(struct s3c_object *object)
 		return;
 	paused = *at;
 	/* What cannot be noted now stays as it is, and the next mount has it. */
-	if (was_asked_for(object, paused) && !note_left(object->engine, paused))
+	if (s3c_object_sent_locked(object, paused->header.op_id) &&
+	    !note_left(object->engine, paused))
 		return;
 	*at = paused->next;
 	paused->next = NULL;
