@@ -353,10 +353,10 @@ int s3c_pair_store(struct s3c_engine *engine, struct s3c_op *op, struct s3c_pair
 	if (r < 0 && !drop)
 		return r;
 	s3c_mutex_lock(&engine->lock);
-	if (drop) {
-		s3c_names_drop_local_locked(engine->names, pair->second);
+	/* From here on the store tells of it; what exists here only is never asked for. */
+	s3c_names_drop_local_locked(engine->names, pair->second);
+	if (drop)
 		s3c_names_invalidate_locked(engine->names, pair->second, false);
-	}
 	s3c_pair_leave(engine->links, pair);
 	s3c_mutex_unlock(&engine->lock);
 	/* Found later it would make a name anew that was removed since. */

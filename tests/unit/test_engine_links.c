@@ -122,6 +122,7 @@ static void all_steps(bool writeback, bool unlink)
 				.durable = true,
 				.writeback = writeback,
 				.timeout_s = 1,
+				.ttl_s = i ? -1 : 0,
 			};
 			char dir[64];
 
@@ -485,6 +486,41 @@ static void test_refused_by_itself(void **state)
 	}
 }
 
+/* The last step came to be and had no reply. What the next attempt finds done is as good as what it
+   does: the second name is asked for in the store when what is known of it has grown old. */
+static void test_found_done(void **state)
+{
+	static const struct s3c_fault_rule down = { .op = S3C_STORE_COPY,
+						    .kind = S3C_FAULT_FAIL,
+						    .result = -EAGAIN };
+	static const struct s3c_fault_rule lost = { .op = S3C_STORE_PUT,
+						    .kind = S3C_FAULT_LOST,
+						    .result = -ETIMEDOUT,
+						    .after = 1,
+						    .times = 1 };
+	static const struct s3c_fault_rule blind = {
+		.op = S3C_STORE_HEAD, .kind = S3C_FAULT_FAIL, .result = -ETIMEDOUT, .after = 1
+	};
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct fx_options o = { .durable = true, .ttl_s = -1 };
+	struct fx fx;
+
+	(void)state;
+	begin(&fx, &o);
+	make_pair(&fx);
+	/* What of it is in the store is not known any more: the next attempts look. */
+	assert_int_equal(s3c_store_fault_add(fx.store, &down), 0);
+	assert_true(s3c_engine_unlink(fx.engine, NULL, "a") < 0);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_store_fault_add(fx.store, &lost), 0);
+	assert_int_equal(s3c_store_fault_add(fx.store, &blind), 0);
+	assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), -ETIMEDOUT);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
+	one_file(&fx, data);
+	fx_end(&fx);
+}
+
 /* "a" and "b" are names of one file; a rename of "a" to "c", another file, failed and came to be. */
 static void rename_late(struct fx *fx, struct fx_options *o)
 {
@@ -590,6 +626,7 @@ int main(void)
 		cmocka_unit_test(test_record_goes_first),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_refused_by_itself),
+		cmocka_unit_test(test_found_done),
 		cmocka_unit_test(test_late_rename),
 		cmocka_unit_test(test_late_rename_over),
 	};
