@@ -18,22 +18,25 @@ bool s3c_attrs_same(const struct s3c_attrs *a, const struct s3c_attrs *b)
 	       s3c_xattrs_equal(a->xattrs, b->xattrs);
 }
 
-/* Is what stands at key what this operation wrote? What that is then. One that is repeated may have
-   written other attributes earlier, and has drawn another generation and ids than it did then. */
-static bool marker_is_ours(struct s3c_engine *engine, const char *key, const struct s3c_ssec *ssec,
-			   const struct s3c_header *header, bool repeated,
-			   struct s3c_header *ret_found, struct s3c_version *ret_version)
+/* 1: what stands at key is what this operation wrote, ret_found; 0: it is not; below 0: nothing is
+   known. One that is repeated may have written other attributes earlier, and has drawn another
+   generation and ids than it did then. */
+static int marker_is_ours(struct s3c_engine *engine, const char *key, const struct s3c_ssec *ssec,
+			  const struct s3c_header *header, bool repeated,
+			  struct s3c_header *ret_found, struct s3c_version *ret_version)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
 	struct s3c_store_request rq = { .op = S3C_STORE_HEAD, .key = key, .ssec = ssec };
+	int r = s3c_request(engine, &rq, NULL, &reply);
 
-	if (s3c_request(engine, &rq, NULL, &reply) < 0 ||
-	    s3c_header_of(engine, key, &reply.stat, ret_found) < 0 ||
+	if (r < 0)
+		return s3c_result_lost(r) ? r : 0;
+	if (s3c_header_of(engine, key, &reply.stat, ret_found) < 0 ||
 	    memcmp(ret_found->op_id, header->op_id, S3C_OP_ID_LEN) != 0 ||
 	    (repeated && !s3c_attrs_same(&ret_found->attrs, &header->attrs)))
-		return false;
+		return 0;
 	*ret_version = reply.stat.version;
-	return true;
+	return 1;
 }
 
 /* op_id NULL: one is drawn. */
@@ -75,7 +78,7 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	cleanup_header struct s3c_header found = { 0 };
 	const struct s3c_header *stored = &header;
 	struct s3c_store_request rq = { .op = S3C_STORE_PUT, .meta = &meta };
-	int r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
+	int ours, r = s3c_ssec_of(engine, key, &ssec, &rq.ssec);
 
 	if (r < 0)
 		return r;
@@ -92,10 +95,13 @@ static int marker_write(struct s3c_engine *engine, const char *path, const char 
 	rq.content_type = S3C_DIR_TYPE;
 	r = s3c_request(engine, &rq, NULL, reply);
 	version = reply->stat.version;
-	if (r < 0 && (s3c_result_lost(r) || r == -EEXIST || r == -ESTALE) &&
-	    marker_is_ours(engine, key, rq.ssec, &header, op_id, &found, &version)) {
-		stored = &found;
-		r = 0;
+	if (r == -EEXIST || r == -ESTALE || s3c_result_lost(r)) {
+		ours = marker_is_ours(engine, key, rq.ssec, &header, op_id, &found, &version);
+		if (ours > 0)
+			stored = &found;
+		/* Refused for its own first time, perhaps: nobody knows. */
+		if (ours)
+			r = ours > 0 ? 0 : s3c_result_lost(r) ? r : ours;
 	}
 	if (r == 0)
 		r = s3c_epochs_confirm(engine, stored);

@@ -66,7 +66,8 @@ int s3c_engine_mkdir(struct s3c_engine *engine, struct s3c_op *op, const char *p
 	}
 	if (r == 0) {
 		r = s3c_marker_put(engine, path, attrs, NULL, true, &entry);
-		if (r == -EEXIST)
+		/* Others have made it, or it may have come to be for all the error. */
+		if (r < 0)
 			s3c_names_invalidate(engine, path, false);
 	}
 	if (r == 0) {

@@ -380,6 +380,33 @@ static void test_mkdir(void **state)
 	fx_end(&fx);
 }
 
+/* Made, the reply lost, asked for again, and refused for its own first time. */
+static void test_mkdir_refused_by_itself(void **state)
+{
+	struct s3c_fault_rule rule = {
+		.op = S3C_STORE_PUT, .kind = S3C_FAULT_LOST, .result = -EEXIST, .times = 1
+	};
+	struct s3c_fault_rule blind = { .op = S3C_STORE_HEAD,
+					.kind = S3C_FAULT_FAIL,
+					.result = -ETIMEDOUT };
+	struct s3c_info info;
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &sealed_options);
+	assert_string_equal(list(&fx, ""), "");
+	assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+	assert_int_equal(s3c_engine_mkdir(fx.engine, NULL, "seen", &dir_attrs), 0);
+	assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+	assert_int_equal(s3c_store_fault_add(fx.store, &blind), 0);
+	assert_int_equal(s3c_engine_mkdir(fx.engine, NULL, "unseen", &dir_attrs), -ETIMEDOUT);
+	s3c_store_fault_clear(fx.store);
+	assert_int_equal(look(&fx, "unseen", &info), 0);
+	assert_true(S_ISDIR(info.mode));
+	assert_int_equal(s3c_engine_mkdir(fx.engine, NULL, "unseen", &dir_attrs), -EEXIST);
+	fx_end(&fx);
+}
+
 static void test_rmdir(void **state)
 {
 	struct fx fx;
@@ -798,6 +825,7 @@ int main(void)
 		cmocka_unit_test(test_odd_keys),
 		cmocka_unit_test(test_twins),
 		cmocka_unit_test(test_mkdir),
+		cmocka_unit_test(test_mkdir_refused_by_itself),
 		cmocka_unit_test(test_rmdir),
 		cmocka_unit_test(test_unlink),
 		cmocka_unit_test(test_setattr),
