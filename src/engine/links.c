@@ -124,7 +124,7 @@ static int link_held(struct s3c_engine *engine, struct s3c_op *op, const char *f
 			return r;
 	}
 	s3c_random(id, sizeof(id));
-	r = s3c_links_store(engine, op, from, to, id, false);
+	r = s3c_links_store(engine, op, from, to, id, S3C_LINKING_ONCE);
 	memcpy(ret_body, id, sizeof(id));
 	return r == -ESTALE ? -EAGAIN : r;
 }
@@ -159,7 +159,7 @@ static int make_body_held(struct s3c_engine *engine, struct s3c_op *op, const ch
 		return 0;
 	}
 	s3c_random(ret_body, S3C_FILE_ID_LEN);
-	r = s3c_links_store(engine, op, path, NULL, ret_body, false);
+	r = s3c_links_store(engine, op, path, NULL, ret_body, S3C_LINKING_ONCE);
 	return r == -ESTALE ? -EAGAIN : r;
 }
 

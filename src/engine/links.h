@@ -115,11 +115,15 @@ int s3c_rename_finish(struct s3c_engine *engine, struct s3c_op *op, const char *
 
 /* links_store.c. The names are held by the caller. */
 
-/* Body and references of a file that has two names; what is there already of an earlier attempt
-   stays (again). to NULL: of the one name that it has. -EEXIST: to is another file; -ENOENT: from
-   is gone; -ESTALE: from is another file now. */
+enum s3c_linking {
+	S3C_LINKING_ONCE,  /* who fails leaves nothing in the store */
+	S3C_LINKING_FIRST, /* of a pair, which is tried until it is done: what is there stays */
+	S3C_LINKING_AGAIN, /* the same: what is there of an earlier attempt is gone on with */
+};
+/* Body and references of a file that has two names. to NULL: of the one name that it has. -EEXIST:
+   to is another file; -ENOENT: from is gone; -ESTALE: from is another file now. */
 int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
-		    const uint8_t id[static S3C_FILE_ID_LEN], bool again);
+		    const uint8_t id[static S3C_FILE_ID_LEN], enum s3c_linking how);
 struct s3c_reference {
 	const char *path;
 	const uint8_t *id;

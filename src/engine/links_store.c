@@ -192,12 +192,17 @@ struct linking {
 	struct s3c_op *op;
 	const char *from, *to;
 	const uint8_t *id;
-	bool again;
+	enum s3c_linking how;
 	char body_path[S3C_BODY_PATH];
 	struct s3c_object *object; /* a reference, and frozen; NULL: not open */
 	bool shut;                 /* all at from is frozen */
 	struct s3c_entry *source, *body;
 };
+
+static bool is_again(const struct linking *ln)
+{
+	return ln->how == S3C_LINKING_AGAIN;
+}
 
 static void linking_end(struct linking *ln)
 {
@@ -224,7 +229,7 @@ static int source_closed(struct linking *ln)
 	if (r < 0)
 		return r;
 	ln->shut = true;
-	r = s3c_names_lookup(ln->engine, ln->op, ln->from, ln->again, &ln->source);
+	r = s3c_names_lookup(ln->engine, ln->op, ln->from, is_again(ln), &ln->source);
 	if (r < 0)
 		return r;
 	return ln->source->is_dir ? -EPERM : 0;
@@ -302,7 +307,7 @@ static int body_make(struct linking *ln)
 		.looked = true,
 		.body = s3c_entry_body(source),
 	};
-	int r = ln->again ? body_find(ln, &there) : 0;
+	int r = is_again(ln) ? body_find(ln, &there) : 0;
 
 	if (r > 0)
 		return 0;
@@ -334,7 +339,7 @@ static int second_put(struct linking *ln, struct s3c_reference *ref)
 	cleanup_entry struct s3c_entry *there = NULL;
 	int r = s3c_reference_put(ln->engine, ref);
 
-	if (r != -EEXIST || !ln->again)
+	if (r != -EEXIST || !is_again(ln))
 		return r;
 	s3c_names_invalidate(ln->engine, ref->path, false);
 	r = s3c_names_lookup(ln->engine, ln->op, ref->path, true, &there);
@@ -416,11 +421,14 @@ static int link_source(struct linking *ln)
 		 */
 		if (r == -ESTALE)
 			s3c_names_invalidate(ln->engine, ln->from, false);
-		if (r < 0 && !ln->again)
+		/* Of a pair the next attempt goes on with what is there: a DELETE that came late
+		   would take it away then. */
+		if (r < 0 && ln->how == S3C_LINKING_ONCE)
 			second.unsure |= !s3c_reference_delete(ln->engine, second.entry);
 	}
-	/* Of a file that is a pair the next attempt goes on with what is there. */
-	if (r < 0 && !ln->again && !first.unsure && !second.unsure)
+	/* Nor goes the body of one, unless that ends here. */
+	if (r < 0 && (ln->how == S3C_LINKING_ONCE || (r == -EEXIST && !is_again(ln))) &&
+	    !first.unsure && !second.unsure)
 		s3c_reference_delete(ln->engine, ln->body);
 	if (first.unsure)
 		s3c_names_invalidate(ln->engine, ln->from, false);
@@ -463,7 +471,7 @@ static int link_rest(struct linking *ln)
 }
 
 int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
-		    const uint8_t id[static S3C_FILE_ID_LEN], bool again)
+		    const uint8_t id[static S3C_FILE_ID_LEN], enum s3c_linking how)
 {
 	struct linking ln = {
 		.engine = engine,
@@ -471,7 +479,7 @@ int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *fr
 		.from = from,
 		.to = to,
 		.id = id,
-		.again = again,
+		.how = how,
 	};
 	int r;
 

@@ -333,7 +333,7 @@ struct s3c_pair *s3c_pair_new(const char *first, const char *second)
 /* Stores one whose names are held. It is gone when this returns 0. */
 int s3c_pair_store(struct s3c_engine *engine, struct s3c_op *op, struct s3c_pair *pair)
 {
-	bool again = pair->tried;
+	enum s3c_linking how = pair->tried ? S3C_LINKING_AGAIN : S3C_LINKING_FIRST;
 	bool drop;
 	int r = 0;
 
@@ -344,7 +344,7 @@ int s3c_pair_store(struct s3c_engine *engine, struct s3c_op *op, struct s3c_pair
 			r = s3c_pending_flush(engine, op, pair->second);
 	}
 	if (r == 0)
-		r = s3c_links_store(engine, op, pair->first, pair->second, pair->id, again);
+		r = s3c_links_store(engine, op, pair->first, pair->second, pair->id, how);
 	drop = r == -EEXIST || r == -ENOENT;
 	if (drop)
 		s3c_error("%s: is no other name of %s any more: another machine has %s",

@@ -274,7 +274,8 @@ static void test_body_again(void **state)
 		create_close(&fx, "a", LEN, 1);
 		assert_int_equal(s3c_engine_lookup(fx.engine, NULL, "a", &info), 0);
 		fail_put(&fx);
-		assert_int_equal(s3c_links_store(fx.engine, NULL, "a", "b", id, true), -ENOSPC);
+		assert_int_equal(s3c_links_store(fx.engine, NULL, "a", "b", id, S3C_LINKING_AGAIN),
+				 -ENOSPC);
 		s3c_store_fault_clear(fx.store);
 		if (change == 1) {
 			assert_int_equal(s3c_engine_setattr(fx.engine, NULL, "a", NULL,
@@ -288,7 +289,8 @@ static void test_body_again(void **state)
 			s3c_object_close(object);
 		}
 		fx_requests(&fx);
-		assert_int_equal(s3c_links_store(fx.engine, NULL, "a", "b", id, true), 0);
+		assert_int_equal(s3c_links_store(fx.engine, NULL, "a", "b", id, S3C_LINKING_AGAIN),
+				 0);
 		assert_true(!strstr(fx_requests(&fx), "COPY") == !change);
 		one_file(&fx, data);
 		info_of(&fx, "b", &info);
@@ -521,6 +523,32 @@ static void test_found_done(void **state)
 	fx_end(&fx);
 }
 
+/* A DELETE that had no reply would take away what the next attempt makes or finds. */
+static void test_nothing_is_taken_back(void **state)
+{
+	cleanup_free uint8_t *data = pattern(LEN, 1);
+	struct fx_options o = { .durable = true };
+
+	(void)state;
+	for (unsigned step = 0; step < 2; step++) {
+		const struct s3c_fault_rule rule = { .op = S3C_STORE_PUT,
+						     .kind = S3C_FAULT_FAIL,
+						     .result = -ENOSPC,
+						     .after = step,
+						     .times = 1 };
+		struct fx fx;
+
+		begin(&fx, &o);
+		make_pair(&fx);
+		assert_int_equal(s3c_store_fault_add(fx.store, &rule), 0);
+		assert_true(s3c_links_settle(fx.engine, NULL, "") < 0);
+		assert_int_equal(s3c_links_settle(fx.engine, NULL, ""), 0);
+		one_file(&fx, data);
+		assert_int_equal(s3c_store_fault_count(fx.store, S3C_STORE_DELETE), 0);
+		fx_end(&fx);
+	}
+}
+
 /* "a" and "b" are names of one file; a rename of "a" to "c", another file, failed and came to be. */
 static void rename_late(struct fx *fx, struct fx_options *o)
 {
@@ -627,6 +655,7 @@ int main(void)
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_refused_by_itself),
 		cmocka_unit_test(test_found_done),
+		cmocka_unit_test(test_nothing_is_taken_back),
 		cmocka_unit_test(test_late_rename),
 		cmocka_unit_test(test_late_rename_over),
 	};
