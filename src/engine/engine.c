@@ -77,6 +77,7 @@ static void parts_free(struct s3c_engine *engine)
 	s3c_epochs_free(engine->epochs);
 	s3c_unsettled_end(engine);
 	s3c_unsettled_free(&engine->unsettled);
+	s3c_overdue_free(&engine->overdue);
 	free(engine->mount_path);
 	s3c_mutex_destroy(&engine->lock);
 	config_free(&engine->config);
@@ -189,6 +190,7 @@ int s3c_engine_new(const struct s3c_engine_config *config, struct s3c_err *err,
 		engine->config.timeout_s = TIMEOUT_DEFAULT_S;
 	s3c_mutex_init(&engine->lock);
 	s3c_unsettled_init(&engine->unsettled);
+	s3c_overdue_init(&engine->overdue);
 	if (gethostname(engine->host, sizeof(engine->host) - 1) < 0)
 		strcpy(engine->host, "localhost");
 	engine->store = config->store;

@@ -322,14 +322,17 @@ void s3c_plain_op_id(const struct s3c_meta *meta, uint8_t ret_op_id[static S3C_O
 int s3c_request(struct s3c_engine *engine, struct s3c_store_request *rq, struct s3c_op *op,
 		struct s3c_store_reply *ret_reply)
 {
-	int r = s3c_unsettled_before(engine, rq, op, ret_reply);
+	int r = s3c_overdue_before(engine, rq, op);
 
+	if (r == 0)
+		r = s3c_unsettled_before(engine, rq, op, ret_reply);
 	if (r)
 		return S3C_MIN(r, 0);
 	rq->deadline_ns = s3c_engine_deadline(engine);
 	r = s3c_store_perform(engine->store, rq, op, ret_reply);
 	if (rq->op == S3C_STORE_UPLOAD_COMPLETE)
 		s3c_unsettled_after(engine, rq, r, ret_reply);
+	s3c_overdue_after(engine, rq, ret_reply);
 	return r;
 }
 

@@ -47,6 +47,8 @@ libs3cryptfs_a_SOURCES += \
 	src/engine/names.c \
 	src/engine/names.h \
 	src/engine/object.c \
+	src/engine/overdue.c \
+	src/engine/overdue.h \
 	src/engine/pairs.c \
 	src/engine/pending.c \
 	src/engine/pending.h \

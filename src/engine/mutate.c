@@ -320,6 +320,9 @@ static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
 	r = s3c_unsettled_settle(engine, key, &reply);
 	if (r < 0)
 		return s3c_engine_fail(engine, "delete", key, r, reply.message);
+	r = s3c_overdue_settle(engine, key);
+	if (r < 0)
+		return r;
 	return delete_seen(engine, op, key, entry, object);
 }
 
@@ -333,6 +336,8 @@ int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_obje
 	if (!s3c_object_tried(object))
 		return 0;
 	r = s3c_key_of(engine, path, false, &key);
+	if (r == 0)
+		r = s3c_overdue_settle(engine, key);
 	if (r < 0)
 		return r;
 	r = s3c_key_head(engine, key, &reply);

@@ -162,8 +162,10 @@ static bool may_go(const struct sending *s, const char *key, const struct s3c_st
 static int look_and_delete(struct sending *s, const char *key)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	int r = s3c_key_head(s->engine, key, &reply);
+	int r = s3c_overdue_settle(s->engine, key);
 
+	if (r == 0)
+		r = s3c_key_head(s->engine, key, &reply);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0) {

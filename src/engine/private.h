@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "engine/overdue.h"
 #include "engine/unsettled.h"
 #include "object/header.h"
 #include "object/s3ec.h"
@@ -214,6 +215,7 @@ struct s3c_engine {
 	struct s3c_links *links;     /* guarded by lock */
 	struct s3c_objects *objects; /* guarded by lock */
 	struct s3c_unsettled_all unsettled;
+	struct s3c_overdue_all overdue;
 	struct s3c_pool *workers; /* short jobs that compute: sealing, opening. Never wait */
 	struct s3c_pool *tasks;   /* jobs that wait for the store: commits, prefetches */
 };

@@ -123,9 +123,11 @@ static void finish(struct s3c_http_engine *engine, struct s3c_http_call *call, i
 static void reset_reply(struct s3c_http_reply *reply)
 {
 	unsigned attempts = reply->attempts;
+	bool late = reply->late;
 
 	s3c_http_reply_free(reply);
 	reply->attempts = attempts;
+	reply->late = late;
 }
 
 /* The deadline, or a stop, in a state that has no outcome of its own. */
@@ -482,6 +484,7 @@ static bool take_mail(struct s3c_http_engine *engine)
 	}
 	while ((call = STAILQ_FIRST(&canceled)) != NULL) {
 		STAILQ_REMOVE_HEAD(&canceled, cancel_link);
+		call->reply.late |= call->state == S3C_HTTP_RUNNING;
 		if (call->state != S3C_HTTP_DONE)
 			finish_with_words(engine, call, -ECANCELED, "canceled");
 		s3c_http_call_put(call);
@@ -517,6 +520,7 @@ static void expire(struct s3c_http_engine *engine, struct s3c_http_call *call)
 		break;
 	case S3C_HTTP_RUNNING:
 		stalled_ns = call->attempt.progress_ns + call->attempt.stall_ns;
+		call->reply.late |= over || engine->now_ns >= stalled_ns;
 		if (over) {
 			snprintf(words, sizeof(words), "no complete reply in time, attempt %u",
 				 call->reply.attempts);

@@ -69,6 +69,7 @@ static void deliver(struct fault_call *call, int result)
 {
 	struct s3c_store_reply reply = { .result = result };
 
+	reply.late = call->has_fault && call->kind == S3C_FAULT_STALL && result == -ETIMEDOUT;
 	snprintf(reply.message, sizeof(reply.message), "operation %d %s: injected fault: %s",
 		 call->rq.op, call->rq.key ? call->rq.key : "", strerror(-result));
 	call->done(call->arg, &reply);

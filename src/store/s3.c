@@ -479,6 +479,7 @@ static void on_http_done(void *arg, struct s3c_http_reply *http)
 	struct s3c_s3_call *call = arg;
 	int result = 0;
 
+	call->reply.late |= http->late;
 	if (call->sink_result < 0)
 		result = call->sink_result;
 	else if (http->result < 0 || http->status < 200 || http->status >= 300)

@@ -274,6 +274,8 @@ struct s3c_store_reply {
 	unsigned ssec_index;
 	/* With a failure: an earlier attempt was sent, and what became of it is not known. */
 	bool repeated;
+	/* An attempt was given up without a reply, and may be carried out yet. */
+	bool late;
 	size_t failed_index; /* DELETE_MANY: first key that failed when result is not 0 */
 	char message[512];   /* for the log: code, words, request id; "" on success */
 };

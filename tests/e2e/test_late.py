@@ -274,3 +274,54 @@ def test_given_up_meanwhile(rgw_store, mount):
     site.check(time.monotonic() + GARBAGE)
     for name in names:
         assert os.stat(site / name).st_mode & 0o7777 == 0o600
+
+
+@pytest.mark.parametrize("how", ["unlink", *(pytest.param(h, marks=pytest.mark.long) for h in ("rename", "rmdir"))])
+def test_deleted_late(rgw_store, mount, how):
+    """A name goes, which has no reply at first; it is given to another file, and then the first request is carried out."""
+    site = Late(mount, rgw_store, timeout=6)
+    site.put("d/old", blob(100, 1))
+    os.mkdir(site / "e")
+    site.remount()
+    os.stat(site / "d/old"), os.stat(site / "e")
+    proxy = rgw_store.proxy
+    proxy.reset()
+    proxy.fault("slow", method="DELETE", times=1)
+    begun = time.monotonic()
+    if how == "unlink":
+        retried(lambda: os.unlink(site / "d/old"))
+    elif how == "rename":
+        site.move("d/old", "d/new")
+    else:
+        retried(lambda: os.rmdir(site / "e"))
+    assert time.monotonic() - begun < HELD - 1, "the machine is too slow for this test"
+    assert proxy.counts()["fault"] == 1, proxy.requests()
+    if how == "rmdir":
+        os.mkdir(site / "e")
+    else:
+        site.put("d/old", blob(100, 2))
+    site.check(begun + HELD)
+    assert os.path.isdir(site / "e")
+
+
+@pytest.mark.parametrize("mode", ["close", pytest.param("writeback", marks=pytest.mark.long)])
+def test_comes_back(rgw_store, mount, mode):
+    """What was sent of a new file had no reply; the file is removed, and then that request is carried out."""
+    site = Late(mount, rgw_store, timeout=6, retries=0, **MODES[mode])
+    os.mkdir(site / "d")
+    run(CTL, "sync", site.path)
+    proxy = rgw_store.proxy
+    proxy.reset()
+    proxy.fault("slow", method="PUT", match="d/f", times=1)
+    begun = time.monotonic()
+    try:
+        write_file(site / "d/f", b"journal of a transaction")
+        assert mode == "writeback"
+    except TimeoutError:
+        pass
+    while time.monotonic() < begun + 7:  # it was given up
+        time.sleep(0.1)
+    assert proxy.counts()["fault"] == 1, proxy.requests()
+    os.unlink(site / "d/f")
+    site.check(begun + HELD)
+    assert os.listdir(site / "d") == []

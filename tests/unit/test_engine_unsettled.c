@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Copyright (c) 2026 The s3cryptfs authors */
-/* Completions of uploads whose reply was lost (engine/unsettled.h). */
+/* Requests that may be carried out later: completions of uploads (engine/unsettled.h), and others
+   (engine/overdue.h). */
 #include "engine_fixture.h"
 
 #include <errno.h>
@@ -120,12 +121,82 @@ static void test_refused(void **state)
 	}
 }
 
+/* The next such request is held until it is given up, after a second. */
+static void hold_next(struct fx *fx, enum s3c_store_opcode op)
+{
+	const struct s3c_fault_rule rule = { .op = op, .kind = S3C_FAULT_STALL, .times = 1 };
+
+	assert_int_equal(s3c_store_fault_add(fx->store, &rule), 0);
+}
+
+static bool waits(struct fx *fx, int (*call)(struct fx *fx, const char *path), const char *path)
+{
+	int64_t begun_ns = s3c_clock_monotonic_ns();
+
+	assert_int_equal(call(fx, path), 0);
+	return s3c_clock_monotonic_ns() - begun_ns > S3C_NSEC_PER_SEC / 2;
+}
+
+static int make(struct fx *fx, const char *path)
+{
+	return s3c_engine_mkdir(fx->engine, NULL, path, &dir_attrs);
+}
+
+static int drop(struct fx *fx, const char *path)
+{
+	return s3c_engine_rmdir(fx->engine, NULL, path);
+}
+
+/* Of two DELETEs the first was given up: what is made anew waits for it; other names do not. */
+static void test_overdue_delete(void **state)
+{
+	struct fx_options options = { .prefix = "p/", .no_caps = true, .timeout_s = 1 };
+	struct fx fx;
+
+	(void)state;
+	fx_new(&fx, &options);
+	assert_int_equal(make(&fx, "d"), 0);
+	hold_next(&fx, S3C_STORE_DELETE);
+	assert_int_equal(drop(&fx, "d"), 0);
+	assert_int_equal(s3c_store_fault_stalled(fx.store), 1);
+	assert_false(waits(&fx, make, "e"));
+	assert_true(waits(&fx, make, "d"));
+	assert_true(hand_exists(&fx, "p/d/"));
+	fx_end(&fx);
+}
+
+/* A PUT that was given up: with a condition it can only bring back what was removed. */
+static void test_overdue_put(void **state)
+{
+	struct fx_options options = { .prefix = "p/", .timeout_s = 1 };
+	struct fx fx;
+
+	(void)state;
+	for (int conditional = 0; conditional < 2; conditional++) {
+		options.no_caps = !conditional;
+		fx_new(&fx, &options);
+		hold_next(&fx, S3C_STORE_PUT);
+		assert_int_equal(make(&fx, "d"), -ETIMEDOUT);
+		assert_int_equal(waits(&fx, make, "d"), !conditional);
+		hold_next(&fx, S3C_STORE_PUT);
+		assert_int_equal(make(&fx, "e"), -ETIMEDOUT);
+		assert_false(waits(&fx, drop, "d"));
+		fx_end(&fx);
+	}
+	fx_new(&fx, &options);
+	hold_next(&fx, S3C_STORE_PUT);
+	assert_int_equal(make(&fx, "d"), -ETIMEDOUT);
+	assert_int_equal(make(&fx, "d"), 0);
+	assert_true(waits(&fx, drop, "d"));
+	fx_end(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_again),
-		cmocka_unit_test(test_nothing_before),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_again),       cmocka_unit_test(test_nothing_before),
+		cmocka_unit_test(test_refused),     cmocka_unit_test(test_overdue_delete),
+		cmocka_unit_test(test_overdue_put),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, NULL);
