@@ -28,6 +28,7 @@ unit_tests = \
 	tests/unit/test_engine_moved \
 	tests/unit/test_engine_names \
 	tests/unit/test_engine_opening \
+	tests/unit/test_engine_pairs \
 	tests/unit/test_engine_pending \
 	tests/unit/test_engine_rekey \
 	tests/unit/test_engine_rename \
@@ -193,6 +194,7 @@ EXTRA_DIST += \
 	tests/run-tap \
 	tests/unit/credentials_fixture.h \
 	tests/unit/durable_fixture.h \
+	tests/unit/links_fixture.h \
 	tests/unit/engine_fixture.h \
 	tests/unit/failing_journal.h \
 	tests/unit/fake_engine.h \

@@ -18,6 +18,7 @@
 #include "engine/epochs.h"
 #include "engine/upload_journal.h"
 #include "engine/durable.h"
+#include "engine/links.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -264,6 +265,8 @@ static void commit_run(struct s3c_job *job)
 	struct s3c_objects *objects = object->objects;
 	int r = commit_do(object);
 
+	if (r == -ESTALE && !object->renewing && !object->claiming && s3c_links_follow(object) > 0)
+		r = commit_do(object);
 	if (r == -ESTALE && !object->renewing)
 		r = s3c_commit_attrs_elsewhere(object);
 	if ((r == -ESTALE || r == -EEXIST) && object->claiming) {

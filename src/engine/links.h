@@ -47,6 +47,7 @@ struct s3c_pair {
 	unsigned failures;
 	bool joining; /* first is about to become second */
 	bool tried;   /* something of it may be in the store */
+	bool unseen;  /* of an earlier daemon, and what there is of it could not be looked at yet */
 };
 
 struct s3c_links {
@@ -64,8 +65,9 @@ struct s3c_links {
 };
 
 int s3c_links_new(struct s3c_engine *engine, struct s3c_links **ret_links);
-/* Loads the pairs of an earlier daemon; after objects, before the first request. */
-int s3c_links_load(struct s3c_engine *engine);
+/* Loads the pairs of an earlier daemon; after objects, before the first request. partly: there are
+   files in the journal that could not be loaded. */
+int s3c_links_load(struct s3c_engine *engine, bool partly);
 /* Stores what can be stored, and ends the thread. What is left stays in the journal. */
 void s3c_links_stop(struct s3c_engine *engine);
 void s3c_links_free(struct s3c_links *links); /* NULL is legal */
@@ -135,6 +137,10 @@ struct s3c_reference {
 };
 /* Does not enter it into the names. -EEXIST, -ESTALE: something else is there; not logged. */
 int s3c_reference_put(struct s3c_engine *engine, struct s3c_reference *ref);
+/* Has the open object's name become a reference to what the object stands on, by a request that was
+   thought to have failed, or by another machine's link? Then the object goes on there: 1. Without
+   locks; within a commit of it, or while its name is held. */
+int s3c_links_follow(struct s3c_object *object);
 /* Deletes what was seen. Is it gone? NULL: it is. */
 bool s3c_reference_delete(struct s3c_engine *engine, const struct s3c_entry *entry);
 bool s3c_refers_to(const struct s3c_entry *entry, const uint8_t *id);

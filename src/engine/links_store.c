@@ -240,10 +240,14 @@ static int source_find(struct linking *ln)
 {
 	struct s3c_engine *engine = ln->engine;
 	struct s3c_object *object = s3c_object_find(engine, ln->from);
-	int r;
+	int r = object && is_again(ln) ? s3c_links_follow(object) : 0;
 
 	if (!object)
 		return source_closed(ln);
+	if (r) {
+		s3c_object_close(object);
+		return r < 0 ? r : source_closed(ln);
+	}
 	for (int commits = 0;; commits++) {
 		r = s3c_object_freeze(object, ln->op);
 		if (r < 0)
@@ -267,10 +271,25 @@ static int source_find(struct linking *ln)
 	return r;
 }
 
+/* Bodies of attempts are told by their operation ids from what others have made of them since. */
+#define OURS_LEN 8
+
+static void body_op_id(const struct linking *ln, uint8_t ret_op_id[static S3C_OP_ID_LEN])
+{
+	s3c_random(ret_op_id, S3C_OP_ID_LEN);
+	memcpy(ret_op_id, ln->id, OURS_LEN);
+}
+
+static bool is_of_attempt(const struct linking *ln, const struct s3c_entry *there)
+{
+	return memcmp(there->header.op_id, ln->id, OURS_LEN) == 0 || !there->header.attrs.nlink;
+}
+
 /*
  * What an earlier attempt has made. 1: it is what is wanted, the linking's. 0 with an entry: it is
  * of the file as it was then, and replaced under a condition, as a request of that attempt may be
- * under way still; 0 without: there is none.
+ * under way still; 0 without: there is none. -EEXIST: somebody has written to it, by the second
+ * name; both go on for themselves. One that the sweep has found without a name is as good as none.
  */
 static int body_find(struct linking *ln, struct s3c_entry **ret_there)
 {
@@ -282,8 +301,10 @@ static int body_find(struct linking *ln, struct s3c_entry **ret_there)
 	r = s3c_names_lookup(ln->engine, ln->op, ln->body_path, true, &there);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	r = s3c_same_content(there, source) &&
+	r = s3c_same_content(there, source) && there->header.attrs.nlink &&
 	    s3c_attrs_same(&there->header.attrs, &source->header.attrs);
+	if (!r && !is_of_attempt(ln, there))
+		return -EEXIST;
 	*(r ? &ln->body : ret_there) = steal_ptr(there);
 	return r;
 }
@@ -305,6 +326,7 @@ static int body_make(struct linking *ln)
 		/* A key of its own that nobody else can know. */
 		.guard = true,
 		.looked = true,
+		.op_given = true,
 		.body = s3c_entry_body(source),
 	};
 	int r = is_again(ln) ? body_find(ln, &there) : 0;
@@ -321,6 +343,7 @@ static int body_make(struct linking *ln)
 		return r;
 	copy.from = from;
 	copy.to = to;
+	body_op_id(ln, copy.header.op_id);
 	copy.header.attrs.nlink = ln->to ? 2 : 1;
 	copy.header.attrs.ctime_ns = s3c_clock_realtime_ns();
 	copy.header.attrs_final = source->header.layout == S3C_LAYOUT_TRAILER;
@@ -328,6 +351,8 @@ static int body_make(struct linking *ln)
 	/* The copy of an earlier attempt has come meanwhile: nobody else knows that key. */
 	if (r == -EEXIST || r == -EREMCHG)
 		r = -EAGAIN;
+	/* It was looked for in vain. */
+	s3c_names_invalidate(ln->engine, ln->body_path, false);
 	return r < 0 ? r
 		     : s3c_entry_local(ln->engine, ln->body_path, false, &copy.header, &version,
 				       source->stored_size, source, &ln->body);
@@ -358,6 +383,19 @@ static int second_put(struct linking *ln, struct s3c_reference *ref)
 	return r;
 }
 
+/* What is written to the open file from here on belongs to its body. */
+static void follow(struct s3c_object *object, struct s3c_entry *body)
+{
+	struct s3c_engine *engine = object->engine;
+
+	/* First, as what the journal has of it is written under its new path. */
+	s3c_mutex_lock(&engine->lock);
+	object->attrs.nlink = body->header.attrs.nlink;
+	object->saved.attrs.nlink = body->header.attrs.nlink;
+	s3c_mutex_unlock(&engine->lock);
+	s3c_object_moved(object, body);
+}
+
 /* Open objects follow the file to its body. */
 static void object_follow(struct linking *ln)
 {
@@ -372,15 +410,52 @@ static void object_follow(struct linking *ln)
 	if (!object)
 		return;
 	base = s3c_object_base(object);
-	if (base && s3c_entry_same_content(base, ln->source)) {
-		/* First, as what the journal has of it is written under its new path. */
-		s3c_mutex_lock(&engine->lock);
-		object->attrs.nlink = ln->body->header.attrs.nlink;
-		object->saved.attrs.nlink = ln->body->header.attrs.nlink;
-		s3c_mutex_unlock(&engine->lock);
-		s3c_object_moved(object, ln->body);
-	}
+	if (base && s3c_entry_same_content(base, ln->source))
+		follow(object, ln->body);
 	s3c_object_close(object);
+}
+
+/* Is no other object open under the path? */
+static bool may_move(struct s3c_object *object, const char *path)
+{
+	struct s3c_engine *engine = object->engine;
+	struct s3c_object *other;
+	bool may;
+
+	s3c_mutex_lock(&engine->lock);
+	/* What the journal is given is one view, with its base. */
+	while (object->persisting)
+		s3c_waitq_wait(&object->waitq, &engine->lock, NULL);
+	HASH_FIND_STR(engine->objects->by_path, path, other);
+	may = !object->detached && (!other || !other->users);
+	s3c_mutex_unlock(&engine->lock);
+	return may;
+}
+
+int s3c_links_follow(struct s3c_object *object)
+{
+	struct s3c_engine *engine = object->engine;
+	cleanup_entry struct s3c_entry *base = s3c_object_base(object);
+	cleanup_entry struct s3c_entry *there = NULL, *body = NULL;
+	char path[S3C_PATH_MAX];
+	int r;
+
+	s3c_mutex_lock(&engine->lock);
+	strcpy(path, object->path);
+	s3c_mutex_unlock(&engine->lock);
+	if (!base || s3c_path_is_body(path))
+		return 0;
+	r = s3c_names_lookup(engine, NULL, path, true, &there);
+	if (r < 0 || there->is_dir || !s3c_layout_is_reference(there->header.layout))
+		return r == -ENOENT ? 0 : S3C_MIN(r, 0);
+	s3c_body_path(there->header.file_id, path);
+	r = s3c_names_lookup(engine, NULL, path, true, &body);
+	if (r < 0 || body->is_dir || !s3c_entry_same_content(base, body))
+		return r == -ENOENT ? 0 : S3C_MIN(r, 0);
+	if (!may_move(object, path))
+		return 0;
+	follow(object, body);
+	return 1;
 }
 
 static void publish(struct linking *ln, const struct s3c_reference *first,
@@ -470,6 +545,19 @@ static int link_rest(struct linking *ln)
 	return s3c_refers_to(there, id) ? 0 : -EEXIST;
 }
 
+/* What an open file stands on was changed elsewhere: the next attempt begins with what is there. */
+static void refresh_open(struct s3c_engine *engine, struct s3c_op *op, const char *path)
+{
+	struct s3c_object *object = s3c_object_find(engine, path);
+
+	if (!object)
+		return;
+	s3c_mutex_lock(&engine->lock);
+	s3c_object_refresh(object, op);
+	s3c_mutex_unlock(&engine->lock);
+	s3c_object_close(object);
+}
+
 int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *from, const char *to,
 		    const uint8_t id[static S3C_FILE_ID_LEN], enum s3c_linking how)
 {
@@ -490,6 +578,8 @@ int s3c_links_store(struct s3c_engine *engine, struct s3c_op *op, const char *fr
 		    : to                                               ? link_rest(&ln)
 								       : -ESTALE;
 	linking_end(&ln);
+	if (r == -ESTALE)
+		refresh_open(engine, op, from);
 	/* Of a look at what is there, which nobody has put into words that programs know. */
 	if (r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH || r == -EPROTO)
 		r = s3c_engine_fail(engine, "link", to ? to : from, r, NULL);

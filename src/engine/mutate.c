@@ -401,7 +401,7 @@ static int unlink_path(struct s3c_engine *engine, struct s3c_op *op, const char 
 	if (r == 0)
 		s3c_names_remove(engine, path);
 	else if (r > 0)
-		s3c_names_invalidate(engine, path, false);
+		s3c_names_taken(engine, path);
 	return S3C_MIN(r, 0);
 }
 

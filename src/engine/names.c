@@ -478,6 +478,14 @@ void s3c_names_invalidate(struct s3c_engine *engine, const char *path, bool belo
 	s3c_mutex_unlock(&engine->lock);
 }
 
+void s3c_names_taken(struct s3c_engine *engine, const char *path)
+{
+	s3c_mutex_lock(&engine->lock);
+	s3c_names_drop_local_locked(engine->names, path);
+	s3c_names_invalidate_locked(engine->names, path, false);
+	s3c_mutex_unlock(&engine->lock);
+}
+
 struct local_list {
 	struct local_name {
 		char *path;

@@ -38,6 +38,9 @@ static void object_free(struct s3c_object *object)
 {
 	struct s3c_objects *objects = object->objects;
 
+	/* Bytes of a file that was never stored are lost, and nothing of it is left. */
+	if (object->hashed && !object->base && object->lost && !objects->closing)
+		s3c_names_drop_local_locked(object->engine->names, object->path);
 	s3c_object_unhash(object);
 	s3c_paused_drop(object);
 	if (object->cached) {
@@ -379,7 +382,7 @@ int s3c_object_open(struct s3c_engine *engine, struct s3c_op *op, const char *pa
 		if (r == S3C_IS_REFERENCE) {
 			s3c_body_path(reference->header.file_id, body);
 			do
-				r = open_once(engine, op, body, false, ret_object, &none);
+				r = open_once(engine, op, body, refresh, ret_object, &none);
 			while (r > 0);
 			if (r == -ENOENT || r == S3C_IS_REFERENCE)
 				r = s3c_links_broken(engine, reference);

@@ -276,7 +276,8 @@ void s3c_pair_leave(struct s3c_links *links, struct s3c_pair *pair)
 {
 	HASH_DELETE(by_first, links->by_first, pair);
 	HASH_DELETE(by_second, links->by_second, pair);
-	HASH_DELETE(by_id, links->by_id, pair);
+	if (pair->by_id.tbl)
+		HASH_DELETE(by_id, links->by_id, pair);
 	TAILQ_REMOVE(&links->pairs, pair, all);
 	s3c_waitq_wake_all(&links->changed);
 }
@@ -330,15 +331,81 @@ struct s3c_pair *s3c_pair_new(const char *first, const char *second)
 	return pair;
 }
 
+/* Lock not held. */
+static void set_id(struct s3c_engine *engine, struct s3c_pair *pair,
+		   const uint8_t id[static S3C_FILE_ID_LEN])
+{
+	struct s3c_links *links = engine->links;
+	bool entered = pair->by_id.tbl;
+
+	s3c_mutex_lock(&engine->lock);
+	if (entered)
+		HASH_DELETE(by_id, links->by_id, pair);
+	memcpy(pair->id, id, sizeof(pair->id));
+	if (entered)
+		HASH_ADD(by_id, links->by_id, id, sizeof(pair->id), pair);
+	s3c_mutex_unlock(&engine->lock);
+}
+
+/*
+ * The first name is no reference yet. Where the second one is, of an attempt that was broken off,
+ * the file goes on to the body of that. Else to a new one, which nothing that is still under way of
+ * such an attempt can meet; the record has its id before anything else does.
+ */
+static int choose_body(struct s3c_engine *engine, struct s3c_pair *pair)
+{
+	cleanup_entry struct s3c_entry *there = NULL;
+	uint8_t id[S3C_FILE_ID_LEN];
+	int r = s3c_names_lookup(engine, NULL, pair->second, true, &there);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == 0 && s3c_refers_to(there, pair->id))
+		return 0;
+	s3c_random(id, sizeof(id));
+	set_id(engine, pair, id);
+	return put_record(engine, pair, S3C_TX_SYNC);
+}
+
+/* Of an earlier daemon: is the first name still there? Then what is missing can be made. 1: it is
+   not. */
+static int look_at(struct s3c_engine *engine, struct s3c_pair *pair, mode_t *ret_type)
+{
+	struct s3c_object *object = s3c_object_find(engine, pair->first);
+	cleanup_entry struct s3c_entry *entry = NULL;
+	int r = 0;
+
+	if (object) {
+		s3c_object_close(object);
+	} else {
+		r = s3c_names_lookup(engine, NULL, pair->first, true, &entry);
+		if (r == -ENOENT || (r == 0 && entry->is_dir))
+			return 1;
+		if (r < 0)
+			return r;
+		*ret_type = entry->header.attrs.mode & S_IFMT;
+	}
+	if (!entry || !s3c_layout_is_reference(entry->header.layout))
+		return choose_body(engine, pair);
+	set_id(engine, pair, entry->header.file_id);
+	return 0;
+}
+
 /* Stores one whose names are held. It is gone when this returns 0. */
 int s3c_pair_store(struct s3c_engine *engine, struct s3c_op *op, struct s3c_pair *pair)
 {
 	enum s3c_linking how = pair->tried ? S3C_LINKING_AGAIN : S3C_LINKING_FIRST;
+	mode_t type;
 	bool drop;
-	int r = 0;
+	int r = pair->unseen ? look_at(engine, pair, &type) : 0;
 
+	if (r < 0)
+		return r;
+	pair->unseen = false;
 	pair->tried = true;
-	if (s3c_writeback(engine)) {
+	if (r == 1)
+		r = -ENOENT;
+	if (r == 0 && s3c_writeback(engine)) {
 		r = s3c_pending_flush(engine, op, pair->first);
 		if (r == 0)
 			r = s3c_pending_flush(engine, op, pair->second);
@@ -615,64 +682,45 @@ static int on_record(void *arg, uint64_t id, uint64_t sub, int result, const uin
 	return 0;
 }
 
-/*
- * The first name is no reference yet. Where the second one is, of an attempt that was broken off,
- * the file goes on to the body of that. Else to a new one, which nothing that is still under way of
- * such an attempt can meet; the record has its id before anything else does.
- */
-static int choose_body(struct s3c_engine *engine, struct s3c_pair *pair)
+static void on_loaded(struct s3c_engine *engine, struct s3c_pair *pair, mode_t type)
 {
-	cleanup_entry struct s3c_entry *there = NULL;
-	int r = s3c_names_lookup(engine, NULL, pair->second, true, &there);
-
-	if (r < 0 && r != -ENOENT)
-		return r;
-	if (r == 0 && s3c_layout_is_reference(there->header.layout) &&
-	    memcmp(there->header.file_id, pair->id, sizeof(pair->id)) == 0)
-		return 0;
-	s3c_random(pair->id, sizeof(pair->id));
-	return put_record(engine, pair, S3C_TX_SYNC);
-}
-
-/* Is the first name still there? Then what is missing is made. */
-static int take_up(struct s3c_engine *engine, struct s3c_pair *pair)
-{
-	struct s3c_object *object = s3c_object_find(engine, pair->first);
-	cleanup_entry struct s3c_entry *entry = NULL;
-	mode_t type = S_IFREG;
-	int r = 0;
-
-	if (object) {
-		s3c_object_close(object);
-	} else {
-		r = s3c_names_lookup(engine, NULL, pair->first, true, &entry);
-		if (r == -ENOENT || (r == 0 && entry->is_dir)) {
-			s3c_pair_unrecord(engine, pair, S3C_TX_LAZY);
-			return 1;
-		}
-		if (r == 0)
-			type = entry->header.attrs.mode & S_IFMT;
-	}
-	if (r == 0 && (!entry || !s3c_layout_is_reference(entry->header.layout)))
-		r = choose_body(engine, pair);
-	else if (r == 0)
-		memcpy(pair->id, entry->header.file_id, sizeof(pair->id));
-	if (r < 0) {
-		s3c_error("journal: %s, another name of %s, cannot be taken up (%s): it stays in "
-			  "the journal",
-			  pair->second, pair->first, strerror(-r));
-		return 1;
-	}
 	s3c_mutex_lock(&engine->lock);
-	if (!s3c_pair_enter(engine, pair))
-		r = 1;
-	else
+	if (s3c_pair_enter(engine, pair))
 		s3c_names_add_local_locked(engine->names, pair->second, type);
+	else
+		s3c_pair_free(pair);
 	s3c_mutex_unlock(&engine->lock);
-	return r;
 }
 
-int s3c_links_load(struct s3c_engine *engine)
+/* Takes over. */
+static void take_up(struct s3c_engine *engine, struct s3c_pair *pair, bool partly)
+{
+	mode_t type = S_IFREG;
+	int r = look_at(engine, pair, &type);
+
+	if (r == 1 && partly) {
+		s3c_error("journal: %s, another name of %s, which could not be taken up, stays in "
+			  "the "
+			  "journal",
+			  pair->second, pair->first);
+		s3c_pair_free(pair);
+		return;
+	}
+	if (r == 1) {
+		s3c_pair_unrecord(engine, pair, S3C_TX_LAZY);
+		s3c_pair_free(pair);
+		return;
+	}
+	if (r < 0) {
+		s3c_warn("journal: %s, another name of %s, is looked at later: %s", pair->second,
+			 pair->first, strerror(-r));
+		pair->unseen = true;
+		pair->due_ns = s3c_clock_monotonic_ns() + S3C_NSEC_PER_SEC;
+	}
+	on_loaded(engine, pair, type);
+}
+
+int s3c_links_load(struct s3c_engine *engine, bool partly)
 {
 	struct loaded loaded = { .engine = engine };
 	struct s3c_pair *pair;
@@ -684,10 +732,11 @@ int s3c_links_load(struct s3c_engine *engine)
 		  : s3c_record_each(engine->config.journal, S3C_RECORD_LINK, on_record, &loaded);
 	while ((pair = TAILQ_FIRST(&loaded.pairs))) {
 		TAILQ_REMOVE(&loaded.pairs, pair, all);
-		if (r < 0 || take_up(engine, pair) > 0)
+		if (r < 0)
 			s3c_pair_free(pair);
 		else
-			any = true;
+			take_up(engine, pair, partly);
+		any = true;
 	}
 	return r < 0 || !any ? r : s3c_links_start(engine);
 }

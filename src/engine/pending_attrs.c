@@ -5,6 +5,7 @@
  * into the marker that is to be written. Otherwise those of files that were stored a moment ago
  * (pending_moved.c): they are on the disk when they are answered.
  */
+#include "engine/links.h"
 #include "engine/pending.h"
 
 #include <errno.h>
@@ -84,6 +85,26 @@ static unsigned changed_attrs(const struct s3c_attrs *now, const struct s3c_attr
 	       (s3c_xattrs_equal(now->xattrs, before->xattrs) ? 0 : S3C_SET_XATTRS);
 }
 
+/* Of the file that the name stands for by now. */
+static int store_attrs(struct s3c_engine *engine, const char *path, unsigned which,
+		       const struct s3c_attrs *attrs)
+{
+	cleanup_entry struct s3c_entry *entry = NULL;
+	char body[S3C_BODY_PATH];
+	int r = s3c_attrs_store(engine, path, which, attrs);
+
+	if (r != S3C_IS_REFERENCE)
+		return r;
+	r = s3c_names_lookup(engine, NULL, path, false, &entry);
+	if (r < 0)
+		return r;
+	if (entry->is_dir || !s3c_layout_is_reference(entry->header.layout))
+		return -EIO;
+	s3c_body_path(entry->header.file_id, body);
+	r = s3c_attrs_store(engine, body, which, attrs);
+	return r == S3C_IS_REFERENCE ? -EIO : r;
+}
+
 int s3c_commit_attrs_elsewhere(struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
@@ -94,8 +115,7 @@ int s3c_commit_attrs_elsewhere(struct s3c_object *object)
 
 	if (!base || !s3c_object_attrs_only(object, &attrs, &seq))
 		return -ESTALE;
-	r = s3c_attrs_store(engine, object->path, changed_attrs(&attrs, &base->header.attrs),
-			    &attrs);
+	r = store_attrs(engine, object->path, changed_attrs(&attrs, &base->header.attrs), &attrs);
 	if (r < 0 && r != -ENOENT)
 		return r == -ESTALE ? -EIO : r;
 	s3c_warn("%s: another machine has %s it before its attributes, which were changed here, "

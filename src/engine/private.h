@@ -95,6 +95,8 @@ void s3c_names_add_local(struct s3c_engine *engine, const char *path, mode_t typ
 void s3c_names_drop_local(struct s3c_engine *engine, const char *path);
 /* Forget what is cached about a path (and below it): the next lookup asks the store. */
 void s3c_names_invalidate(struct s3c_engine *engine, const char *path, bool below);
+/* What existed here only is gone, and the store has another file of that name. */
+void s3c_names_taken(struct s3c_engine *engine, const char *path);
 /* Builds a verified entry from a reply's stat and the tail of the body (NULL when none was read;
    a trailer object then gives -ENODATA: read its tail). Logs a refusal once: -EIO, -EACCES. */
 int s3c_entry_make(struct s3c_engine *engine, const char *path, bool is_dir,

@@ -347,7 +347,7 @@ int s3c_engine_recover(struct s3c_engine *engine, struct s3c_recovery *ret_recov
 		if (r == 0 && !all.found.failed)
 			s3c_paused_abort_rest(engine);
 		if (r == 0)
-			r = s3c_links_load(engine);
+			r = s3c_links_load(engine, all.found.failed > 0);
 		if (r == 0)
 			r = s3c_pending_start(engine);
 	}

@@ -189,7 +189,7 @@ static int rename_local(struct rename *rn)
 	}
 	release_target(rn, true);
 	if (taken)
-		s3c_names_invalidate(rn->engine, rn->from, false);
+		s3c_names_taken(rn->engine, rn->from);
 	else
 		s3c_names_remove(rn->engine, rn->from);
 	if (!rn->target_entry)

@@ -4,13 +4,10 @@
  * Second names of files in daemons that die: whatever request was the last, each name that was
  * acknowledged is there with its content afterwards, and both are names of one file.
  */
-#include "durable_fixture.h"
+#include "links_fixture.h"
 
 #include <errno.h>
 
-#include "engine/links.h"
-
-#define LEN ((size_t)3000)
 #define STEPS 6u
 
 /* The request that fails, or whose answer is lost, as does everything after it. */
@@ -39,14 +36,6 @@ static void break_store(struct fx *fx)
 	}
 }
 
-static void make_pair(struct fx *fx)
-{
-	uint8_t id[16];
-
-	create_close(fx, "a", LEN, 1);
-	assert_int_equal(s3c_engine_link(fx->engine, NULL, "a", "b", id), 0);
-}
-
 static void broken_link(struct fx *fx, struct fx_options *o)
 {
 	(void)o;
@@ -61,25 +50,6 @@ static void broken_unlink(struct fx *fx, struct fx_options *o)
 	make_pair(fx);
 	break_store(fx);
 	s3c_engine_unlink(fx->engine, NULL, "a");
-}
-
-static void info_of(struct fx *fx, const char *path, struct s3c_info *ret_info)
-{
-	assert_int_equal(s3c_engine_lookup(fx->engine, NULL, path, ret_info), 0);
-}
-
-static void one_file(struct fx *fx, const uint8_t *data)
-{
-	struct s3c_info a, b;
-
-	path_equal(fx, "a", data, LEN);
-	path_equal(fx, "b", data, LEN);
-	info_of(fx, "a", &a);
-	info_of(fx, "b", &b);
-	assert_true(a.linked && b.linked);
-	assert_memory_equal(a.body, b.body, sizeof(a.body));
-	assert_int_equal(a.nlink, 2);
-	assert_int_equal(b.nlink, 2);
 }
 
 static void next_daemon(struct fx_options *o)
