@@ -546,6 +546,56 @@ static char *conflict_path(const struct s3c_object *object)
 	}
 }
 
+void s3c_object_unlink_failed(struct s3c_object *object)
+{
+	s3c_mutex_lock(&object->engine->lock);
+	object->unlink_failed = true;
+	s3c_mutex_unlock(&object->engine->lock);
+}
+
+/* All of it is here, and the version that it stood on is gone. Lock held, but for waits. */
+static void stand_alone(struct s3c_object *object)
+{
+	s3c_object_set_base(object, NULL);
+	object->base_visible = 0;
+	object->seq++;
+	object->content_seq++;
+	object->attrs.nlink = 0;
+	/* What the journal has stands on the version that is gone. */
+	object->record_broken = object->jid != 0;
+}
+
+int s3c_object_removed(struct s3c_object *object)
+{
+	struct s3c_engine *engine = object->engine;
+	cleanup_entry struct s3c_entry *there = NULL;
+	struct s3c_op op;
+	int r;
+
+	if (!object->unlink_failed ||
+	    s3c_names_lookup(engine, NULL, object->path, true, &there) != -ENOENT)
+		return -ESTALE;
+	s3c_op_init(&op, s3c_engine_deadline(engine));
+	s3c_mutex_lock(&engine->lock);
+	r = object->content_seq == object->content_clean ? -ESTALE
+							 : s3c_object_localize(object, &op);
+	/* What the journal is given is one view, with its base. */
+	while (r == 0 && object->persisting)
+		s3c_waitq_wait(&object->waitq, &engine->lock, NULL);
+	if (r == 0)
+		stand_alone(object);
+	s3c_mutex_unlock(&engine->lock);
+	s3c_op_destroy(&op);
+	if (r < 0)
+		return -ESTALE;
+	if (object->record_broken)
+		s3c_object_persist(object, S3C_TX_SYNC);
+	s3c_warn("%s: its unlink, which was told to have failed, was carried out: it is stored "
+		 "again",
+		 object->path);
+	return 0;
+}
+
 int s3c_conflict_rename(struct s3c_object *object)
 {
 	struct s3c_engine *engine = object->engine;
@@ -572,15 +622,9 @@ int s3c_conflict_rename(struct s3c_object *object)
 			s3c_waitq_wait(&object->waitq, &engine->lock, NULL);
 		r = take_path(object, path, target);
 		if (r == 0) {
-			s3c_object_set_base(object, NULL);
-			object->base_visible = 0;
-			object->seq++;
-			object->content_seq++;
-			object->attrs.nlink = 0;
+			stand_alone(object);
 			if (object->attrs.mode & S_IFMT)
 				type = object->attrs.mode & S_IFMT;
-			/* What the journal has stands on the version that is gone. */
-			object->record_broken = object->jid != 0;
 		}
 		s3c_mutex_unlock(&engine->lock);
 		if (r == 0 && object->record_broken)

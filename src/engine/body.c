@@ -175,7 +175,9 @@ int s3c_commit_guard(struct s3c_commit *c, const struct s3c_condition *condition
 	    (c->base && !c->base->version.etag[0]))
 		return 0;
 	warn_unguarded(c->object->engine);
-	r = s3c_unsettled_settle(c->object->engine, c->target->key, &reply);
+	r = s3c_overdue_settle(c->object->engine, c->target->key, S3C_OVERDUE_MAKE);
+	if (r == 0)
+		r = s3c_unsettled_settle(c->object->engine, c->target->key, &reply);
 	if (r < 0)
 		return s3c_object_fail(c->object, "look at", c->target, r, reply.message);
 	r = s3c_commit_request(c, &rq, "look at", &reply);

@@ -18,7 +18,6 @@
 #include "engine/epochs.h"
 #include "engine/upload_journal.h"
 #include "engine/durable.h"
-#include "engine/links.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -265,7 +264,8 @@ static void commit_run(struct s3c_job *job)
 	struct s3c_objects *objects = object->objects;
 	int r = commit_do(object);
 
-	if (r == -ESTALE && !object->renewing && !object->claiming && s3c_links_follow(object) > 0)
+	if (r == -ESTALE && !object->renewing && !object->claiming &&
+	    s3c_object_removed(object) == 0)
 		r = commit_do(object);
 	if (r == -ESTALE && !object->renewing)
 		r = s3c_commit_attrs_elsewhere(object);
@@ -286,6 +286,7 @@ static void commit_run(struct s3c_job *job)
 	}
 	s3c_mutex_lock(&engine->lock);
 	s3c_object_record_committed(object, r);
+	object->unlink_failed &= r < 0;
 	object->committing = false;
 	object->commits_ended = object->commits_begun;
 	object->commit_result = r;

@@ -186,11 +186,12 @@ struct s3c_object {
 	struct s3c_job commit_job;
 	uint64_t snap_seq; /* of the running or last commit */
 	uint64_t commits_begun, commits_ended;
-	int commit_result; /* of the last */
-	int64_t retry_ns;  /* failed after the last close: when to try again */
-	int64_t stored_ns; /* monotonic, of the last commit that the store confirmed; 0: none */
-	bool hopeless;     /* trying again cannot help */
-	bool lost;         /* chunks were dropped and their upload failed */
+	int commit_result;  /* of the last */
+	int64_t retry_ns;   /* failed after the last close: when to try again */
+	int64_t stored_ns;  /* monotonic, of the last commit that the store confirmed; 0: none */
+	bool hopeless;      /* trying again cannot help */
+	bool lost;          /* chunks were dropped and their upload failed */
+	bool unlink_failed; /* and may have been carried out all the same */
 	unsigned frozen;
 	struct s3c_attempt attempts[S3C_ATTEMPTS];
 	unsigned attempt_next;
@@ -534,6 +535,9 @@ int s3c_commit_request(struct s3c_commit *c, struct s3c_store_request *rq, const
  */
 char *s3c_kept_path(const struct s3c_engine *engine, const char *path, const char *word,
 		    int64_t ns);
+/* After a refused commit: was what it stands on removed by an unlink that was told to have failed? Then
+   0, and the file is made anew; else -ESTALE. */
+int s3c_object_removed(struct s3c_object *object);
 /* Somebody else changed the object: what is here becomes an object of its own beside it. */
 int s3c_conflict_rename(struct s3c_object *object);
 /* Brings all that base has as chunks that are only here. Lock held, released. */

@@ -697,6 +697,9 @@ int s3c_copy_object(struct s3c_engine *engine, struct s3c_copy *copy,
 	struct copying c = { .engine = engine, .copy = copy };
 	int r = prepare(&c);
 
+	/* Before the looks that take the place of conditions. */
+	if (r == 0)
+		r = s3c_overdue_settle(engine, copy->to, S3C_OVERDUE_MAKE);
 	if (r == 0)
 		r = refuse_ssec(&c);
 	if (r == 0)

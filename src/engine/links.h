@@ -137,10 +137,6 @@ struct s3c_reference {
 };
 /* Does not enter it into the names. -EEXIST, -ESTALE: something else is there; not logged. */
 int s3c_reference_put(struct s3c_engine *engine, struct s3c_reference *ref);
-/* Has the open object's name become a reference to what the object stands on, by a request that was
-   thought to have failed, or by another machine's link? Then the object goes on there: 1. Without
-   locks; within a commit of it, or while its name is held. */
-int s3c_links_follow(struct s3c_object *object);
 /* Deletes what was seen. Is it gone? NULL: it is. */
 bool s3c_reference_delete(struct s3c_engine *engine, const struct s3c_entry *entry);
 bool s3c_refers_to(const struct s3c_entry *entry, const uint8_t *id);

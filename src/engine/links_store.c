@@ -235,42 +235,6 @@ static int source_closed(struct linking *ln)
 	return ln->source->is_dir ? -EPERM : 0;
 }
 
-/* What is to be copied is in the store, and nothing is on its way there. */
-static int source_find(struct linking *ln)
-{
-	struct s3c_engine *engine = ln->engine;
-	struct s3c_object *object = s3c_object_find(engine, ln->from);
-	int r = object && is_again(ln) ? s3c_links_follow(object) : 0;
-
-	if (!object)
-		return source_closed(ln);
-	if (r) {
-		s3c_object_close(object);
-		return r < 0 ? r : source_closed(ln);
-	}
-	for (int commits = 0;; commits++) {
-		r = s3c_object_freeze(object, ln->op);
-		if (r < 0)
-			break;
-		ln->source = s3c_object_base(object);
-		if (ln->source && (commits == COMMITS_MAX || !s3c_object_dirty(object))) {
-			ln->object = object;
-			return 0;
-		}
-		s3c_object_thaw(object);
-		s3c_entry_put(steal_ptr(ln->source));
-		if (commits == COMMITS_MAX) {
-			r = -EBUSY;
-			break;
-		}
-		r = s3c_object_commit(object, ln->op);
-		if (r < 0)
-			break;
-	}
-	s3c_object_close(object);
-	return r;
-}
-
 /* Bodies of attempts are told by their operation ids from what others have made of them since. */
 #define OURS_LEN 8
 
@@ -427,35 +391,78 @@ static bool may_move(struct s3c_object *object, const char *path)
 	while (object->persisting)
 		s3c_waitq_wait(&object->waitq, &engine->lock, NULL);
 	HASH_FIND_STR(engine->objects->by_path, path, other);
-	may = !object->detached && (!other || !other->users);
+	may = !object->detached &&
+	      (!other || (!other->users && !other->committing && !s3c_object_is_dirty(other)));
 	s3c_mutex_unlock(&engine->lock);
 	return may;
 }
 
-int s3c_links_follow(struct s3c_object *object)
+/* The frozen object of a name: has that become a reference to what the object stands on, by a request
+   of an earlier attempt? Then the object goes on there: 1. */
+static int follow_late(struct linking *ln, struct s3c_object *object)
 {
-	struct s3c_engine *engine = object->engine;
+	struct s3c_engine *engine = ln->engine;
 	cleanup_entry struct s3c_entry *base = s3c_object_base(object);
 	cleanup_entry struct s3c_entry *there = NULL, *body = NULL;
-	char path[S3C_PATH_MAX];
+	char path[S3C_BODY_PATH];
 	int r;
 
-	s3c_mutex_lock(&engine->lock);
-	strcpy(path, object->path);
-	s3c_mutex_unlock(&engine->lock);
-	if (!base || s3c_path_is_body(path))
+	if (!base)
 		return 0;
-	r = s3c_names_lookup(engine, NULL, path, true, &there);
+	r = s3c_names_lookup(engine, ln->op, ln->from, true, &there);
 	if (r < 0 || there->is_dir || !s3c_layout_is_reference(there->header.layout))
 		return r == -ENOENT ? 0 : S3C_MIN(r, 0);
 	s3c_body_path(there->header.file_id, path);
-	r = s3c_names_lookup(engine, NULL, path, true, &body);
-	if (r < 0 || body->is_dir || !s3c_entry_same_content(base, body))
+	r = s3c_names_lookup(engine, ln->op, path, true, &body);
+	if (r < 0 || !s3c_same_content(base, body))
 		return r == -ENOENT ? 0 : S3C_MIN(r, 0);
 	if (!may_move(object, path))
 		return 0;
 	follow(object, body);
 	return 1;
+}
+
+/* What is to be copied is in the store, and nothing is on its way there. */
+static int source_find(struct linking *ln)
+{
+	struct s3c_engine *engine = ln->engine;
+	struct s3c_object *object = s3c_object_find(engine, ln->from);
+	int r = 0;
+
+	if (!object)
+		return source_closed(ln);
+	if (is_again(ln)) {
+		r = s3c_object_freeze(object, ln->op);
+		if (r == 0) {
+			r = follow_late(ln, object);
+			s3c_object_thaw(object);
+		}
+	}
+	if (r) {
+		s3c_object_close(object);
+		return r < 0 ? r : source_closed(ln);
+	}
+	for (int commits = 0;; commits++) {
+		r = s3c_object_freeze(object, ln->op);
+		if (r < 0)
+			break;
+		ln->source = s3c_object_base(object);
+		if (ln->source && (commits == COMMITS_MAX || !s3c_object_dirty(object))) {
+			ln->object = object;
+			return 0;
+		}
+		s3c_object_thaw(object);
+		s3c_entry_put(steal_ptr(ln->source));
+		if (commits == COMMITS_MAX) {
+			r = -EBUSY;
+			break;
+		}
+		r = s3c_object_commit(object, ln->op);
+		if (r < 0)
+			break;
+	}
+	s3c_object_close(object);
+	return r;
 }
 
 static void publish(struct linking *ln, const struct s3c_reference *first,

@@ -179,7 +179,9 @@ int s3c_delete_seen(struct s3c_engine *engine, const char *key, const char *seen
 	int r;
 
 	if (*seen && !engine->store->caps.delete_if_match) {
-		r = s3c_key_head(engine, key, &reply);
+		r = s3c_overdue_settle(engine, key, S3C_OVERDUE_DELETE);
+		if (r == 0)
+			r = s3c_key_head(engine, key, &reply);
 		if (r == -ENOENT)
 			return 0;
 		if (r < 0)
@@ -320,7 +322,7 @@ static int delete_stored(struct s3c_engine *engine, struct s3c_op *op,
 	r = s3c_unsettled_settle(engine, key, &reply);
 	if (r < 0)
 		return s3c_engine_fail(engine, "delete", key, r, reply.message);
-	r = s3c_overdue_settle(engine, key);
+	r = s3c_overdue_settle(engine, key, S3C_OVERDUE_DELETE);
 	if (r < 0)
 		return r;
 	return delete_seen(engine, op, key, entry, object);
@@ -337,7 +339,7 @@ int s3c_delete_sent(struct s3c_engine *engine, const char *path, struct s3c_obje
 		return 0;
 	r = s3c_key_of(engine, path, false, &key);
 	if (r == 0)
-		r = s3c_overdue_settle(engine, key);
+		r = s3c_overdue_settle(engine, key, S3C_OVERDUE_DELETE);
 	if (r < 0)
 		return r;
 	r = s3c_key_head(engine, key, &reply);
@@ -368,6 +370,8 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 		r = delete_stored(engine, op, base, object);
 		if (r >= 0)
 			s3c_object_discard(object);
+		else
+			s3c_object_unlink_failed(object);
 		s3c_object_thaw(object);
 		return r;
 	}
@@ -375,6 +379,8 @@ static int unlink_object(struct s3c_engine *engine, struct s3c_op *op, const cha
 	if (r == 0) {
 		r = base ? delete_stored(engine, op, base, object)
 			 : s3c_delete_sent(engine, path, object);
+		if (r < 0)
+			s3c_object_unlink_failed(object);
 		if (r < 0 && s3c_object_reattach(object, path) < 0)
 			s3c_error("%s: could not be deleted, and was opened anew meanwhile: what "
 				  "the former opening writes is lost",

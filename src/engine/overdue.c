@@ -12,11 +12,9 @@
 #define WAIT_MAX_S 30.0
 
 /* What is done with a key, and what an overdue request spoils. */
-enum {
-	NOTHING = 0,
-	MAKE = 1u << 0,
-	DELETE = 1u << 1,
-};
+#define NOTHING 0u
+#define MAKE ((unsigned)S3C_OVERDUE_MAKE)
+#define DELETE ((unsigned)S3C_OVERDUE_DELETE)
 
 struct s3c_overdue {
 	TAILQ_ENTRY(s3c_overdue) link;
@@ -118,9 +116,9 @@ int s3c_overdue_before(struct s3c_engine *engine, const struct s3c_store_request
 	return r;
 }
 
-int s3c_overdue_settle(struct s3c_engine *engine, const char *key)
+int s3c_overdue_settle(struct s3c_engine *engine, const char *key, unsigned what)
 {
-	return wait_for(engine, key, DELETE, NULL);
+	return wait_for(engine, key, what, NULL);
 }
 
 bool s3c_overdue_at(struct s3c_engine *engine, const char *key)

@@ -34,9 +34,13 @@ void s3c_overdue_free(struct s3c_overdue_all *all);
 /* Before rq is sent: waits until none can spoil it. Any thread, without locks. 0; -EINTR. */
 int s3c_overdue_before(struct s3c_engine *engine, const struct s3c_store_request *rq,
 		       struct s3c_op *op);
-/* The same for a look whether there is something to be deleted. */
-int s3c_overdue_settle(struct s3c_engine *engine, const char *key);
-/* Could the key, at which nothing is, get something yet? */
+/* The same before a look that decides about a request, which then need not wait between. */
+enum s3c_overdue_what {
+	S3C_OVERDUE_MAKE = 1u << 0,
+	S3C_OVERDUE_DELETE = 1u << 1,
+};
+int s3c_overdue_settle(struct s3c_engine *engine, const char *key, unsigned what);
+/* Would a DELETE of the key have to wait? */
 bool s3c_overdue_at(struct s3c_engine *engine, const char *key);
 /* After rq had this reply. */
 void s3c_overdue_after(struct s3c_engine *engine, const struct s3c_store_request *rq,

@@ -698,7 +698,7 @@ static void take_up(struct s3c_engine *engine, struct s3c_pair *pair, bool partl
 	mode_t type = S_IFREG;
 	int r = look_at(engine, pair, &type);
 
-	if (r == 1 && partly) {
+	if (r && partly) {
 		s3c_error("journal: %s, another name of %s, which could not be taken up, stays in "
 			  "the "
 			  "journal",

@@ -133,10 +133,11 @@ int s3c_gone_batch(struct s3c_engine *engine, struct s3c_gone *items, size_t cou
 	r = s3c_keys_look(engine, items, count);
 	if (r < 0)
 		return r;
-	/* What is not there yet may come: by itself it is settled first. */
+	/* What is not there yet may come, and what is there is not to be deleted before that: by
+	   itself it is settled first. */
 	for (size_t i = 0; i < count; i++)
-		if (items[i].state == S3C_GONE_DONE && (s3c_unsettled_at(engine, items[i].key) ||
-							s3c_overdue_at(engine, items[i].key)))
+		if ((items[i].state == S3C_GONE_DONE && s3c_unsettled_at(engine, items[i].key)) ||
+		    s3c_overdue_at(engine, items[i].key))
 			items[i].state = S3C_GONE_UNDECIDED;
 	*ret_what = "delete";
 	return delete_standing(engine, items, count);

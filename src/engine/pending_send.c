@@ -162,7 +162,7 @@ static bool may_go(const struct sending *s, const char *key, const struct s3c_st
 static int look_and_delete(struct sending *s, const char *key)
 {
 	cleanup_reply struct s3c_store_reply reply = { 0 };
-	int r = s3c_overdue_settle(s->engine, key);
+	int r = s3c_overdue_settle(s->engine, key, S3C_OVERDUE_DELETE);
 
 	if (r == 0)
 		r = s3c_key_head(s->engine, key, &reply);

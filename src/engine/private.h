@@ -187,6 +187,8 @@ bool s3c_object_sent_locked(const struct s3c_object *object,
 /* The opposite of detach when the delete failed: the object has path again, with the base it had.
    -EEXIST: another object was opened there meanwhile. */
 int s3c_object_reattach(struct s3c_object *object, const char *path);
+/* Its unlink is told to have failed, and may be carried out all the same. */
+void s3c_object_unlink_failed(struct s3c_object *object);
 /* Like freeze, for all objects at or below path and those opened there until thaw_below. */
 int s3c_objects_freeze_below(struct s3c_engine *engine, struct s3c_op *op, const char *path);
 void s3c_objects_thaw_below(struct s3c_engine *engine, const char *path);

@@ -293,13 +293,28 @@ static int mark_target(struct s3c_tree *tree)
 				      &tree->marker);
 }
 
+/* Before the LIST that tells what is to be deleted, which is to follow at once. */
+static int settle_overdue(struct s3c_tree *tree)
+{
+	struct s3c_tree_item *item, *next;
+	int r = 0;
+
+	HASH_ITER (hh, tree->by_key, item, next) {
+		if (r == 0 && item->copied)
+			r = s3c_overdue_settle(tree->engine, item->key, S3C_OVERDUE_DELETE);
+	}
+	return r;
+}
+
 static int move_tree(struct s3c_tree *tree)
 {
 	size_t listed = 1;
 	int r = 0;
 
 	for (int round = 0; r == 0 && listed; round++) {
-		r = list_tree(tree, &listed);
+		r = settle_overdue(tree);
+		if (r == 0)
+			r = list_tree(tree, &listed);
 		if (r == 0 && round == ROUNDS_MAX && listed)
 			r = -EBUSY;
 		if (r == 0)

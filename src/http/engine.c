@@ -386,6 +386,8 @@ static void settle(struct s3c_http_engine *engine, struct s3c_http_call *call, i
 		finish(engine, call, result);
 		return;
 	}
+	/* A proxy says so of what the store behind it may be at still. */
+	call->reply.late |= result == 0 && (outcome.status == 502 || outcome.status == 504);
 	verdict = s3c_retry_classify(&outcome);
 	if (result == -ECONNREFUSED || result == -EHOSTUNREACH || result == -ETIMEDOUT)
 		s3c_resolver_expire(engine->resolver, target.host);

@@ -98,7 +98,7 @@ struct s3c_http_reply {
 	char request_id[64];
 	char detail[256]; /* curl's words on a transport error, "" otherwise */
 	unsigned attempts;
-	bool late; /* one of them was given up, and may be carried out yet */
+	bool late; /* one of them was given up, by us or a proxy, and may be carried out yet */
 };
 void s3c_http_reply_free(struct s3c_http_reply *reply);
 

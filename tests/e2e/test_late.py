@@ -131,7 +131,7 @@ def test_changed_since(rgw_store, mount, mode, method):
         assert os.stat(site / ("mode%d/new" % n)).st_mode & 0o7777 == 0o600
 
 
-@pytest.mark.parametrize("mode", ["close", "none"])
+@pytest.mark.parametrize("mode", ["close", pytest.param("none", marks=pytest.mark.long)])
 def test_written_since(rgw_store, mount, mode):
     """Files are written anew, and once more: what comes late finds another version than the one it was to replace."""
     site = Late(mount, rgw_store, timeout=3, **MODES[mode])

@@ -474,7 +474,7 @@ def test_handle_outlives_the_upload(any_site):
         os.close(handle)
 
 
-@pytest.mark.parametrize("where", ("file", "rgw", "versity"))
+@pytest.mark.parametrize("where", ("file", pytest.param("rgw", marks=pytest.mark.long), "versity"))
 def test_names_of_any_bytes(where, request, mount):
     """255 bytes of anything but a slash and zero."""
     store = request.getfixturevalue(where + "_store")

@@ -14,7 +14,7 @@ MIB = 1 << 20
 SEGMENT = 8 * MIB
 
 
-@pytest.fixture(params=["radosgw", "versitygw"])
+@pytest.fixture(params=["radosgw", pytest.param("versitygw", marks=pytest.mark.long)])
 def store(request):
     return request.getfixturevalue({"radosgw": "rgw_store", "versitygw": "versity_store"}[request.param])
 

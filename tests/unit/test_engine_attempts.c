@@ -244,6 +244,50 @@ static int works_again(void **state)
 	return 0;
 }
 
+static void has_text(struct fx *fx, const char *path, const char *text)
+{
+	struct s3c_object *object;
+	struct s3c_pages pages;
+
+	assert_int_equal(s3c_object_open(fx->engine, NULL, path, &object), 0);
+	assert_int_equal(s3c_object_read(object, NULL, 0, strlen(text), NULL, &pages), 0);
+	assert_memory_equal(pages.iov[0].iov_base, text, strlen(text));
+	s3c_pages_release(fx->engine, &pages);
+	s3c_object_close(object);
+}
+
+/* An unlink that was told to have failed was carried out: what is written to the open file then is
+   the file, under its name. */
+static void test_unlinked_all_the_same(void **state)
+{
+	struct fx_options o = { .durable = true };
+	struct s3c_object *object;
+	struct fx fx;
+
+	(void)state;
+	for (int dirty = 0; dirty < 2; dirty++) {
+		fx_open(&fx, &o);
+		fx_start(&fx, &o);
+		assert_int_equal(s3c_object_create(fx.engine, NULL, "f", &made_attrs, &object), 0);
+		write_text(object, "one  ");
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		if (dirty)
+			write_text(object, "two  ");
+		fault(&fx, S3C_STORE_DELETE, NULL, S3C_FAULT_LOST, -ETIMEDOUT);
+		fault(&fx, S3C_STORE_HEAD, NULL, S3C_FAULT_FAIL, -ETIMEDOUT);
+		assert_true(s3c_engine_unlink(fx.engine, NULL, "f") < 0);
+		s3c_store_fault_clear(fx.store);
+		assert_false(hand_exists(&fx, "f"));
+		if (!dirty)
+			write_text(object, "three");
+		assert_int_equal(s3c_object_commit(object, NULL), 0);
+		s3c_object_close(object);
+		assert_string_equal(list(&fx, ""), "f");
+		has_text(&fx, "f", dirty ? "two  " : "three");
+		fx_end(&fx);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +297,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rename_dir, works_again),
 		cmocka_unit_test_setup(test_no_record, works_again),
 		cmocka_unit_test_setup(test_correction, works_again),
+		cmocka_unit_test(test_unlinked_all_the_same),
 	};
 
 	assert_int_equal(s3c_secret_init(), 0);
