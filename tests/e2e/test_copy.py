@@ -14,11 +14,13 @@ from test_budget import Cost
 MIB = 1 << 20
 SIZE = 20 * MIB + 4321
 MODES = {"close": {}, "writeback": {"writeback": True}, "names": {"names": "encrypted"}, "none": {"enc": "none"}}
-CASES = [("file", "close"), ("file", "none"), ("radosgw", "close"), ("radosgw", "writeback"), ("radosgw", "names"),
-         ("radosgw", "none"), ("versitygw", "close"), ("versitygw", "writeback")]
+CASES = [("file", "close"), ("file", "none"), ("radosgw", "close"), ("radosgw", "names"), ("radosgw", "none"),
+         ("versitygw", "writeback")]
+LONG = [("radosgw", "writeback"), ("versitygw", "close")]
 
 
-@pytest.fixture(params=CASES, ids=["-".join(c) for c in CASES])
+@pytest.fixture(params=[*(pytest.param(c, id="-".join(c)) for c in CASES),
+                        *(pytest.param(c, id="-".join(c), marks=pytest.mark.long) for c in LONG)])
 def site(request, mount):
     server, mode = request.param
     store = request.getfixturevalue({"file": "file_store", "radosgw": "rgw_store", "versitygw": "versity_store"}[server])

@@ -74,7 +74,7 @@ class Late(Site):
             assert read_file(self / name) == data, name
 
 
-@pytest.mark.parametrize("mode", ["close", "none", *(pytest.param(m, marks=pytest.mark.long) for m in ("writeback", "names"))])
+@pytest.mark.parametrize("mode", ["close", *(pytest.param(m, marks=pytest.mark.long) for m in ("none", "writeback", "names"))])
 def test_names_given_anew(rgw_store, mount, mode):
     """
     Each of several files is renamed, as itself, in its folder or as one of two names; then its old name is given to
@@ -164,7 +164,7 @@ def test_linked_since(rgw_store, mount):
     site.check(late)
 
 
-@pytest.mark.parametrize("then", ["again", "looked", "anew"])
+@pytest.mark.parametrize("then", ["again", "looked", pytest.param("anew", marks=pytest.mark.long)])
 def test_name_of_several(rgw_store, mount, then):
     """
     One of two names of a file is renamed over another file. The request has no reply in time and comes to be; the rename
