@@ -570,10 +570,13 @@ int s3c_object_removed(struct s3c_object *object)
 	struct s3c_engine *engine = object->engine;
 	cleanup_entry struct s3c_entry *there = NULL;
 	struct s3c_op op;
+	bool failed;
 	int r;
 
-	if (!object->unlink_failed ||
-	    s3c_names_lookup(engine, NULL, object->path, true, &there) != -ENOENT)
+	s3c_mutex_lock(&engine->lock);
+	failed = object->unlink_failed;
+	s3c_mutex_unlock(&engine->lock);
+	if (!failed || s3c_names_lookup(engine, NULL, object->path, true, &there) != -ENOENT)
 		return -ESTALE;
 	s3c_op_init(&op, s3c_engine_deadline(engine));
 	s3c_mutex_lock(&engine->lock);
